@@ -1,0 +1,237 @@
+"""The one cattrs converter: between the service's JSON and our models, strictly.
+
+Nothing is coerced: `"120"` is no duration and `"false"` no boolean. Unknown fields go to `extra`
+and come back out of it. A null in an optional field counts as its absence.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar, get_args, get_origin
+
+import attrs
+from cattrs import Converter, transform_error
+from cattrs.cols import list_structure_factory
+from cattrs.errors import ClassValidationError, IterableValidationError
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from emogg_async import models
+from emogg_async._values import FrozenMapping, OpenEnum, thaw
+from emogg_async.errors import InvalidArgumentError, ResponseShapeError
+
+__all__ = ["format_datetime", "structure", "to_dict"]
+
+T = TypeVar("T")
+
+_JSON_NAMES = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
+
+
+class _Mismatch(ValueError):
+    """A value is not of the JSON type, or not in the form, that the reference promises."""
+
+    def __init__(self, expected: str, value: object) -> None:
+        got = _JSON_NAMES.get(type(value), "something else")
+        super().__init__(f"expected {expected}" + ("" if got == expected else f", got {got}"))
+
+
+def structure(payload: object, model: type[T]) -> T:
+    """Make a *model* of *payload*, a parsed JSON value.
+
+    Raises:
+        ResponseShapeError: Something is missing or of a wrong type; `problems` names each path.
+    """
+    try:
+        return _converter.structure(payload, model)
+    except (ClassValidationError, IterableValidationError, _Mismatch) as error:
+        problems = tuple(_problems(error))
+    shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
+    raise ResponseShapeError(
+        f"the answer is not a {model.__name__}: {shown}", problems=problems
+    ) from None
+
+
+def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
+    """Give the wire form of *model* back: the dict that the service's JSON is made of.
+
+    Fields that are None are left out, and unknown fields are put back in their place, so that
+    what the service sent is what comes out.
+
+    Args:
+        model: Any model of `emogg_async.models`.
+
+    Raises:
+        InvalidArgumentError: It is no model of ours.
+    """
+    if type(model).__module__ != models.__name__ or not attrs.has(type(model)):
+        raise InvalidArgumentError(f"model: expected one of ours, got {type(model).__name__}")
+    wire: dict[str, Any] = _converter.unstructure(model)
+    return wire
+
+
+def format_datetime(moment: datetime) -> str:
+    """Write an aware *moment* as the service does: ISO 8601 in UTC, milliseconds and `Z`."""
+    moment = moment.astimezone(UTC)
+    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
+
+
+def _problems(error: BaseException) -> Iterator[str]:
+    for line in transform_error(error, path="", format_exception=_describe):
+        what, _, path = line.rpartition(" @ ")
+        yield f"{path.lstrip('.')}: {what}" if path else what
+
+
+def _describe(error: BaseException, _: type | None) -> str:
+    return "required, and missing" if isinstance(error, KeyError) else str(error)
+
+
+def _string(value: Any, _: Any) -> str:
+    if type(value) is not str:
+        raise _Mismatch("a string", value)
+    return value
+
+
+def _boolean(value: Any, _: Any) -> bool:
+    if type(value) is not bool:
+        raise _Mismatch("a boolean", value)
+    return value
+
+
+def _number(value: Any, _: Any) -> int | float:
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return value
+    raise _Mismatch("a finite number" if type(value) is float else "a number", value)
+
+
+def _float(value: Any, _: Any) -> float:
+    try:
+        return float(_number(value, float))
+    except OverflowError:
+        raise _Mismatch("a number that fits 64 bits", value) from None
+
+
+def _datetime(value: Any, _: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo is UTC else _in_utc(moment)
+    except (TypeError, ValueError, OverflowError):
+        raise _Mismatch("a date and time in ISO 8601 with its offset", value) from None
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a date without its offset")
+    return moment.astimezone(UTC)
+
+
+def _open_enum(value: Any, kind: type[OpenEnum]) -> OpenEnum:
+    if type(value) is not str:
+        raise _Mismatch("a string", value)
+    return kind(value)
+
+
+def _array(kind: Any, converter: Converter) -> Callable[[Any, Any], tuple[Any, ...]]:
+    list_type: Any = list[get_args(kind)[0]]  # type: ignore[misc]
+    items = list_structure_factory(list_type, converter)
+
+    def structure_array(value: Any, _: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise _Mismatch("an array", value)
+        return tuple(items(value, kind))
+
+    return structure_array
+
+
+_RENAMED: dict[tuple[type, str], str] = {(models.Session, "id"): "_id"}
+"""Fields whose key on the wire is not their name in camel case."""
+
+
+def _wire_name(model: type, field: str) -> str:
+    head, *tail = field.split("_")
+    return _RENAMED.get((model, field), head + "".join(word.title() for word in tail))
+
+
+def _overrides(model: type, converter: Converter) -> dict[str, Any]:
+    overrides = {}
+    for field in attrs.fields(model):
+        hook = None
+        if field.default == ():  # an optional array: its null is its absence
+            hook = _absent_if_null(converter.get_structure_hook(field.type))
+        overrides[field.name] = override(
+            rename=_wire_name(model, field.name),
+            struct_hook=hook,
+            omit=field.name == "extra",
+        )
+    return overrides
+
+
+def _absent_if_null(hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda value, kind: () if value is None else hook(value, kind)
+
+
+def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    """Make the hook that structures *model* and keeps what it does not know in `extra`."""
+    known = make_dict_structure_fn(model, converter, **_overrides(model, converter))
+    fields = attrs.fields_dict(model)
+    keeps_unknown = "extra" in fields
+    wire_names = frozenset(_wire_name(model, name) for name in fields if name != "extra")
+
+    def structure_object(payload: Any, _: Any) -> Any:
+        if type(payload) is not dict:
+            raise _Mismatch("an object", payload)
+        instance = known(payload, model)
+        if keeps_unknown and not payload.keys() <= wire_names:
+            extra = {key: value for key, value in payload.items() if key not in wire_names}
+            instance = attrs.evolve(instance, extra=FrozenMapping(extra))
+        return instance
+
+    return structure_object
+
+
+def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
+    """Make the hook that undoes `_object`."""
+    known = make_dict_unstructure_fn(model, converter, **_overrides(model, converter))
+
+    def unstructure_object(instance: Any) -> dict[str, Any]:
+        wire = {key: value for key, value in known(instance).items() if value is not None}
+        unknown: dict[str, Any] = thaw(instance.extra)
+        return wire | unknown
+
+    return unstructure_object
+
+
+def _make_converter() -> Converter:
+    converter = Converter(detailed_validation=True)
+    converter.register_structure_hook_factory(attrs.has)(_object)
+    converter.register_structure_hook_factory(_is_tuple)(_array)
+    converter.register_structure_hook(str, _string)
+    converter.register_structure_hook(bool, _boolean)
+    converter.register_structure_hook(float, _float)
+    converter.register_structure_hook(int | float, _number)
+    converter.register_structure_hook(datetime, _datetime)
+    for kind in OpenEnum.__subclasses__():  # one by one, or cattrs takes the hook of `str`
+        converter.register_structure_hook(kind, _open_enum)
+    converter.register_unstructure_hook_factory(attrs.has)(_wire_form)
+    converter.register_unstructure_hook(datetime, format_datetime)
+    converter.register_unstructure_hook(float, _plain_number)
+    return converter
+
+
+def _is_tuple(kind: Any) -> bool:
+    origin: object = get_origin(kind)
+    return origin is tuple
+
+
+def _plain_number(value: float) -> int | float:
+    return int(value) if value.is_integer() else value
+
+
+_converter = _make_converter()

@@ -1,0 +1,233 @@
+"""Every error that this package raises, by what the caller can do about it.
+
+::
+
+    EmoggError
+    ├── ConfigurationError              no token, bad base URL, another event loop
+    ├── InvalidArgumentError            also a ValueError: refused before any I/O
+    ├── ClientClosedError               the client was closed before or during the call
+    ├── TransportError                  no usable answer
+    │   ├── NotSentError                surely never reached the service: DNS, refused, TLS
+    │   ├── ConnectionLostError         sent, and the answer was lost
+    │   └── DeadlineError               also a TimeoutError: an attempt's or the call's time is up
+    ├── StatusError                     the service answered with an error
+    │   ├── BadRequestError             400
+    │   ├── AuthenticationError         401
+    │   ├── PermissionDeniedError       403
+    │   ├── NotFoundError               404
+    │   ├── RateLimitedError            429
+    │   └── ServerError                 5xx
+    ├── ResponseShapeError              a 2xx that is not what the reference promises
+    └── OutcomeUnknownError             a write was sent and nobody knows whether it took effect
+
+Each error keeps its facts as attributes, survives `pickle` and `copy`, and prints as one line:
+what failed, method and path, the number of attempts, and what to do next. Neither the token nor a
+header nor a body is ever part of it, beyond the service's own message.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+__all__ = [
+    "AuthenticationError",
+    "BadRequestError",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ConnectionLostError",
+    "DeadlineError",
+    "EmoggError",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "NotSentError",
+    "OutcomeUnknownError",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "ResponseShapeError",
+    "ServerError",
+    "StatusError",
+    "TransportError",
+]
+
+
+def _restore(kind: type["EmoggError"], message: str, facts: dict[str, Any]) -> "EmoggError":
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    error.__dict__.update(facts)
+    return error
+
+
+class EmoggError(Exception):
+    """Base of every error that this package raises.
+
+    Attributes:
+        message: What went wrong, in one line.
+        method: The HTTP method of the request, or None when the error belongs to no request.
+        path: The path of that request, without its query.
+        attempts: How many times the request was sent for this call.
+    """
+
+    advice: ClassVar[str] = ""
+    """What to do next; the last part of the printed line."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.method = method
+        self.path = path
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        """Say in one line what failed, where, after how many attempts, and what to do next."""
+        return f"{self._headline()}{self._where()}. {self.advice}".rstrip(". ") + "."
+
+    def _headline(self) -> str:
+        return self.message.rstrip(".")
+
+    def _where(self) -> str:
+        if self.method is None:
+            return ""
+        plural = "" if self.attempts == 1 else "s"
+        tried = f", {self.attempts} attempt{plural}" if self.attempts else ""
+        return f" ({self.method} {self.path}{tried})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild from the facts, so that keyword-only constructors survive pickle and copy."""
+        return _restore, (type(self), self.message, self.__dict__.copy())
+
+
+class ConfigurationError(EmoggError):
+    """The client cannot work as it was set up: no token, a bad base URL, another event loop."""
+
+
+class InvalidArgumentError(EmoggError, ValueError):
+    """An argument was refused before any I/O; the message names it and the rule it broke."""
+
+
+class ClientClosedError(EmoggError):
+    """The client was closed, before the call or while it was under way."""
+
+    advice = "Open a new AsyncEmoggClient"
+
+
+class TransportError(EmoggError):
+    """No usable answer came back."""
+
+
+class NotSentError(TransportError):
+    """The request surely never reached the service: DNS failed, refused, or TLS failed."""
+
+    advice = "Check the network, the base URL and any proxy"
+
+
+class ConnectionLostError(TransportError):
+    """The request was sent and its answer was lost."""
+
+    advice = "Try again; if it goes on, check the network between here and the service"
+
+
+class DeadlineError(TransportError, TimeoutError):
+    """The time of an attempt, or of the whole call, is up.
+
+    Attributes:
+        sent: False when the request surely never left, True when it did or may have.
+    """
+
+    advice = "Allow more time with timeout= or attempt_timeout=, or try again"
+
+    def __init__(self, message: str, *, sent: bool = True, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.sent = sent
+
+
+class StatusError(EmoggError):
+    """The service answered with a status that is not 2xx.
+
+    Attributes:
+        status: The HTTP status.
+        message: The service's own message, cut at 200 characters, or the status's usual phrase.
+        retry_after: Seconds after which another try makes sense, or None when nothing is known.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, retry_after: float | None = None, **facts: Any
+    ) -> None:
+        super().__init__(message, **facts)
+        self.status = status
+        self.retry_after = retry_after
+
+    def _headline(self) -> str:
+        later = "" if self.retry_after is None else f", retry after {self.retry_after:.3g} s"
+        return f"{self.status}: {super()._headline()}{later}"
+
+
+class BadRequestError(StatusError):
+    """400: the service refused the request as it is."""
+
+    advice = "Change the request; the same one will fail again"
+
+
+class AuthenticationError(StatusError):
+    """401: the service did not accept the token."""
+
+    advice = "Check EMOGG_API_TOKEN, or the token that was passed to AsyncEmoggClient"
+
+
+class PermissionDeniedError(StatusError):
+    """403: the token is valid and may not do this."""
+
+    advice = "Use a token that may do this"
+
+
+class NotFoundError(StatusError):
+    """404: there is no such thing, or this token may not see it."""
+
+    advice = "Check the id, and that this token may see it"
+
+
+class RateLimitedError(StatusError):
+    """429: more requests than the user's token bucket allows."""
+
+    advice = "Wait, allow more time with timeout=, or send less at once"
+
+
+class ServerError(StatusError):
+    """5xx: the service failed."""
+
+    advice = "Try again later"
+
+
+class ResponseShapeError(EmoggError):
+    """A 2xx answer is not what the reference promises.
+
+    Attributes:
+        problems: One line for each problem, beginning with its path: `sources[1].id: …`.
+    """
+
+    advice = "Update emogg-async; if that does not help, report it"
+
+    def __init__(self, message: str, *, problems: tuple[str, ...] = (), **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.problems = problems
+
+
+class OutcomeUnknownError(EmoggError):
+    """A write was sent, its answer was lost, and nobody knows whether it took effect.
+
+    It was not sent again unless a repeat is harmless. What was seen last is its `__cause__`.
+
+    Attributes:
+        since: When the call began, by this machine's clock (aware, UTC).
+    """
+
+    advice = "Look whether it took effect before you send it again"
+
+    def __init__(self, message: str, *, since: datetime, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.since = since
