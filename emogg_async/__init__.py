@@ -1,3 +1,132 @@
-"""Async-first SDK for the Emogg emotion-analysis API."""
+"""Async-first SDK for the Emogg emotion-analysis API.
+
+::
+
+    from emogg_async import AsyncEmoggClient
+
+    async with AsyncEmoggClient() as client:
+        session = await client.get_session("65ea1530bb50af72b6e3dc1e")
+
+Names are resolved when they are first used, so that importing this package costs next to
+nothing. Public are the names below and the modules `emogg_async.models`,
+`emogg_async.errors` and `emogg_async.testing`; everything else may change at any time.
+"""
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emogg_async._cache import CacheBackend, CachePolicy
+    from emogg_async._client import AsyncEmoggClient
+    from emogg_async._converter import to_dict
+    from emogg_async._outcomes import Batch, Failed, Fetched, Outcome
+    from emogg_async._protocol import RateLimit
+    from emogg_async._retry import RetryPolicy
+    from emogg_async._stats import Stats
+    from emogg_async.errors import (
+        AuthenticationError,
+        BadRequestError,
+        ClientClosedError,
+        ConfigurationError,
+        ConnectionLostError,
+        DeadlineError,
+        EmoggError,
+        InvalidArgumentError,
+        NotFoundError,
+        NotSentError,
+        OutcomeUnknownError,
+        PermissionDeniedError,
+        RateLimitedError,
+        ResponseShapeError,
+        ServerError,
+        StatusError,
+        TransportError,
+    )
+    from emogg_async.models import (
+        FrozenMapping,
+        OpenEnum,
+        Session,
+        SessionConfig,
+        SessionMeta,
+        SessionState,
+        SessionType,
+        SessionWorkerState,
+        Source,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AsyncEmoggClient",
+    "AuthenticationError",
+    "BadRequestError",
+    "Batch",
+    "CacheBackend",
+    "CachePolicy",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ConnectionLostError",
+    "DeadlineError",
+    "EmoggError",
+    "Failed",
+    "Fetched",
+    "FrozenMapping",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "NotSentError",
+    "OpenEnum",
+    "Outcome",
+    "OutcomeUnknownError",
+    "PermissionDeniedError",
+    "RateLimit",
+    "RateLimitedError",
+    "ResponseShapeError",
+    "RetryPolicy",
+    "ServerError",
+    "Session",
+    "SessionConfig",
+    "SessionMeta",
+    "SessionState",
+    "SessionType",
+    "SessionWorkerState",
+    "Source",
+    "Stats",
+    "StatusError",
+    "TransportError",
+    "__version__",
+    "to_dict",
+]
+
+_HOMES = {
+    "AsyncEmoggClient": "_client",
+    "Batch": "_outcomes",
+    "CacheBackend": "_cache",
+    "CachePolicy": "_cache",
+    "Failed": "_outcomes",
+    "Fetched": "_outcomes",
+    "FrozenMapping": "models",
+    "OpenEnum": "models",
+    "Outcome": "_outcomes",
+    "RateLimit": "_protocol",
+    "RetryPolicy": "_retry",
+    "Stats": "_stats",
+    "to_dict": "_converter",
+}
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name)
+    if home is None:
+        home = "errors" if name.endswith("Error") else "models"
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,6 +7,7 @@ and come back out of it. A null in an optional field counts as its absence.
 import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
@@ -30,7 +31,7 @@ _JSON_NAMES = {
     bool: "a boolean",
     int: "a number",
     float: "a number",
-    type(None): "null",
+    NoneType: "null",
 }
 
 
@@ -39,7 +40,9 @@ class _Mismatch(ValueError):
 
     def __init__(self, expected: str, value: object) -> None:
         got = _JSON_NAMES.get(type(value), "something else")
-        super().__init__(f"expected {expected}" + ("" if got == expected else f", got {got}"))
+        super().__init__(
+            f"expected {expected}" + ("" if got == expected else f", got {got}")
+        )
 
 
 def structure(payload: object, model: type[T]) -> T:
@@ -71,7 +74,9 @@ def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
         InvalidArgumentError: It is no model of ours.
     """
     if type(model).__module__ != models.__name__ or not attrs.has(type(model)):
-        raise InvalidArgumentError(f"model: expected one of ours, got {type(model).__name__}")
+        raise InvalidArgumentError(
+            f"model: expected one of ours, got {type(model).__name__}"
+        )
     wire: dict[str, Any] = _converter.unstructure(model)
     return wire
 
@@ -132,10 +137,15 @@ def _in_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _open_enum(value: Any, kind: type[OpenEnum]) -> OpenEnum:
-    if type(value) is not str:
-        raise _Mismatch("a string", value)
-    return kind(value)
+def _open_enum(kind: type[OpenEnum]) -> Callable[[Any, Any], OpenEnum]:
+    known = {member.value: member for member in kind}
+
+    def structure_member(value: Any, _: Any) -> OpenEnum:
+        if type(value) is not str:
+            raise _Mismatch("a string", value)
+        return known.get(value) or kind(value)
+
+    return structure_member
 
 
 def _array(kind: Any, converter: Converter) -> Callable[[Any, Any], tuple[Any, ...]]:
@@ -148,6 +158,13 @@ def _array(kind: Any, converter: Converter) -> Callable[[Any, Any], tuple[Any, .
         return tuple(items(value, kind))
 
     return structure_array
+
+
+def _optional(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    """Look the hook up once; cattrs would at each value."""
+    (inner,) = (part for part in get_args(kind) if part is not NoneType)
+    hook = converter.get_structure_hook(inner)
+    return lambda value, _: None if value is None else hook(value, inner)
 
 
 _RENAMED: dict[tuple[type, str], str] = {(models.Session, "id"): "_id"}
@@ -182,14 +199,18 @@ def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     known = make_dict_structure_fn(model, converter, **_overrides(model, converter))
     fields = attrs.fields_dict(model)
     keeps_unknown = "extra" in fields
-    wire_names = frozenset(_wire_name(model, name) for name in fields if name != "extra")
+    wire_names = frozenset(
+        _wire_name(model, name) for name in fields if name != "extra"
+    )
 
     def structure_object(payload: Any, _: Any) -> Any:
         if type(payload) is not dict:
             raise _Mismatch("an object", payload)
         instance = known(payload, model)
-        if keeps_unknown and not payload.keys() <= wire_names:
-            extra = {key: value for key, value in payload.items() if key not in wire_names}
+        if keeps_unknown and not wire_names.issuperset(payload):
+            extra = {
+                key: value for key, value in payload.items() if key not in wire_names
+            }
             instance = attrs.evolve(instance, extra=FrozenMapping(extra))
         return instance
 
@@ -201,7 +222,9 @@ def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, An
     known = make_dict_unstructure_fn(model, converter, **_overrides(model, converter))
 
     def unstructure_object(instance: Any) -> dict[str, Any]:
-        wire = {key: value for key, value in known(instance).items() if value is not None}
+        wire = {
+            key: value for key, value in known(instance).items() if value is not None
+        }
         unknown: dict[str, Any] = thaw(instance.extra)
         return wire | unknown
 
@@ -212,13 +235,16 @@ def _make_converter() -> Converter:
     converter = Converter(detailed_validation=True)
     converter.register_structure_hook_factory(attrs.has)(_object)
     converter.register_structure_hook_factory(_is_tuple)(_array)
+    converter.register_structure_hook_factory(_is_optional)(_optional)
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(bool, _boolean)
     converter.register_structure_hook(float, _float)
     converter.register_structure_hook(int | float, _number)
     converter.register_structure_hook(datetime, _datetime)
-    for kind in OpenEnum.__subclasses__():  # one by one, or cattrs takes the hook of `str`
-        converter.register_structure_hook(kind, _open_enum)
+    for (
+        kind
+    ) in OpenEnum.__subclasses__():  # one by one, or cattrs takes the hook of `str`
+        converter.register_structure_hook(kind, _open_enum(kind))
     converter.register_unstructure_hook_factory(attrs.has)(_wire_form)
     converter.register_unstructure_hook(datetime, format_datetime)
     converter.register_unstructure_hook(float, _plain_number)
@@ -228,6 +254,10 @@ def _make_converter() -> Converter:
 def _is_tuple(kind: Any) -> bool:
     origin: object = get_origin(kind)
     return origin is tuple
+
+
+def _is_optional(kind: Any) -> bool:
+    return len(get_args(kind)) == 2 and NoneType in get_args(kind)
 
 
 def _plain_number(value: float) -> int | float:

@@ -102,7 +102,9 @@ class OpenEnum(StrEnum):
         return self.value in type(self)._value2member_map_
 
     def __repr__(self) -> str:
-        name = f"{type(self).__name__}.{self.name}" if self.known else type(self).__name__
+        name = (
+            f"{type(self).__name__}.{self.name}" if self.known else type(self).__name__
+        )
         return f"<{name}: {self.value!r}>"
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:

@@ -49,7 +49,9 @@ __all__ = [
 ]
 
 
-def _restore(kind: type["EmoggError"], message: str, facts: dict[str, Any]) -> "EmoggError":
+def _restore(
+    kind: type["EmoggError"], message: str, facts: dict[str, Any]
+) -> "EmoggError":
     error = kind.__new__(kind, message)
     error.args = (message,)
     error.__dict__.update(facts)
@@ -156,14 +158,23 @@ class StatusError(EmoggError):
     """
 
     def __init__(
-        self, message: str, *, status: int, retry_after: float | None = None, **facts: Any
+        self,
+        message: str,
+        *,
+        status: int,
+        retry_after: float | None = None,
+        **facts: Any,
     ) -> None:
         super().__init__(message, **facts)
         self.status = status
         self.retry_after = retry_after
 
     def _headline(self) -> str:
-        later = "" if self.retry_after is None else f", retry after {self.retry_after:.3g} s"
+        later = (
+            ""
+            if self.retry_after is None
+            else f", retry after {self.retry_after:.3g} s"
+        )
         return f"{self.status}: {super()._headline()}{later}"
 
 
@@ -212,7 +223,9 @@ class ResponseShapeError(EmoggError):
 
     advice = "Update emogg-async; if that does not help, report it"
 
-    def __init__(self, message: str, *, problems: tuple[str, ...] = (), **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, problems: tuple[str, ...] = (), **facts: Any
+    ) -> None:
         super().__init__(message, **facts)
         self.problems = problems
 

@@ -1,0 +1,90 @@
+"""What belongs to a call and to no layer: its priority, its deadline, and its record.
+
+Priority and deadline are context variables, because code of the caller's lies between
+where they are set and where they count. The record is handed from hop to hop.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from enum import IntEnum
+
+import attrs
+
+from emogg_async.errors import EmoggError
+
+__all__ = ["Call", "Priority", "deadline", "deadline_at", "priority"]
+
+
+class Priority(IntEnum):
+    """Who goes first where there is not enough for all."""
+
+    SINGLE = 0
+    """Somebody waits for this one call."""
+
+    BULK = 1
+    """One of many: it may wait for all single calls."""
+
+
+priority: ContextVar[Priority] = ContextVar("priority", default=Priority.SINGLE)
+"""The priority of the calls made in this context."""
+
+deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
+"""When, on the loop's clock, the calls made in this context must be over."""
+
+
+@contextmanager
+def deadline_at(moment: float) -> Iterator[None]:
+    """Bound all calls inside by *moment*, or by the deadline that is there, if nearer."""
+    token = deadline.set(min(moment, deadline.get()))
+    try:
+        yield
+    finally:
+        deadline.reset(token)
+
+
+@attrs.define(eq=False)
+class Call:
+    """The record of one call that is under way, written by the hops it passes."""
+
+    priority: Priority
+    deadline: float
+    """When, on the loop's clock, the last of those who wait for it gives up."""
+
+    allowance: float = math.inf
+    """Seconds from its first send to its end; counted for bulk calls only, whose time
+    in the queue is nobody's loss."""
+
+    since: datetime | None = None
+    """When it began, by the wall clock; noted for writes only."""
+
+    attempts: int = 0
+    """How many requests were sent for it."""
+
+    sending: bool = False
+    """Whether a request is out, or was when the call was cut off."""
+
+    in_doubt: bool = False
+    """Whether one of its requests was sent and has an unknown fate."""
+
+    failure: EmoggError | None = None
+    """The last failure that was, or may yet be, retried."""
+
+    def departs(self, now: float) -> None:
+        """Note that a request leaves *now*."""
+        if not self.attempts:
+            self.deadline = min(self.deadline, now + self.allowance)
+        self.attempts += 1
+        self.sending = True
+
+    def extend(self, deadline: float, now: float) -> None:
+        """Go on until *deadline* for somebody who joins *now*."""
+        if self.attempts:
+            deadline = min(deadline, now + self.allowance)
+        self.deadline = max(self.deadline, deadline)
+
+    def answered(self) -> None:
+        """Note that an answer came, whatever it says."""
+        self.sending = False

@@ -1,0 +1,181 @@
+"""Single-flight: calls that want the same thing at the same time share one load.
+
+A load runs in a task of its own, in an empty context, so that no caller's cancellation
+or context variable reaches the others. It lives as long as somebody waits for it.
+"""
+
+import asyncio
+import contextvars
+import copy
+import math
+from collections.abc import Awaitable, Callable, Hashable
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+from emogg_async._alarms import Alarms
+from emogg_async._context import Call
+
+__all__ = ["Abandoned", "Cut", "Flight", "Flights"]
+
+T = TypeVar("T")
+
+
+class Abandoned(Exception):  # noqa: N818 - a signal inside the package, no error
+    """This waiter's deadline passed; the load may go on for others."""
+
+
+class Cut(Exception):  # noqa: N818 - a signal inside the package, no error
+    """The load was cancelled under its waiters: the client was closed."""
+
+
+class Flight(Generic[T]):
+    """One load, and those who wait for it."""
+
+    __slots__ = (
+        "_error",
+        "_flights",
+        "_over",
+        "_raised",
+        "_traceback",
+        "_value",
+        "_waiters",
+        "call",
+        "key",
+        "task",
+    )
+
+    def __init__(self, flights: "Flights", key: Hashable | None, call: Call) -> None:
+        self.key = key
+        self.call = call
+        self.task: asyncio.Task[None] | None = None
+        self._flights = flights
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._over = False
+        self._value: T | None = None
+        self._error: Exception | None = Cut()
+        self._traceback: TracebackType | None = None
+        self._raised = False
+
+    async def carry_out(self, load: Callable[[Call], Awaitable[T]]) -> None:
+        """Carry out the load; its failure is kept for the waiters, not raised."""
+        try:
+            self._value = await load(self.call)
+            self._error = None
+        except Exception as error:
+            self._error, self._traceback = error, error.__traceback__
+        finally:
+            self._flights.forget(self)
+            self.land()
+
+    def land(self) -> None:
+        """Wake all waiters: there is a result, or there will be none."""
+        self._over = True
+        for alarm in self._waiters:
+            _ring(alarm)
+
+    async def wait(self, deadline: float) -> T:
+        """Wait for the result until *deadline*, a time of the loop's clock.
+
+        Raises:
+            Abandoned: The deadline passed first.
+            Cut: The load was cancelled by somebody else than its waiters.
+        """
+        if not self._over:
+            await self._landing(deadline)
+        if not self._over:
+            raise Abandoned
+        if self._error is not None:
+            raise self._failure(self._error)
+        return cast("T", self._value)
+
+    async def _landing(self, deadline: float) -> None:
+        """Return when the load has landed or *deadline* has passed."""
+        loop = asyncio.get_running_loop()
+        alarm: asyncio.Future[None] = loop.create_future()
+        alarms = self._flights.alarms
+        slot = None if deadline == math.inf else alarms.arm(deadline, alarm, _ring)
+        self._waiters.add(alarm)
+        try:
+            await alarm
+        finally:
+            if slot is not None:
+                alarms.disarm(slot, alarm)
+            self._waiters.discard(alarm)
+            if not self._waiters and not self._over:
+                self._flights.abandon(self)
+
+    def _failure(self, error: Exception) -> Exception:
+        """Return the error for one waiter: its own, so that tracebacks do not add up."""
+        if not self._raised:
+            self._raised = True
+            return error
+        twin = copy.copy(error)
+        twin.__cause__ = error.__cause__
+        return twin.with_traceback(self._traceback)
+
+
+def _ring(alarm: asyncio.Future[None]) -> None:
+    if not alarm.done():
+        alarm.set_result(None)
+
+
+class Flights:
+    """All loads of a client that are under way.
+
+    Args:
+        alarms: Where the deadlines of those who wait are watched.
+    """
+
+    def __init__(self, alarms: Alarms) -> None:
+        self.alarms = alarms
+        self._aloft: set[Flight[Any]] = set()
+        self._joinable: dict[Hashable, Flight[Any]] = {}
+        self._dying: set[asyncio.Task[None]] = set()
+
+    def find(self, key: Hashable) -> Flight[Any] | None:
+        """Return the load that a call with this *key* may join."""
+        return self._joinable.get(key)
+
+    def start(
+        self,
+        key: Hashable | None,
+        call: Call,
+        load: Callable[[Call], Awaitable[T]],
+    ) -> Flight[T]:
+        """Start a load; later calls may join it by *key*, none if that is None."""
+        flight: Flight[T] = Flight(self, key, call)
+        self._aloft.add(flight)
+        if key is not None:
+            self._joinable[key] = flight
+        flight.task = asyncio.get_running_loop().create_task(
+            flight.carry_out(load), context=contextvars.Context()
+        )
+        return flight
+
+    def forget(self, flight: Flight[Any]) -> None:
+        """Let nobody join *flight* any more: it is over."""
+        self._aloft.discard(flight)
+        if self._joinable.get(flight.key) is flight:
+            del self._joinable[flight.key]
+
+    def abandon(self, flight: Flight[Any]) -> None:
+        """Cancel a load that nobody waits for any more."""
+        self.forget(flight)
+        if flight.task is not None and not flight.task.done():
+            flight.task.cancel()
+            self._dying.add(flight.task)
+            flight.task.add_done_callback(self._dying.discard)
+
+    async def settle(self) -> None:
+        """Wait until the loads that were cancelled have ended."""
+        if self._dying:
+            await asyncio.wait(set(self._dying))
+
+    async def close(self) -> None:
+        """Cancel all loads, wait until they have ended, and tell their waiters."""
+        flights = list(self._aloft)
+        for flight in flights:
+            self.abandon(flight)
+        await self.settle()
+        for flight in flights:
+            flight.land()  # one that was cancelled before it began has not done so

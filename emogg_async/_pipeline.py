@@ -1,0 +1,211 @@
+"""How a call flows: through the flights, the retries, the gate and the transport.
+
+Each hop adds one policy. The pipeline belongs to the event loop in which it was opened.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from emogg_async import _context, _protocol
+from emogg_async._alarms import Alarms
+from emogg_async._cache import SessionCache
+from emogg_async._context import Call, Priority
+from emogg_async._converter import structure
+from emogg_async._flight import Abandoned, Cut, Flights
+from emogg_async._pacing import Gate
+from emogg_async._protocol import RateLimit, Repeat, Request
+from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
+from emogg_async._stats import Counters
+from emogg_async._transport import Transport
+from emogg_async.errors import (
+    ClientClosedError,
+    DeadlineError,
+    EmoggError,
+    RateLimitedError,
+    ResponseShapeError,
+)
+from emogg_async.models import Session
+
+__all__ = ["Pipeline"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("emogg_async.client")
+
+
+class Pipeline:
+    """Everything of a client that is open: its hops, in the order of a call.
+
+    Args:
+        alarms: Where deadlines are watched.
+        transport: The end of the line.
+        cache: Where sessions are kept, or None.
+        retry: The retry policy.
+        slots: Requests in flight at most.
+        timeout: Seconds for a whole call.
+        counters: Where to count.
+        rng: The source of jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        alarms: Alarms,
+        transport: Transport,
+        cache: SessionCache | None,
+        retry: RetryPolicy,
+        slots: int,
+        timeout: float,
+        counters: Counters,
+        rng: random.Random,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.cache = cache
+        self.gate = Gate(slots)
+        self.flights = Flights(alarms)
+        self.rate_limit: RateLimit | None = None
+        self._transport = transport
+        self._retrier = Retrier(retry, rng=rng, on_retry=self._count_retry)
+        self._timeout = timeout
+        self._counters = counters
+
+    async def session(self, session_id: str, *, fresh: bool) -> Session:
+        """Load one session; *session_id* was checked, and the cache peeked into."""
+        request = _protocol.get_session(session_id)
+
+        async def load(call: Call) -> Session:
+            if self.cache and not fresh:
+                session = await self.cache.get(session_id)
+                if session is not None:
+                    self._counters.cache_hits += 1
+                    return session
+                self._counters.cache_misses += 1
+            session = await self._fetch(request, call, Session)
+            if session.id.lower() != session_id:
+                raise _misshapen(request, call, "_id: not the id that was asked for")
+            if self.cache:
+                await self.cache.put(session)
+            return session
+
+        return await self._share(request, load, key=session_id, join=not fresh)
+
+    async def model(self, request: Request, model: type[T]) -> T:
+        """Carry out *request*, alone, and make a *model* of the answer."""
+        return await self._share(
+            request, lambda call: self._fetch(request, call, model)
+        )
+
+    async def payload(self, request: Request) -> Any:
+        """Carry out *request*, alone, and return the parsed JSON as it is."""
+        return await self._share(
+            request, lambda call: self._retrier.run(request, call, self._attempt)
+        )
+
+    async def _share(
+        self,
+        request: Request,
+        load: Callable[[Call], Awaitable[T]],
+        *,
+        key: Hashable = None,
+        join: bool = False,
+    ) -> T:
+        """Join the load that is under way for *key*, or start one, and wait for it."""
+        call = self._new_call()
+        if request.repeat is not Repeat.SAFE:
+            call.since = _utc_now()
+        deadline = call.deadline
+        key = key and (key, call.priority)
+        flight = self.flights.find(key) if join else None
+        if flight is None:
+            flight = self.flights.start(key, call, load)
+        else:
+            self._counters.coalesced += 1
+            flight.call.extend(deadline, self.loop.time())
+        try:
+            result: T = await flight.wait(deadline)
+        except (Abandoned, Cut) as signal:
+            raise self._cut_off(request, flight.call, signal) from flight.call.failure
+        return result
+
+    def _new_call(self) -> Call:
+        priority, deadline = _context.priority.get(), _context.deadline.get()
+        if priority is Priority.BULK:
+            return Call(priority, deadline, allowance=self._timeout)
+        return Call(priority, min(deadline, self.loop.time() + self._timeout))
+
+    def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
+        """Make the error of a waiter whose load did not end."""
+        facts: dict[str, Any] = {"method": request.method, "path": request.path}
+        if request.repeat is not Repeat.SAFE and (call.sending or call.in_doubt):
+            return outcome_unknown(request, call)
+        if isinstance(signal, Cut):
+            return ClientClosedError("the client was closed during the call", **facts)
+        return DeadlineError(
+            "the time for the call is up",
+            sent=call.attempts > 0,
+            attempts=call.attempts,
+            **facts,
+        )
+
+    async def _fetch(self, request: Request, call: Call, model: type[T]) -> T:
+        payload = await self._retrier.run(request, call, self._attempt)
+        try:
+            return structure(payload, model)
+        except ResponseShapeError as error:
+            error.method, error.path = request.method, request.path
+            error.attempts = call.attempts
+            raise
+
+    async def _attempt(self, request: Request, call: Call) -> Any:
+        """Send *request* once, when its turn comes, and decipher the answer."""
+        counters, loop = self._counters, self.loop
+        departure = loop.time()
+        if not self.gate.enter_nowait(call.priority):
+            await self.gate.enter(call.priority)
+            queued, departure = departure, loop.time()
+            counters.waited += departure - queued
+        counters.requests += 1
+        counters.in_flight += 1
+        call.departs(departure)
+        # A single call's deadline is watched by those who wait for it.
+        bulk = call.priority is Priority.BULK
+        time_left = call.deadline - departure if bulk else self._timeout
+        try:
+            response = await self._transport.send(request, time_left)
+        finally:
+            counters.in_flight -= 1
+            self.gate.leave(call.priority)
+        call.answered()
+        self.rate_limit = RateLimit.from_headers(response.headers) or self.rate_limit
+        try:
+            return _protocol.decipher(request, response, _utc_now)
+        except RateLimitedError:
+            counters.rate_limited += 1
+            raise
+
+    def _count_retry(self, wait: float) -> None:
+        self._counters.retries += 1
+        self._counters.waited += wait
+
+    async def close(self) -> None:
+        """End every load and close the connections."""
+        await self.flights.close()
+        await self._transport.close()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _misshapen(request: Request, call: Call, problem: str) -> ResponseShapeError:
+    return ResponseShapeError(
+        f"the answer is not what was asked for: {problem}",
+        problems=(problem,),
+        method=request.method,
+        path=request.path,
+        attempts=call.attempts,
+    )

@@ -1,0 +1,365 @@
+"""The service's HTTP, without a socket: requests to send, and what to make of responses.
+
+Everything here is a pure function or a frozen value.
+
+Source: https://docs.emogg.com.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+from urllib.parse import unquote, urlencode
+
+import attrs
+
+from emogg_async import errors
+from emogg_async.errors import InvalidArgumentError, ResponseShapeError, StatusError
+
+__all__ = [
+    "Headers",
+    "QueryValue",
+    "RateLimit",
+    "Repeat",
+    "Request",
+    "Response",
+    "check_session_id",
+    "custom",
+    "decipher",
+    "get_session",
+    "list_sessions",
+]
+
+QueryValue = str | int | float | bool
+"""What a query parameter can be; a sequence of them repeats the parameter."""
+
+_BYTE_ORDER_MARK = "\ufeff"
+_SESSION_ID = re.compile(r"[0-9a-fA-F]{24}")
+_DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
+_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
+_POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9})(?:$|[;,\s])")
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}", re.ASCII)
+_CUSTOM_PATH = re.compile(r"/v1/[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
+
+
+class Repeat(Enum):
+    """Whether a request may be sent again after its answer was lost."""
+
+    SAFE = "safe"
+    """It changes nothing: always."""
+
+    IDEMPOTENT = "idempotent"
+    """Sending it twice is sending it once: always, but a failed write stays in doubt."""
+
+    SETTLE = "settle"
+    """As idempotent, but its repeat may be refused because the first one worked."""
+
+    ONCE = "once"
+    """Never: a second one might do it twice."""
+
+
+@attrs.frozen
+class Request:
+    """One request, complete; it travels through every hop unchanged."""
+
+    method: str
+    path: str
+    """Fit for the wire as it is, without a query."""
+
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    """JSON, or None for no body at all."""
+
+    repeat: Repeat = Repeat.SAFE
+
+    @property
+    def target(self) -> str:
+        """Path and query, encoded."""
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+
+class Headers(Protocol):
+    """Response headers: names in any letter case, each with all of its values."""
+
+    def getall(self, key: str, default: tuple[()], /) -> Sequence[str]:
+        """Return all values of one header, or *default*."""
+
+
+@attrs.frozen
+class Response:
+    """One response, read whole, or up to a limit."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    complete: bool = True
+    """False when the body was longer than what the transport reads, and left out."""
+
+
+@attrs.frozen
+class RateLimit:
+    """The state of the user's token bucket, as the last answer told it.
+
+    Source: https://docs.emogg.com, "Rate limits".
+    """
+
+    limit: int
+    """The bucket's capacity, in requests."""
+
+    remaining: int
+    """Requests that could be sent at once when the answer left the service."""
+
+    reset: float
+    """Seconds until the bucket is full again; not until the next request may go."""
+
+    policy: str | None = None
+    """The policy as the service writes it, e.g. `100;w=60`; None when it sent none."""
+
+    @property
+    def window(self) -> float | None:
+        """Seconds in which an empty bucket fills, by the policy; None when not known."""
+        found = _POLICY_WINDOW.search(self.policy or "")
+        return float(found[1]) if found and int(found[1]) else None
+
+    @classmethod
+    def from_headers(cls, headers: Headers) -> "RateLimit | None":
+        """Read the four headers; None when one is missing, or makes no sense."""
+        limit = _natural(_sole(headers.getall("RateLimit-Limit", ())))
+        remaining = _natural(_sole(headers.getall("RateLimit-Remaining", ())))
+        reset = _decimal(_sole(headers.getall("RateLimit-Reset", ())))
+        if limit is None or remaining is None or reset is None:
+            return None
+        if not (1 <= limit >= remaining and reset <= 86_400):
+            return None
+        policy = headers.getall("RateLimit-Policy", ())
+        return cls(limit, remaining, reset, policy[0] if policy else None)
+
+
+def check_session_id(value: object) -> str:
+    """Return *value* in lower case if it is a session id.
+
+    Raises:
+        InvalidArgumentError: It is not 24 hex digits.
+    """
+    if isinstance(value, str) and _SESSION_ID.fullmatch(value):
+        return value.lower()
+    raise InvalidArgumentError(
+        f"session_id: expected 24 hex digits, got {_shown(value)}"
+    )
+
+
+def get_session(session_id: str) -> Request:
+    """Build "Get a session"; *session_id* was checked."""
+    return Request("GET", f"/v1/sessions/{session_id}")
+
+
+def list_sessions(query: Iterable[tuple[str, str]]) -> Request:
+    """Build "List sessions"; the *query* was checked."""
+    return Request("GET", "/v1/sessions", tuple(query))
+
+
+_REPEAT_BY_METHOD: Final = {
+    "GET": Repeat.SAFE,
+    "PUT": Repeat.IDEMPOTENT,
+    "PATCH": Repeat.IDEMPOTENT,
+    "DELETE": Repeat.SETTLE,
+    "POST": Repeat.ONCE,
+}
+
+
+def custom(
+    method: str,
+    path: str,
+    query: Mapping[str, QueryValue | Sequence[QueryValue]] | None,
+    payload: object,
+) -> Request:
+    """Build any request below `/v1/`; a *payload* of None is no body.
+
+    Raises:
+        InvalidArgumentError: The method, path, query or payload cannot be sent as it is.
+    """
+    repeat = _REPEAT_BY_METHOD.get(method.upper() if isinstance(method, str) else "")
+    if repeat is None:
+        known = ", ".join(_REPEAT_BY_METHOD)
+        raise InvalidArgumentError(
+            f"method: expected one of {known}, got {_shown(method)}"
+        )
+    _check_path(path)
+    pairs = tuple(_query_pairs(query or {}))
+    return Request(method.upper(), path, pairs, _encoded(payload), repeat)
+
+
+def _check_path(path: object) -> None:
+    if not isinstance(path, str) or not _CUSTOM_PATH.fullmatch(path):
+        raise InvalidArgumentError(
+            "path: expected one that begins with /v1/, and its parameters in query=, "
+            f"got {_shown(path)}"
+        )
+    segments = unquote(unquote(path)).replace("\\", "/").split("/")
+    if not {".", "..", ""}.isdisjoint(segments[1:-1]) or segments[-1] in {".", ".."}:
+        raise InvalidArgumentError(
+            f"path: expected no empty and no dot segments, got {_shown(path)}"
+        )
+
+
+def _query_pairs(query: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    if not isinstance(query, Mapping):
+        raise InvalidArgumentError("query: expected a mapping")
+    for name, value in query.items():
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        for item in value if several else (value,):
+            if not isinstance(item, QueryValue):
+                raise InvalidArgumentError(
+                    f"query: expected text, a number or a boolean for {name}, "
+                    f"got {_shown(item)}"
+                )
+            flag = str(item).lower() if isinstance(item, bool) else str(item)
+            yield str(name), flag
+
+
+def _encoded(payload: object) -> bytes | None:
+    if payload is None:
+        return None
+    try:
+        return json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgumentError(f"json: {error}") from None
+
+
+_parse = json.JSONDecoder().decode
+"""What `json.loads` does, without looking at its options at each call."""
+
+_ERROR_BY_STATUS: Final[dict[int, type[StatusError]]] = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    429: errors.RateLimitedError,
+}
+
+
+def decipher(request: Request, response: Response, now: Callable[[], datetime]) -> Any:
+    """Return what a *response* carries: the parsed JSON, or None for an empty success.
+
+    Args:
+        request: What was asked.
+        response: What came back, whatever its status.
+        now: Tells the time (aware), against which a date in `Retry-After` is read.
+
+    Raises:
+        StatusError: The status is not 2xx; the class says which.
+        ResponseShapeError: The status is 2xx and the body is no JSON, or too long.
+    """
+    if not 200 <= response.status < 300:
+        raise _status_error(request, response, now())
+    if response.status == HTTPStatus.NO_CONTENT or not (
+        response.body or request.repeat is Repeat.SAFE
+    ):
+        return None
+    if not response.complete:
+        raise _undecodable(request, response, "longer than what is read")
+    try:
+        return _parse(response.body.decode().removeprefix(_BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        raise _undecodable(request, response, "no valid JSON") from None
+
+
+def _undecodable(request: Request, response: Response, problem: str) -> Exception:
+    media_type = _MEDIA_TYPE.match(
+        (response.headers.getall("Content-Type", ()) or "?")[0]
+    )
+    return ResponseShapeError(
+        f"the answer ({response.status}, {media_type[0] if media_type else 'untyped'}) "
+        f"is {problem}",
+        problems=(problem,),
+        method=request.method,
+        path=request.path,
+    )
+
+
+def _status_error(request: Request, response: Response, now: datetime) -> StatusError:
+    kind = _ERROR_BY_STATUS.get(
+        response.status,
+        errors.ServerError if response.status >= 500 else StatusError,
+    )
+    return kind(
+        _service_message(response.body) or _phrase(response.status),
+        status=response.status,
+        retry_after=_retry_after(response.headers, now),
+        method=request.method,
+        path=request.path,
+    )
+
+
+def _service_message(body: bytes) -> str:
+    """Return the service's own message in one printable line, or an empty string."""
+    try:
+        payload = _parse(body.decode())
+    except (ValueError, RecursionError):
+        return ""
+    message = payload.get("message") if isinstance(payload, dict) else None
+    return _one_line(message, 200) if isinstance(message, str) else ""
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "not a status that HTTP names"
+
+
+def _one_line(text: str, length: int) -> str:
+    words = "".join(char if char.isprintable() else " " for char in text).split()
+    line = " ".join(words)
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _shown(value: object) -> str:
+    """Show an argument that was refused: its beginning, if it is text, else its type."""
+    if isinstance(value, str):
+        return repr(_one_line(value, 40))
+    return type(value).__name__
+
+
+def _sole(values: Sequence[str]) -> str:
+    """Return a header's value, if it has one, or always the same; else nothing."""
+    if len(values) == 1 or len(set(values)) == 1:
+        return values[0]
+    return ""
+
+
+def _natural(text: str) -> int | None:
+    """Read a number strictly: at most nine digits."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else None
+
+
+def _decimal(text: str) -> float | None:
+    """Read a number strictly: digits, perhaps with decimals."""
+    whole = _natural(text)
+    if whole is not None:
+        return float(whole)
+    return float(text) if _DECIMAL.fullmatch(text) else None
+
+
+def _retry_after(headers: Headers, now: datetime) -> float | None:
+    """Read `Retry-After`: seconds, or the time until an HTTP date; None for nonsense."""
+    text = _sole(headers.getall("Retry-After", ()))
+    seconds = _decimal(text)
+    if seconds is None and (moment := _http_date(text)):
+        # The service's own clock, where it tells it: ours may be wrong.
+        present = _http_date(_sole(headers.getall("Date", ()))) or now
+        seconds = max(0.0, (moment - present).total_seconds())
+    return seconds
+
+
+def _http_date(text: str) -> datetime | None:
+    if not _HTTP_DATE.fullmatch(text):
+        return None
+    try:
+        return parsedate_to_datetime(text).replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,295 @@
+"""Retries: which failures, how often, and after what wait. The only user of tenacity.
+
+===================================  ===========  =============  ==========  ===========
+failure                              GET          PATCH, PUT     DELETE      POST
+===================================  ===========  =============  ==========  ===========
+not sent                             retry        retry          retry       retry
+429                                  retry        retry          retry       retry
+sent, answer lost or late; 5xx [1]_  retry        retry          retry       unknown
+2xx that does not decode             retry once   unknown        unknown     unknown
+anything else                        raise        raise          raise       raise
+===================================  ===========  =============  ==========  ===========
+
+*unknown* is `OutcomeUnknownError`. It is also what a write ends in when any of its
+earlier sends has an unknown fate and no later one succeeded.
+
+.. [1] but 501 and 505, which will not get better
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+import attrs
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from emogg_async._checks import non_negative, positive, whole
+from emogg_async._context import Call
+from emogg_async._protocol import Repeat, Request
+from emogg_async.errors import (
+    ConnectionLostError,
+    DeadlineError,
+    EmoggError,
+    NotSentError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseShapeError,
+    ServerError,
+    StatusError,
+)
+
+__all__ = ["Budget", "Retrier", "RetryPolicy", "Verdict", "outcome_unknown", "verdict"]
+
+T = TypeVar("T")
+
+Attempt = Callable[[Request, Call], Awaitable[T]]
+"""Sends a request once, and raises what went wrong."""
+
+logger = logging.getLogger("emogg_async.retry")
+
+PRICE: Final = 1.0
+PRICE_NOT_SENT: Final = 0.5
+REWARD: Final = 0.2
+FINAL_STATUSES: Final = frozenset({501, 505})
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How a client repeats what failed.
+
+    The wait before the n-th retry is `U(0, min(cap, base · 2ⁿ⁻¹))` seconds (full
+    jitter), and at least what the service asks for in `Retry-After`. A wait that does not
+    fit the deadline is not waited: the failure is raised at once.
+
+    Raises:
+        InvalidArgumentError: A value is out of its range.
+    """
+
+    attempts: int = attrs.field(default=6, validator=whole(at_least=1))
+    """Requests for one call at most, the first one included; a 429 does not count."""
+
+    base: float = attrs.field(default=0.25, validator=positive)
+    """Seconds: the longest wait before the first retry."""
+
+    cap: float = attrs.field(default=8.0, validator=positive)
+    """Seconds: the longest wait before any retry."""
+
+    budget: float = attrs.field(default=40.0, validator=non_negative)
+    """Retries that the whole client may make at once. A retry takes 1 (a half if its
+    request never left), a first attempt that succeeds gives 0.2 back, a retry that
+    succeeds its price. In an outage the service so sees little more than one request
+    for each call."""
+
+    def backoff(self, failures: int) -> float:
+        """Return the longest wait, in seconds, after so many *failures* (from 1)."""
+        return float(min(self.cap, self.base * 2.0 ** min(failures - 1, 64)))
+
+
+class Budget:
+    """The retries that all calls of a client may still make together."""
+
+    def __init__(self, capacity: float) -> None:
+        self._capacity = capacity
+        self.level = capacity
+
+    def take(self, price: float) -> bool:
+        """Pay for a retry; False when there is not enough left."""
+        if price > self.level:
+            return False
+        self.level -= price
+        return True
+
+    def give(self, amount: float) -> None:
+        """Put something back, up to the capacity."""
+        self.level = min(self._capacity, self.level + amount)
+
+
+class Verdict(Enum):
+    """What to do about one failure."""
+
+    RETRY = "retry"
+    RETRY_FREE = "retry free"
+    """It is no attempt and takes nothing from the budget: the service only said when."""
+    RETRY_ONCE = "retry once"
+    RAISE = "raise"
+
+
+def is_ambiguous(error: EmoggError) -> bool:
+    """Tell whether a write that ended in *error* may have taken effect."""
+    if isinstance(error, DeadlineError):
+        return error.sent
+    if isinstance(error, ServerError):
+        return error.status not in FINAL_STATUSES
+    return isinstance(error, ConnectionLostError | ResponseShapeError)
+
+
+def verdict(error: EmoggError, repeat: Repeat) -> Verdict:
+    """Look up *error* in the table above."""
+    if isinstance(error, NotSentError) or (
+        isinstance(error, DeadlineError) and not error.sent
+    ):
+        return Verdict.RETRY
+    if isinstance(error, RateLimitedError):
+        return Verdict.RETRY_FREE
+    if isinstance(error, ResponseShapeError):
+        return Verdict.RETRY_ONCE if repeat is Repeat.SAFE else Verdict.RAISE
+    if is_ambiguous(error) and repeat is not Repeat.ONCE:
+        return Verdict.RETRY
+    return Verdict.RAISE
+
+
+def outcome_unknown(request: Request, call: Call) -> OutcomeUnknownError:
+    """Make the error for a write in doubt."""
+    return OutcomeUnknownError(
+        "nobody knows whether it took effect",
+        since=call.since or datetime.now(UTC),
+        method=request.method,
+        path=request.path,
+        attempts=call.attempts,
+    )
+
+
+class Retrier:
+    """Carries out calls under one policy and one budget.
+
+    Args:
+        policy: How to retry.
+        rng: The source of jitter.
+        sleep: How to wait; tests bring their own.
+        on_retry: Told the wait in seconds when a retry is due.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_retry: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self.policy = policy
+        self.budget = Budget(policy.budget)
+        self.rng = rng
+        self.on_retry = on_retry
+        self._sleep = sleep
+
+    async def run(self, request: Request, call: Call, attempt: Attempt[T]) -> T:
+        """Return what *attempt* returns, trying again as the table allows.
+
+        Raises:
+            EmoggError: The last failure, or `OutcomeUnknownError` chained to it.
+        """
+        try:
+            result = await attempt(request, call)
+        except EmoggError as error:
+            return await self._retry(request, call, attempt, error)
+        self.budget.give(REWARD)
+        return result
+
+    async def _retry(
+        self,
+        request: Request,
+        call: Call,
+        attempt: Attempt[T],
+        first: EmoggError,
+    ) -> T:
+        """Go on after the *first* failure: the usual call never pays for tenacity."""
+        course = _Course(self, request, call)
+        failed: list[EmoggError] = [first]
+
+        async def resumed() -> T:
+            if failed:
+                raise failed.pop()
+            return await attempt(request, call)
+
+        # One for each call: a shared one mixes up the results of its callers.
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(course.note),
+            wait=course.wait,
+            stop=course.is_over,
+            before_sleep=course.announce,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            result: T = await retrying(resumed)
+        except EmoggError as error:
+            error.attempts = call.attempts
+            if call.in_doubt and request.repeat is not Repeat.SAFE:
+                raise outcome_unknown(request, call) from error
+            raise
+        self.budget.give(course.price)
+        return result
+
+
+class _Course:
+    """The failures of one call so far, and the answers to what tenacity asks."""
+
+    def __init__(self, retrier: Retrier, request: Request, call: Call) -> None:
+        self._retrier = retrier
+        self._request = request
+        self._call = call
+        self._verdict = Verdict.RAISE
+        self._failures = 0
+        self._counted = 0
+        self._undecodable = 0
+        self.price = 0.0
+
+    def note(self, error: BaseException) -> bool:
+        """Take in a failure; say whether it is of a kind that is retried."""
+        if not isinstance(error, EmoggError):
+            return False  # a bug, or a cancellation
+        self._call.sending = False
+        self._call.in_doubt |= is_ambiguous(error)
+        self._call.failure = error
+        self._verdict = verdict(error, self._request.repeat)
+        self._failures += 1
+        self._counted += self._verdict is not Verdict.RETRY_FREE
+        self._undecodable += self._verdict is Verdict.RETRY_ONCE
+        self.price = _price(error, self._verdict)
+        return self._verdict is not Verdict.RAISE
+
+    def wait(self, state: RetryCallState) -> float:
+        """Return the seconds until the next attempt: never less than the service asks."""
+        longest = self._retrier.policy.backoff(self._failures)
+        wait = self._retrier.rng.uniform(0.0, longest)
+        error = _error_of(state)
+        asked = error.retry_after if isinstance(error, StatusError) else None
+        return max(wait, asked or 0.0)
+
+    def is_over(self, state: RetryCallState) -> bool:
+        """Say whether the failure that was just noted is the last one."""
+        if self._undecodable > 1 or self._counted >= self._retrier.policy.attempts:
+            return True
+        ends = asyncio.get_running_loop().time() + state.upcoming_sleep
+        if ends >= self._call.deadline:
+            error = _error_of(state)
+            if isinstance(error, StatusError):
+                error.retry_after = state.upcoming_sleep
+            return True
+        return not self._retrier.budget.take(self.price)
+
+    def announce(self, state: RetryCallState) -> None:
+        """Report the retry that is due."""
+        self._retrier.on_retry(state.upcoming_sleep)
+        logger.debug(
+            "%s %s: %s; trying again in %.3f s",
+            self._request.method,
+            self._request.path,
+            type(_error_of(state)).__name__,
+            state.upcoming_sleep,
+        )
+
+
+def _price(error: EmoggError, judged: Verdict) -> float:
+    if judged is Verdict.RETRY_FREE:
+        return 0.0
+    return PRICE if is_ambiguous(error) else PRICE_NOT_SENT
+
+
+def _error_of(state: RetryCallState) -> Any:
+    return state.outcome.exception() if state.outcome else None

@@ -1,0 +1,210 @@
+"""One HTTP exchange over aiohttp: the only module of the client that knows it.
+
+Its exceptions become ours here, and the token stays here: what comes back never has it.
+"""
+
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from emogg_async._alarms import Alarms
+from emogg_async._protocol import Repeat, Request, Response
+from emogg_async.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    DeadlineError,
+    NotSentError,
+    TransportError,
+)
+
+__all__ = ["Transport"]
+
+CONNECT_TIMEOUT: Final = 5.0
+KEEPALIVE_TIMEOUT: Final = 15.0
+MAX_BODY: Final = 32 * 1024 * 1024
+MAX_ERROR_BODY: Final = 64 * 1024
+
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
+
+
+class Transport:
+    """Sends requests to one base URL with one token.
+
+    Args:
+        base_url: Scheme, host and perhaps a path prefix; no trailing slash.
+        token: The bearer token.
+        user_agent: What to call ourselves.
+        attempt_timeout: Seconds for one exchange, its body included.
+        alarms: Where deadlines are watched.
+        http: The caller's session, which is never closed here; None to make our own.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        token: str,
+        user_agent: str,
+        attempt_timeout: float,
+        alarms: Alarms,
+        http: aiohttp.ClientSession | None,
+    ) -> None:
+        self._alarms = alarms
+        self._base_url = base_url
+        self._secret = token.encode()
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "Authorization": f"Bearer {token}",
+            "User-Agent": user_agent,
+        }
+        self._attempt_timeout = attempt_timeout
+        # Deadlines are ours: aiohttp's `total` counts queueing, and rounds. Where it
+        # matters whether a request was sent, DNS and TLS have a limit of their own.
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+        self._write_timeout = aiohttp.ClientTimeout(
+            total=None, connect=min(CONNECT_TIMEOUT, attempt_timeout)
+        )
+        self._owns_http = http is None
+        # Headers that a session has anyway need no merging for each request.
+        self._http = _open_session(headers) if http is None else http
+        self._headers = None if http is None else headers
+
+    async def send(self, request: Request, time_left: float) -> Response:
+        """Send *request* once and read the answer, whatever its status.
+
+        Args:
+            request: What to send.
+            time_left: Seconds after which the whole call is over.
+
+        Raises:
+            NotSentError: It never left.
+            ConnectionLostError: It left, and no whole answer came.
+            DeadlineError: The attempt's time was up.
+        """
+        if self._http.closed:
+            raise ConfigurationError("the ClientSession passed as http= is closed")
+        limit = min(self._attempt_timeout, time_left)
+        if limit <= 0:
+            raise DeadlineError(
+                "no time left", sent=False, method=request.method, path=request.path
+            )
+        try:
+            with self._alarms.limit(limit):
+                return await self._exchange(request)
+        except TimeoutError as error:
+            sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
+            what = (
+                f"no answer within {limit:.3g} s" if sent else "no connection in time"
+            )
+            raise DeadlineError(
+                what, sent=sent, method=request.method, path=request.path
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _translated(error, request) from error
+
+    async def _exchange(self, request: Request) -> Response:
+        headers, timeout = self._headers, self._timeout
+        middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None = None
+        if request.repeat is not Repeat.SAFE:
+            timeout, middlewares = self._write_timeout, (_SendOnce(),)
+        if request.body is not None:
+            headers = {**(headers or {}), "Content-Type": "application/json"}
+        response = await self._http.request(
+            request.method,
+            URL(self._base_url + request.target, encoded=True),
+            data=request.body,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
+            raise_for_status=False,
+            middlewares=middlewares,
+        )
+        try:
+            ok = response.status < 400
+            body, complete = await _read(response, MAX_BODY if ok else MAX_ERROR_BODY)
+        except BaseException:
+            response.close()
+            raise
+        if not ok:
+            body = body.replace(self._secret, b"***")
+        return Response(response.status, response.headers, body, complete)
+
+    async def close(self) -> None:
+        """Close our own session; the caller's stays open."""
+        if self._owns_http:
+            await self._http.close()
+
+
+class _SendOnce:
+    """Stops aiohttp's own silent repeat on a dead connection: retries are ours to count.
+
+    A DELETE that worked would otherwise come back as a 404 that nobody can explain.
+    """
+
+    def __init__(self) -> None:
+        self._sent = False
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if self._sent:
+            raise aiohttp.ServerDisconnectedError
+        self._sent = True
+        return await handler(request)
+
+
+def _open_session(headers: dict[str, str]) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        headers=headers,
+        # The gate owns the slots; c-ares, where installed, would ignore the hosts file.
+        connector=aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=KEEPALIVE_TIMEOUT,
+            resolver=aiohttp.ThreadedResolver(),
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """Read the body, or nothing of one over *limit* bytes; say whether it is whole."""
+    content = response.content
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        while not content.at_eof():
+            chunk = await content.readany()
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                response.close()  # the rest is not worth reading, nor the connection
+                return b"", False
+    except RuntimeError as error:  # how aiohttp says that the connection is gone
+        raise aiohttp.ClientPayloadError(str(error)) from error
+    response.release()
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks), True
+
+
+def _translated(error: Exception, request: Request) -> TransportError:
+    """Say in our words what aiohttp's *error* means for *request*."""
+    kind = type(error).__name__
+    if isinstance(error, _NOT_SENT):
+        return NotSentError(
+            f"not sent: {_reason(error)}", method=request.method, path=request.path
+        )
+    return ConnectionLostError(
+        f"the answer was lost ({kind})", method=request.method, path=request.path
+    )
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "os_error", None)
+    return str(getattr(cause, "strerror", None) or type(error).__name__)

@@ -1,0 +1,35 @@
+"""Tools for testing code that uses this package, without an account or a network.
+
+`EmoggEmulator` is a real HTTP server on loopback that answers as the Emogg API does.
+The pytest fixture `emogg_emulator` starts one and points the environment at it.
+Importing this module is cheap: the server's parts are imported when they are first
+used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from emogg_async.testing._emulator import EmoggEmulator
+    from emogg_async.testing._faults import FaultRule
+    from emogg_async.testing._journal import RecordedRequest
+
+__all__ = ["EmoggEmulator", "FaultRule", "RecordedRequest"]
+
+_HOMES: Final = {
+    "EmoggEmulator": "emogg_async.testing._emulator",
+    "FaultRule": "emogg_async.testing._faults",
+    "RecordedRequest": "emogg_async.testing._journal",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,374 @@
+"""The emulator as tests use it."""
+
+import asyncio
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from emogg_async.errors import ConfigurationError
+from emogg_async.models import Session, Source
+from emogg_async.testing._checks import SECONDS, is_seconds, is_token, require
+from emogg_async.testing._faults import Fault, FaultRule, make_rule
+from emogg_async.testing._journal import RecordedRequest
+from emogg_async.testing._server import make_application
+from emogg_async.testing._state import Settings, State
+from emogg_async.testing._thread import HOST, ServerThread
+from emogg_async.testing._world import User
+
+if TYPE_CHECKING:
+    from emogg_async import AsyncEmoggClient
+
+__all__ = ["EmoggEmulator"]
+
+
+class EmoggEmulator:
+    """A server on loopback that answers as the Emogg API is documented to.
+
+    It runs in a thread of its own, so that it serves sync and async tests alike::
+
+        with EmoggEmulator(sessions=25) as emulator:
+            emulator.fail("GET", "/v1/sessions/*", status=503, times=2)
+            async with emulator.client() as client:
+                session = await client.get_session(emulator.sessions[0].id)
+
+    Its clock begins at 2024-04-01T10:30:00Z, runs on, and moves with `advance`; its
+    data are the same for the same seed. All members may be used from any thread. What
+    the reference leaves open was guessed; the docstring of
+    `emogg_async.testing._server` lists it.
+
+    Args:
+        sessions: How many made-up sessions there are at first.
+        seed: Decides what those look like, and when faults with a probability strike.
+        token: Token of the first user, to whom those sessions belong.
+        rate_limit: Capacity of each user's token bucket, and the seconds in which it
+            becomes full; None means no limit and no rate headers.
+        latency: Seconds to wait before each answer.
+        port: Where to listen on 127.0.0.1; 0 means any free port.
+
+    Raises:
+        InvalidArgumentError: An argument breaks its rule; the message names both.
+    """
+
+    __test__ = False  # or pytest could take it for a class of tests
+
+    def __init__(
+        self,
+        *,
+        sessions: int = 0,
+        seed: int = 0,
+        token: str = "emogg-emulator-token",  # noqa: S107 - of no use elsewhere
+        rate_limit: tuple[int, float] | None = (10_000, 60.0),
+        latency: float = 0.0,
+        port: int = 0,
+    ) -> None:
+        self._settings = Settings(
+            sessions=sessions,
+            seed=seed,
+            token=token,
+            rate_limit=rate_limit,
+            latency=latency,
+            port=port,
+        )
+        self._state = State(self._settings)
+        self._lifecycle = threading.RLock()
+        self._server: ServerThread | None = None
+        self._url: str | None = None
+
+    def __repr__(self) -> str:
+        """Show where it listens, and never the token."""
+        where = self._url if self._server else "not running"
+        return f"<{type(self).__name__} {where}>"
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        """Start it, without blocking the event loop."""
+        try:
+            await asyncio.to_thread(self.start)
+        except asyncio.CancelledError:
+            self.stop()  # the other thread may have started it by now, or be about to
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop it, without blocking the event loop."""
+        await asyncio.to_thread(self.stop)
+
+    def start(self) -> None:
+        """Start to serve; does nothing when it already does.
+
+        Raises:
+            ConfigurationError: It cannot listen on the port.
+        """
+        with self._lifecycle:
+            if self._server is not None:
+                return
+            app = make_application(lambda: self._state)
+            port = self._settings.port
+            try:
+                self._server = ServerThread(app, port)
+            except OSError as error:
+                message = f"cannot listen on {HOST}, port {port}: {error.strerror}"
+                raise ConfigurationError(message) from error
+            self._url = f"http://{HOST}:{self._server.port}"
+
+    def stop(self) -> None:
+        """Drop all connections and stop to serve; does nothing when it does not serve.
+
+        What it holds stays: sessions and requests can still be looked at.
+        """
+        with self._lifecycle:
+            server, self._server = self._server, None
+            if server is not None:
+                server.stop()
+
+    def reset(self) -> None:
+        """Bring back the state after the start, and drop the requests under way.
+
+        Sessions are those of the seed again; added tokens, faults, the log, the
+        buckets, the latency and the clock start over. The address stays.
+        """
+        with self._lifecycle:
+            old, self._state = self._state, State(self._settings)
+            if self._server is not None:
+                self._server.call_soon(_drop_requests, old)
+
+    @property
+    def url(self) -> str:
+        """Its base URL, `http://127.0.0.1:…`; after `stop` the one that it had.
+
+        Raises:
+            ConfigurationError: It was never started.
+        """
+        if self._url is None:
+            message = "the emulator is not running: start it using `with`, or start()"
+            raise ConfigurationError(message)
+        return self._url
+
+    @property
+    def token(self) -> str:
+        """Token of the first user, the one with the seeded sessions."""
+        return self._settings.token
+
+    @property
+    def latency(self) -> float:
+        """Seconds to wait before each answer; may be set."""
+        return self._state.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        require(is_seconds(seconds), "latency", SECONDS)
+        self._state.latency = seconds
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The sessions of all users, newest first."""
+        return tuple(stored.session for stored in self._state.world.all_sessions())
+
+    @property
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """The newest 10,000 requests, oldest first."""
+        return self._state.journal.requests
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being handled now."""
+        return self._state.journal.in_flight
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many requests were handled at once at most."""
+        return self._state.journal.max_in_flight
+
+    def now(self) -> datetime:
+        """Return the present instant by the emulator's clock (aware, UTC)."""
+        return self._state.clock.now()
+
+    def advance(self, seconds: float) -> None:
+        """Move the emulator's clock on by *seconds*.
+
+        Buckets refill, and sessions added from now on are later. Delays and latency are
+        not shortened: they pass in real time.
+        """
+        require(is_seconds(seconds), "seconds", SECONDS)
+        self._state.clock.advance(seconds)
+
+    def add_token(self, token: str | None = None) -> str:
+        """Add a user with a bucket and sessions of their own.
+
+        Args:
+            token: The user's token; None makes one up.
+
+        Returns:
+            The token.
+        """
+        require(token is None or is_token(token), "token", "visible ASCII characters")
+        return self._state.world.add_user(token).token
+
+    def add_session(
+        self,
+        *,
+        token: str | None = None,
+        id: str | None = None,  # noqa: A002 - as the field is called
+        name: str | None = None,
+        state: str = "finished",
+        type: str = "live_analysis",  # noqa: A002 - as the field is called
+        timestamp: datetime | None = None,
+        duration: float | None = None,
+        sources: Iterable[Source | Mapping[str, Any]] | None = None,
+        **extra_wire_fields: Any,
+    ) -> Session:
+        """Add a session.
+
+        Args:
+            token: Token of its owner; None means the first user.
+            id: 24 hex digits, kept even if *timestamp* says otherwise; None makes an
+                ObjectId of the second of *timestamp*.
+            name: 1 to 256 characters; None makes one up.
+            state: How far it is; the emulator never changes it by itself.
+            type: What kind of session it is.
+            timestamp: When it was created (aware; kept to the millisecond); None means
+                the second of *id* if that is given, else now.
+            duration: Seconds that it lasted; None makes one up.
+            sources: Its sources, as models or in their wire form; None means that it
+                names none.
+            **extra_wire_fields: Any other field under its name on the wire, e.g.
+                `meta={…}`.
+
+        Raises:
+            InvalidArgumentError: An argument breaks its rule; the message names both.
+        """
+        fields = {
+            "name": name,
+            "state": state,
+            "type": type,
+            "timestamp": timestamp,
+            "duration": duration,
+            "sources": sources,
+        }
+        world = self._state.world
+        owner = self._user(self.token if token is None else token)
+        return world.add(owner, id, fields | extra_wire_fields).session
+
+    def update_session(self, session_id: str, **changes: Any) -> Session:
+        """Change a session, as the service itself would, e.g. `state="finished"`.
+
+        Args:
+            session_id: Which one, of whichever user.
+            **changes: New values under their names on the wire; None removes a field.
+
+        Raises:
+            InvalidArgumentError: There is no such session, or a change breaks a rule.
+        """
+        return self._state.world.update(session_id, changes).session
+
+    def remove_session(self, session_id: str) -> None:
+        """Remove a session of whichever user.
+
+        Raises:
+            InvalidArgumentError: There is no such session.
+        """
+        self._state.world.remove(session_id)
+
+    def fail(
+        self,
+        method: str = "*",
+        path: str = "*",
+        *,
+        status: int | None = None,
+        fault: Fault | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        delay: float = 0.0,
+        times: int | None = None,
+        probability: float = 1.0,
+    ) -> FaultRule:
+        """Let requests fail, or take longer, from now on.
+
+        The newest rule that matches is the one that a request meets; it counts as met
+        whatever becomes of the request. An answer with a status comes from behind the
+        rate limit: it costs a token like any other, except a 401.
+
+        Args:
+            method: Glob for the method.
+            path: Glob for the path, without the query; `*` also matches slashes.
+            status: Answer with this status, and the usual body unless *body* is given,
+                instead of handling the request.
+            fault: What breaks. Before the request is handled: `reset` (the connection,
+                by RST), `close` (read, then closed without an answer) and `hang` (no
+                answer until the client leaves or the emulator stops). After it was
+                handled, or to the answer with *status*: `cut` (half of the promised
+                body, then closed), `cut_chunked` (no last chunk), `garbage` (truncated
+                JSON), `html` (a page), `huge` (40 MB of JSON) and `bomb` (gzip of 300
+                kB that inflates to 300 MB); the last four have status 200 unless
+                *status* is given.
+            body: Body to answer with: text, bytes or a JSON value; needs *status*.
+            headers: Headers to add to the answer, e.g. `{"Retry-After": "2"}`.
+            delay: Seconds to wait first; without *status* and *fault* the real answer
+                follows.
+            times: How many requests it meets before it is used up; None means no limit.
+            probability: How likely it is to meet a request that matches, 0 to 1.
+
+        Returns:
+            The rule, which counts its hits and can be removed.
+
+        Raises:
+            InvalidArgumentError: An argument breaks its rule; the message names both.
+        """
+        rules = self._state.faults
+        rule = make_rule(
+            rules,
+            method=method,
+            path=path,
+            status=status,
+            fault=fault,
+            body=body,
+            headers=headers,
+            delay=delay,
+            times=times,
+            probability=probability,
+        )
+        rules.add(rule)
+        return rule
+
+    def client(self, **options: Any) -> "AsyncEmoggClient":
+        """Make a client of this emulator.
+
+        Args:
+            **options: What else `AsyncEmoggClient` takes; they win over this token and
+                URL.
+        """
+        from emogg_async import AsyncEmoggClient  # noqa: PLC0415 - not needed to serve
+
+        return AsyncEmoggClient(**{"token": self.token, "base_url": self.url} | options)
+
+    def _user(self, token: str) -> User:
+        user = self._state.world.user(token)
+        require(user is not None, "token", "that of a user of this emulator: add_token")
+        assert user is not None  # noqa: S101 - for the type checker
+        return user
+
+
+def _drop_requests(state: State) -> None:
+    """Drop the connections on which requests of *state* wait; their handlers end so."""
+    for transport in tuple(state.transports):
+        transport.abort()

@@ -1,0 +1,181 @@
+"""The faults that tests ask for: which requests they meet, and how often."""
+
+import json
+import random
+import threading
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal, get_args
+
+import attrs
+
+from emogg_async.testing._checks import SECONDS, is_count, is_seconds, require
+
+__all__ = ["Fault", "FaultRule", "FaultRules", "make_rule"]
+
+Fault = Literal[
+    "reset",
+    "close",
+    "hang",
+    "cut",
+    "cut_chunked",
+    "garbage",
+    "html",
+    "huge",
+    "bomb",
+]
+
+_BODY_FAULTS: Final = frozenset({"cut", "cut_chunked"})
+"""The faults that say nothing about what is in the body."""
+
+_STATUSES: Final = range(200, 600)
+
+
+@attrs.define(eq=False, kw_only=True)
+class FaultRule:
+    """A fault in force, as `EmoggEmulator.fail` returns it."""
+
+    method: str
+    """Glob that the method must match, e.g. `GET` or `*`."""
+
+    path: str
+    """Glob that the path must match; `*` also matches slashes."""
+
+    status: int | None
+    """Status to answer with; None leaves that to the fault, or to the real answer."""
+
+    fault: Fault | None
+    """What breaks; None when nothing does beyond `status` and `delay`."""
+
+    body: bytes | None
+    """Body to answer with; None means the usual one."""
+
+    headers: Mapping[str, str]
+    """Headers to add to the answer; they win over the emulator's own."""
+
+    delay: float
+    """Seconds to wait before anything else happens."""
+
+    times: int | None
+    """Requests that it meets before it is used up; None means no limit."""
+
+    probability: float
+    """How likely it is to meet a request that matches, 0 to 1."""
+
+    hits: int = attrs.field(default=0, init=False)
+    """How many requests it has met."""
+
+    _rules: "FaultRules" = attrs.field(repr=False)
+
+    def remove(self) -> None:
+        """Take the rule out of force; it does not matter whether it still is."""
+        self._rules.remove(self)
+
+
+class FaultRules:
+    """The rules in force, newest first; safe to use from any thread."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._lock = threading.Lock()
+        self._rng = rng
+        self._rules: list[FaultRule] = []
+
+    def add(self, rule: FaultRule) -> None:
+        """Put *rule* in force, before all others."""
+        with self._lock:
+            self._rules.insert(0, rule)
+
+    def remove(self, rule: FaultRule) -> None:
+        """Take *rule* out of force, if it is."""
+        with self._lock:
+            if rule in self._rules:
+                self._rules.remove(rule)
+
+    def choose(self, method: str, path: str) -> FaultRule | None:
+        """Return the newest rule that meets the request, and count the hit."""
+        if not self._rules:
+            return None
+        with self._lock:
+            for rule in self._rules:
+                if self._meets(rule, method, path):
+                    rule.hits += 1
+                    if rule.hits == rule.times:
+                        self._rules.remove(rule)
+                    return rule
+        return None
+
+    def _meets(self, rule: FaultRule, method: str, path: str) -> bool:
+        return (
+            fnmatchcase(method, rule.method)
+            and fnmatchcase(path, rule.path)
+            and (rule.probability == 1.0 or self._rng.random() < rule.probability)
+        )
+
+
+def make_rule(rules: FaultRules, **options: Any) -> FaultRule:
+    """Check the *options* of `EmoggEmulator.fail` and make a rule of them.
+
+    Raises:
+        InvalidArgumentError: One of them breaks its rule, which the message names.
+    """
+    _check_what(options["method"], options["path"], options["headers"])
+    _check_how_often(options["delay"], options["times"], options["probability"])
+    _check_answer(options["status"], options["fault"], options["body"])
+    options["method"] = options["method"].upper()
+    options["body"] = _encode(options["body"])
+    options["headers"] = dict(options["headers"] or {})
+    return FaultRule(rules=rules, **options)
+
+
+def _check_what(method: object, path: object, headers: object) -> None:
+    require(isinstance(method, str), "method", "a glob, e.g. 'GET' or '*'")
+    require(isinstance(path, str), "path", "a glob, e.g. '/v1/sessions/*'")
+    require(
+        headers is None or (isinstance(headers, Mapping) and _are_headers(headers)),
+        "headers",
+        "a mapping of names to values, both one line of text",
+    )
+
+
+def _are_headers(headers: Mapping[Any, Any]) -> bool:
+    texts = [*headers.keys(), *headers.values()]
+    return all(isinstance(text, str) and text.isprintable() for text in texts)
+
+
+def _check_how_often(delay: object, times: object, probability: Any) -> None:
+    require(is_seconds(delay), "delay", SECONDS)
+    require(times is None or is_count(times, 1), "times", "an integer from 1, or None")
+    require(
+        is_seconds(probability) and probability <= 1,
+        "probability",
+        "a number from 0 to 1",
+    )
+
+
+def _check_answer(status: object, fault: object, body: object) -> None:
+    require(
+        status is None or (is_count(status) and status in _STATUSES),
+        "status",
+        "an integer from 200 to 599, or None",
+    )
+    names = ", ".join(get_args(Fault))
+    require(
+        fault is None or fault in get_args(Fault), "fault", f"None or one of {names}"
+    )
+    require(
+        body is None or (status is not None and (fault or "cut") in _BODY_FAULTS),
+        "body",
+        "needs a status, and no fault other than 'cut' or 'cut_chunked'",
+    )
+
+
+def _encode(body: Any) -> bytes | None:
+    if body is None or isinstance(body, bytes):
+        return body
+    if isinstance(body, str):
+        return body.encode()
+    try:
+        return json.dumps(body).encode()
+    except (TypeError, ValueError):
+        require(False, "body", "text, bytes or a JSON value")
+        raise

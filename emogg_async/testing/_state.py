@@ -1,0 +1,85 @@
+"""Everything about an emulator that `reset()` makes anew."""
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from emogg_async.testing._checks import (
+    SECONDS,
+    is_count,
+    is_seconds,
+    is_token,
+    require,
+)
+from emogg_async.testing._clock import Clock
+from emogg_async.testing._faults import FaultRules
+from emogg_async.testing._journal import Journal
+from emogg_async.testing._world import World
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Settings", "State"]
+
+_MOST_PORTS = 65_535
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What an emulator was asked to be; see `EmoggEmulator` for each."""
+
+    sessions: int
+    seed: int
+    token: str = attrs.field(repr=False)
+    rate_limit: tuple[int, float] | None
+    latency: float
+    port: int
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            InvalidArgumentError: It names the argument and the rule that it breaks.
+        """
+        require(is_count(self.sessions), "sessions", "an integer, 0 or more")
+        require(type(self.seed) is int, "seed", "an integer")
+        require(is_token(self.token), "token", "visible ASCII characters")
+        require(is_seconds(self.latency), "latency", SECONDS)
+        require(
+            is_count(self.port) and self.port <= _MOST_PORTS,
+            "port",
+            "an integer from 0 to 65535",
+        )
+        require(
+            self.rate_limit is None or _is_rate_limit(self.rate_limit),
+            "rate_limit",
+            "a capacity from 1 and a window in seconds above 0, or None",
+        )
+
+
+def _is_rate_limit(value: Any) -> bool:
+    if not isinstance(value, Sequence) or len(value) != len(("capacity", "window")):
+        return False
+    capacity, window = value
+    return is_count(capacity, 1) and is_seconds(window) and window > 0
+
+
+class State:
+    """One life of an emulator, from its start or reset to the next.
+
+    Each request stays with the state in which it arrived: what outlives a reset can no
+    longer touch anything that a test sees.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.latency: float = settings.latency
+        self.clock = Clock()
+        self.journal = Journal()
+        chance = random.Random(~settings.seed)  # noqa: S311 - repeatable, not secret
+        self.faults = FaultRules(chance)
+        self.world = World(self.clock, settings.seed, settings.rate_limit)
+        self.world.populate(self.world.add_user(settings.token), settings.sessions)
+        self.transports: set[asyncio.Transport] = set()
+        """Connections with a request in flight; only for the server's thread."""

@@ -1,0 +1,95 @@
+"""A thread with an event loop of its own that serves one web application."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final, cast
+
+from aiohttp import web
+
+__all__ = ["HOST", "ServerThread"]
+
+HOST: Final = "127.0.0.1"
+
+_GRACE: Final = 0.1
+"""Seconds for which aiohttp may wait for handlers; they are cancelled before that."""
+
+
+class ServerThread:
+    """A running server; it runs from the end of the constructor until `stop`.
+
+    Args:
+        application: What to serve; a new one for each server.
+        port: Where to listen, or 0 for any free port.
+
+    Raises:
+        OSError: It cannot listen there.
+    """
+
+    port: int
+    """Where it listens."""
+
+    def __init__(self, application: web.Application, port: int) -> None:
+        self._ready: Future[int] = Future()
+        self._application = application
+        self._requested_port = port
+        self._thread = threading.Thread(
+            target=self._run, name="emogg-emulator", daemon=True
+        )
+        self._thread.start()
+        try:
+            self.port = self._ready.result()
+        except OSError:
+            self._thread.join()
+            raise
+
+    def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Run *call* on the server's loop soon."""
+        self._loop.call_soon_threadsafe(call, *arguments)
+
+    def stop(self) -> None:
+        """Drop all connections, end all requests, and wait for the thread to end.
+
+        To be called once, from any thread but the server's.
+        """
+        self.call_soon(self._stopping.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        runner = web.AppRunner(
+            self._application,
+            access_log=None,
+            handler_cancellation=True,  # so that hanging requests end with their client
+            shutdown_timeout=_GRACE,
+        )
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, HOST, self._requested_port, backlog=1024)
+            await site.start()
+            self._ready.set_result(runner.addresses[0][1])
+            await self._stopping.wait()
+            await site.stop()
+            await _drop_connections(runner)
+        finally:
+            await runner.cleanup()
+
+
+async def _drop_connections(runner: web.AppRunner) -> None:
+    """Drop every connection, and with it its request, so that nobody is waited for."""
+    await asyncio.sleep(0)  # connections just accepted become known
+    server = cast("web.Server", runner.server)
+    for connection in server.connections:
+        if connection.transport is not None:
+            connection.transport.abort()
+    await asyncio.sleep(0)  # they learn of it
