@@ -7,8 +7,8 @@
     async with AsyncEmoggClient() as client:
         session = await client.get_session("65ea1530bb50af72b6e3dc1e")
 
-Names are resolved when they are first used, so that importing this package costs next to
-nothing. Public are the names below and the modules `emogg_async.models`,
+Names are resolved when they are first used, so that importing this package costs next
+to nothing. Public are the names below and the modules `emogg_async.models`,
 `emogg_async.errors` and `emogg_async.testing`; everything else may change at any time.
 """
 

@@ -1,8 +1,8 @@
 """Many deadlines, few timers.
 
 Every call has two deadlines, its own and its attempt's, and nearly all are called off
-within milliseconds. A timer of the loop for each would cost a tenth of a request; here all
-that fall into the same hundredth of a second share one.
+within milliseconds. A timer of the loop for each would cost a tenth of a request; here
+all that fall into the same hundredth of a second share one.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Alarms:
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def arm(self, when: float, key: K, ring: Callable[[K], None]) -> int:
-        """Call `ring(key)` at *when* of the loop's clock; return what `disarm` needs."""
+        """Call `ring(key)` at *when* of the clock; return what `disarm` needs."""
         slot = int(when / GRAIN) + 1
         alarms = self._slots.get(slot)
         if alarms is None:

@@ -97,7 +97,7 @@ class OutcomeStream(Generic[T]):
             raise ConfigurationError("a stream of outcomes can be entered only once")
         self._entered = True
         self._news = asyncio.Event()
-        # Outcomes that nobody has taken yet count too: a slow consumer slows the workers.
+        # Outcomes that wait to be taken count too: a slow consumer slows the workers.
         self._room = asyncio.Semaphore(2 * self._workers)
         self._source = _Source(self._ids)
         context = contextvars.copy_context()
@@ -154,6 +154,9 @@ class OutcomeStream(Generic[T]):
                     return
                 self._outcomes.append(await self._outcome(*item))
                 self._news.set()
+        except StopAsyncIteration as error:  # the consumer would take it for the end
+            self._fatal = RuntimeError("the call raised StopAsyncIteration")
+            self._fatal.__cause__ = error
         except Exception as error:
             self._fatal = self._fatal or error
 

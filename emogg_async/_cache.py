@@ -1,8 +1,8 @@
 """The cache of sessions: whose they are, how long they stay fresh, and where they lie.
 
 Our own memory cache keeps the models themselves. Every other aiocache cache gets a JSON
-envelope as text, so that nothing of ours is ever pickled into a shared place, and is never
-trusted: whatever it raises, delays or makes up is a miss.
+envelope as text, so that nothing of ours is ever pickled into a shared place, and is
+never trusted: whatever it raises, delays or makes up is a miss.
 
 Source: https://aiocache.aio-libs.org.
 """
@@ -106,8 +106,8 @@ class CachePolicy:
     meaning for a *backend* of your own."""
 
     backend: CacheBackend | None = attrs.field(default=None, validator=_is_backend)
-    """An aiocache cache to keep them in, perhaps shared; None is a cache in memory. It is
-    yours: it is never closed or cleared."""
+    """An aiocache cache to keep them in, perhaps shared; None is a cache in memory. It
+    is yours: it is never closed or cleared."""
 
     def ttl_of(self, session: Session) -> float:
         """Return for how many seconds *session* may be kept; 0 is not at all."""
@@ -143,7 +143,7 @@ def open_cache(
     prefix = f"emogg:{SCHEMA}:{tenant[:16]}:session:"
     if policy.backend is not None:
         return _SharedCache(policy, policy.backend, prefix, rng)
-    from emogg_async._memory import LRUMemoryCache  # noqa: PLC0415 - it is slow to import
+    from emogg_async._memory import LRUMemoryCache  # noqa: PLC0415 - slow to import
 
     return _OwnCache(policy, LRUMemoryCache(policy.max_entries), prefix, rng)
 
@@ -235,7 +235,7 @@ def _wrapped(session: Session, ttl: float, now: float) -> str:
 
 
 def _unwrapped(text: object, policy: CachePolicy, now: float) -> Session | None:
-    """Return the fresh session in an envelope; None for anything else, whatever it is."""
+    """Return the fresh session in an envelope; None for anything else there may be."""
     if not isinstance(text, str | bytes):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Checks of arguments, made before any I/O; each error names the argument and the rule."""
+"""Checks of arguments, before any I/O; each error names argument and rule."""
 
 import math
 from collections.abc import Callable
@@ -19,10 +19,14 @@ def number(name: str, value: object, *, above: float = -math.inf) -> float:
         raise InvalidArgumentError(
             f"{name}: expected a number, got {type(value).__name__}"
         )
-    if not (math.isfinite(value) and value > above):
+    try:
+        figure = float(value)
+    except OverflowError:
+        figure = math.inf
+    if not (math.isfinite(figure) and figure > above):
         rule = "finite" if above == -math.inf else f"finite and above {above:g}"
         raise InvalidArgumentError(
-            f"{name}: expected a number that is {rule}, got {value!r}"
+            f"{name}: expected a number that is {rule}, got {figure:g}"
         )
     return value
 
@@ -37,7 +41,8 @@ def whole_number(
         )
     if value < at_least or (at_most is not None and value > at_most):
         limit = f"{at_least} or more" if at_most is None else f"{at_least} to {at_most}"
-        raise InvalidArgumentError(f"{name}: expected {limit}, got {value}")
+        got = value if value.bit_length() < 64 else "far more or less"
+        raise InvalidArgumentError(f"{name}: expected {limit}, got {got}")
     return value
 
 

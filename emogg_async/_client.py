@@ -24,6 +24,7 @@ from emogg_async._alarms import Alarms
 from emogg_async._cache import CachePolicy, open_cache
 from emogg_async._checks import number, whole_number
 from emogg_async._outcomes import Batch
+from emogg_async._pacing import bulk_share
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import QueryValue, RateLimit
 from emogg_async._retry import RetryPolicy
@@ -51,9 +52,9 @@ DEFAULT_BASE_URL: Final = "https://api.emogg.com"
 class AsyncEmoggClient:
     """A client of the Emogg API, for one user and one event loop.
 
-    It opens itself at the first call; `async with` also closes it. Make one and share it:
-    its connections, its cache and its retry budget are what makes many calls cheap. For
-    another token, make another client.
+    It opens itself at the first call; `async with` also closes it. Make one and share
+    it: its connections, its cache and its retry budget are what makes many calls cheap.
+    For another token, make another client.
 
     ::
 
@@ -64,7 +65,7 @@ class AsyncEmoggClient:
         token: The API token; None reads `EMOGG_API_TOKEN`.
         base_url: Where the service is; None reads `EMOGG_BASE_URL`, and without that
             takes https://api.emogg.com.
-        timeout: Seconds for a whole call: queueing, attempts and the waits between them.
+        timeout: Seconds for a whole call: queueing, attempts and the waits in between.
             In a bulk it counts for each id, from its first request on.
         attempt_timeout: Seconds for one HTTP exchange, its body included.
         concurrency: Requests in flight at once; bulk work gets three quarters of them.
@@ -248,8 +249,8 @@ class AsyncEmoggClient:
                         case Failed(session_id, error): ...
 
         Args:
-            session_ids: The ids, also from an async iterable; one that comes twice among
-                a thousand of an ordinary iterable is fetched once.
+            session_ids: The ids, also from an async iterable; of an ordinary one, an
+                id that comes twice among a thousand is fetched once.
             fresh: Whether to ask the service even for sessions that the cache has.
             concurrency: Requests in flight at once; None is as many as bulk work gets.
 
@@ -277,10 +278,8 @@ class AsyncEmoggClient:
             InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
         """
         _bulk.check_ids(session_ids, asynchronous=True)
-        pipeline = self._open()
-        return _bulk.OutcomeStream(
-            call, session_ids, self._workers(concurrency), pipeline.flights.settle
-        )
+        workers = self._workers(concurrency)
+        return _bulk.OutcomeStream(call, session_ids, workers, self._settle)
 
     async def gather(
         self,
@@ -289,7 +288,7 @@ class AsyncEmoggClient:
         *,
         concurrency: int | None = None,
     ) -> Batch[T]:
-        """Make *call* for many ids and return what came of each, as `get_sessions` does.
+        """Make *call* for many ids, as `get_sessions` does, and return what came of it.
 
         Args:
             call: Any method that takes one id, e.g. `client.get_session`.
@@ -302,16 +301,19 @@ class AsyncEmoggClient:
             ClientClosedError: The client was closed meanwhile.
         """
         _bulk.check_ids(session_ids, asynchronous=False)
-        pipeline = self._open()
-        return await _bulk.collect(
-            call, session_ids, self._workers(concurrency), pipeline.flights.settle
-        )
+        workers = self._workers(concurrency)
+        return await _bulk.collect(call, session_ids, workers, self._settle)
 
     def _workers(self, concurrency: int | None) -> int:
-        most = self._open().gate.bulk_slots
+        most = bulk_share(self._concurrency)
         if concurrency is None:
             return most
         return min(most, whole_number("concurrency", concurrency, at_least=1))
+
+    async def _settle(self) -> None:
+        """Wait until the loads that a bulk has left behind have ended."""
+        if self._pipeline is not None:
+            await self._pipeline.flights.settle()
 
     # -- listings ------------------------------------------------------------------
 
@@ -326,8 +328,8 @@ class AsyncEmoggClient:
     ) -> _listing.SessionListing:
         """List the sessions of the account, newest first.
 
-        Nothing is fetched yet: iterate the listing with `async for`, or call its `pages`,
-        `collect` or `first`.
+        Nothing is fetched yet: iterate the listing with `async for`, or call its
+        `pages`, `collect` or `first`.
 
         Source: https://docs.emogg.com, "List sessions".
 
@@ -376,7 +378,7 @@ class AsyncEmoggClient:
 
         Raises:
             InvalidArgumentError: It cannot be sent as it is.
-            OutcomeUnknownError: It was a write, and nobody knows whether it took effect.
+            OutcomeUnknownError: It was a write, and may or may not have taken effect.
             EmoggError: Anything else of `emogg_async.errors`.
         """
         pipeline = self._open()
@@ -408,7 +410,7 @@ class AsyncEmoggClient:
             InvalidArgumentError: It is no positive number.
         """
         seconds = number("seconds", seconds, above=0)
-        return _context.deadline_at(asyncio.get_running_loop().time() + seconds)
+        return _context.deadline_in(seconds)
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -424,7 +426,7 @@ class AsyncEmoggClient:
 def _check_loop(pipeline: Pipeline) -> None:
     if pipeline.loop is not asyncio.get_running_loop():
         raise ConfigurationError(
-            "the client was opened in another event loop; make one client per event loop"
+            "the client was opened in another event loop; make one client for each"
         )
 
 

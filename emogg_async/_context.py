@@ -4,6 +4,7 @@ Priority and deadline are context variables, because code of the caller's lies b
 where they are set and where they count. The record is handed from hop to hop.
 """
 
+import asyncio
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import attrs
 
 from emogg_async.errors import EmoggError
 
-__all__ = ["Call", "Priority", "deadline", "deadline_at", "priority"]
+__all__ = ["Call", "Priority", "deadline", "deadline_in", "priority"]
 
 
 class Priority(IntEnum):
@@ -36,8 +37,9 @@ deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
 @contextmanager
-def deadline_at(moment: float) -> Iterator[None]:
-    """Bound all calls inside by *moment*, or by the deadline that is there, if nearer."""
+def deadline_in(seconds: float) -> Iterator[None]:
+    """Bound all calls inside, unless a nearer deadline is there already."""
+    moment = asyncio.get_running_loop().time() + seconds
     token = deadline.set(min(moment, deadline.get()))
     try:
         yield

@@ -1,7 +1,7 @@
 """The one cattrs converter: between the service's JSON and our models, strictly.
 
-Nothing is coerced: `"120"` is no duration and `"false"` no boolean. Unknown fields go to `extra`
-and come back out of it. A null in an optional field counts as its absence.
+Nothing is coerced: `"120"` is no duration and `"false"` no boolean. Unknown fields go
+to `extra` and come back out of it. A null in an optional field counts as its absence.
 """
 
 import math
@@ -35,8 +35,8 @@ _JSON_NAMES = {
 }
 
 
-class _Mismatch(ValueError):
-    """A value is not of the JSON type, or not in the form, that the reference promises."""
+class _MismatchError(ValueError):
+    """A value has not the JSON type, or not the form, that is promised."""
 
     def __init__(self, expected: str, value: object) -> None:
         got = _JSON_NAMES.get(type(value), "something else")
@@ -49,12 +49,14 @@ def structure(payload: object, model: type[T]) -> T:
     """Make a *model* of *payload*, a parsed JSON value.
 
     Raises:
-        ResponseShapeError: Something is missing or of a wrong type; `problems` names each path.
+        ResponseShapeError: Something is missing or wrong; `problems` names each path.
     """
     try:
         return _converter.structure(payload, model)
-    except (ClassValidationError, IterableValidationError, _Mismatch) as error:
+    except (ClassValidationError, IterableValidationError, _MismatchError) as error:
         problems = tuple(_problems(error))
+    except RecursionError:
+        problems = ("nested too deeply",)
     shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
     raise ResponseShapeError(
         f"the answer is not a {model.__name__}: {shown}", problems=problems
@@ -64,8 +66,8 @@ def structure(payload: object, model: type[T]) -> T:
 def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
     """Give the wire form of *model* back: the dict that the service's JSON is made of.
 
-    Fields that are None are left out, and unknown fields are put back in their place, so that
-    what the service sent is what comes out.
+    Fields that are None are left out, and unknown fields are put back in their place,
+    so that what the service sent is what comes out.
 
     Args:
         model: Any model of `emogg_async.models`.
@@ -82,7 +84,7 @@ def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
 
 
 def format_datetime(moment: datetime) -> str:
-    """Write an aware *moment* as the service does: ISO 8601 in UTC, milliseconds and `Z`."""
+    """Write an aware *moment* as the service does: ISO 8601 in UTC, to milliseconds."""
     moment = moment.astimezone(UTC)
     precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
     return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
@@ -100,27 +102,29 @@ def _describe(error: BaseException, _: type | None) -> str:
 
 def _string(value: Any, _: Any) -> str:
     if type(value) is not str:
-        raise _Mismatch("a string", value)
+        raise _MismatchError("a string", value)
     return value
 
 
 def _boolean(value: Any, _: Any) -> bool:
     if type(value) is not bool:
-        raise _Mismatch("a boolean", value)
+        raise _MismatchError("a boolean", value)
     return value
 
 
 def _number(value: Any, _: Any) -> int | float:
     if type(value) is int or (type(value) is float and math.isfinite(value)):
         return value
-    raise _Mismatch("a finite number" if type(value) is float else "a number", value)
+    raise _MismatchError(
+        "a finite number" if type(value) is float else "a number", value
+    )
 
 
 def _float(value: Any, _: Any) -> float:
     try:
         return float(_number(value, float))
     except OverflowError:
-        raise _Mismatch("a number that fits 64 bits", value) from None
+        raise _MismatchError("a number that fits 64 bits", value) from None
 
 
 def _datetime(value: Any, _: Any) -> datetime:
@@ -128,7 +132,9 @@ def _datetime(value: Any, _: Any) -> datetime:
         moment = datetime.fromisoformat(value)
         return moment if moment.tzinfo is UTC else _in_utc(moment)
     except (TypeError, ValueError, OverflowError):
-        raise _Mismatch("a date and time in ISO 8601 with its offset", value) from None
+        raise _MismatchError(
+            "a date and time in ISO 8601 with its offset", value
+        ) from None
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -142,7 +148,7 @@ def _open_enum(kind: type[OpenEnum]) -> Callable[[Any, Any], OpenEnum]:
 
     def structure_member(value: Any, _: Any) -> OpenEnum:
         if type(value) is not str:
-            raise _Mismatch("a string", value)
+            raise _MismatchError("a string", value)
         return known.get(value) or kind(value)
 
     return structure_member
@@ -154,7 +160,7 @@ def _array(kind: Any, converter: Converter) -> Callable[[Any, Any], tuple[Any, .
 
     def structure_array(value: Any, _: Any) -> tuple[Any, ...]:
         if type(value) is not list:
-            raise _Mismatch("an array", value)
+            raise _MismatchError("an array", value)
         return tuple(items(value, kind))
 
     return structure_array
@@ -195,7 +201,7 @@ def _absent_if_null(hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
 
 
 def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
-    """Make the hook that structures *model* and keeps what it does not know in `extra`."""
+    """Make the hook that structures *model* and keeps unknown fields in `extra`."""
     known = make_dict_structure_fn(model, converter, **_overrides(model, converter))
     fields = attrs.fields_dict(model)
     keeps_unknown = "extra" in fields
@@ -205,7 +211,7 @@ def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
 
     def structure_object(payload: Any, _: Any) -> Any:
         if type(payload) is not dict:
-            raise _Mismatch("an object", payload)
+            raise _MismatchError("an object", payload)
         instance = known(payload, model)
         if keeps_unknown and not wire_names.issuperset(payload):
             extra = {
@@ -241,14 +247,17 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(float, _float)
     converter.register_structure_hook(int | float, _number)
     converter.register_structure_hook(datetime, _datetime)
-    for (
-        kind
-    ) in OpenEnum.__subclasses__():  # one by one, or cattrs takes the hook of `str`
+    for kind in OpenEnum.__subclasses__():  # each, or cattrs takes the hooks of `str`
         converter.register_structure_hook(kind, _open_enum(kind))
+        converter.register_unstructure_hook(kind, _plain_text)
     converter.register_unstructure_hook_factory(attrs.has)(_wire_form)
     converter.register_unstructure_hook(datetime, format_datetime)
     converter.register_unstructure_hook(float, _plain_number)
     return converter
+
+
+def _plain_text(member: OpenEnum) -> str:
+    return member.value
 
 
 def _is_tuple(kind: Any) -> bool:

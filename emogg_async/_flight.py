@@ -9,11 +9,13 @@ import contextvars
 import copy
 import math
 from collections.abc import Awaitable, Callable, Hashable
-from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from emogg_async._alarms import Alarms
 from emogg_async._context import Call
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["Abandoned", "Cut", "Flight", "Flights"]
 
@@ -105,7 +107,7 @@ class Flight(Generic[T]):
                 self._flights.abandon(self)
 
     def _failure(self, error: Exception) -> Exception:
-        """Return the error for one waiter: its own, so that tracebacks do not add up."""
+        """Return the error for one waiter: its own, or tracebacks would add up."""
         if not self._raised:
             self._raised = True
             return error

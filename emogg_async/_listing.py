@@ -1,9 +1,9 @@
 """Listings: every session of an account, newest first, page by page.
 
-A key set walks it: each page asks for what is older than the last item of the page before.
-So nothing that is created meanwhile shifts a page, and nothing that is deleted hides an
-item. That needs timestamps that never rise from one item to the next; where a server sorts
-otherwise, the walk starts over by offsets and skips what it has seen.
+A key set walks it: each page asks for what is older than the last item of the page
+before. So nothing that is created meanwhile shifts a page, and nothing that is deleted
+hides an item. That needs timestamps that never rise from one item to the next; where a
+server sorts otherwise, the walk starts over by offsets and skips what it has seen.
 
 Source: https://docs.emogg.com, "List sessions".
 """
@@ -80,8 +80,8 @@ class Walk:
     """Where a walk through a listing stands; it decides without a socket.
 
     It looks at the listing through windows: what is older than `to`, from an offset on.
-    A window at an offset begins with an item that was seen, or the walk steps back: so no
-    deletion can have hidden anything in between.
+    A window at an offset begins with an item that was seen, or the walk steps back: so
+    no deletion can have hidden anything in between.
     """
 
     def __init__(self, filters: Filters) -> None:
@@ -117,11 +117,11 @@ class Walk:
         """Take in a page; return what it brought that is new.
 
         Raises:
-            ResponseShapeError: Page after page says that there is more, and brings none.
+            ResponseShapeError: Page after page promises more, and brings nothing.
         """
         sessions = page.data
         if self._anchored and sessions and sessions[0].id not in self._seen:
-            self._offset = max(0, self._offset - MAX_LIMIT // 2)
+            self._offset = max(0, self._offset - self._limit)
             self._anchored = self._offset > 0
             return []  # something was deleted in between: look further up
         new = self._unseen(sessions)
@@ -144,7 +144,7 @@ class Walk:
 
     def _check_progress(self, page: Page, new: list[Session]) -> None:
         self._barren = 0 if new else self._barren + 1
-        again = len(self._seen) // (MAX_LIMIT // 2)  # a walk that started over
+        again = len(self._seen) // max(1, self._limit - 1)  # a walk that went back
         if page.has_more and self._barren > PATIENCE + (again if page.data else 0):
             raise ResponseShapeError(
                 "the listing says that there is more, and brings nothing new",
@@ -168,8 +168,7 @@ class Walk:
         self._last = last
         if self._by_key and (self._to is None or edge < self._to):
             self._to, self._offset, self._anchored = edge, 0, False
-            floor = edge - MILLISECOND
-            self._ties = sum(session.timestamp >= floor for session in sessions)
+            self._ties = sum(session.timestamp < edge for session in sessions)
         else:
             self._offset += len(sessions) - 1
             self._anchored = True

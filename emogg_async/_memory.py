@@ -1,7 +1,8 @@
-"""aiocache's memory cache, made fit for months: bounded, least recently used goes first.
+"""aiocache's memory cache, made fit for months: a bounded LRU that expires.
 
-The one that it is built on keeps everything, holds a timer for each entry, takes a time to
-live of 0 for eternity, and forgets to expire what was stored under an earlier event loop.
+The one that it is built on keeps everything, holds a timer for each entry, takes a time
+to live of 0 for eternity, and forgets to expire what was stored under an earlier event
+loop.
 """
 
 import math

@@ -80,7 +80,8 @@ class _ByID(Mapping[str, T_co]):
 class Batch(_ByID[T_co]):
     """What many ids brought: a mapping from id to value, in the order asked.
 
-    Ids that failed are not in it, but in `errors`. Both take an id in either letter case.
+    Ids that failed are not in it, but in `errors`. Both take an id in either letter
+    case.
     """
 
     __slots__ = ("_errors",)

@@ -1,7 +1,8 @@
 """The gate that every request passes: who may send, and when.
 
-It holds the slots: so many requests in flight at once, single calls first, and never all
-of the slots for bulk work. Nothing is held while somebody sleeps between two attempts.
+It holds the slots: so many requests in flight at once, single calls first, and never
+all of the slots for bulk work. Nothing is held while somebody sleeps between two
+attempts.
 """
 
 import asyncio
@@ -9,7 +10,12 @@ from collections import deque
 
 from emogg_async._context import Priority
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "bulk_share"]
+
+
+def bulk_share(slots: int) -> int:
+    """Return how many of the *slots* bulk work may hold: not all, if there are more."""
+    return max(1, slots * 3 // 4)
 
 
 class Gate:
@@ -20,9 +26,8 @@ class Gate:
     """
 
     def __init__(self, slots: int) -> None:
-        self.bulk_slots = max(1, slots * 3 // 4)
         self._free = slots
-        self._free_for_bulk = self.bulk_slots
+        self._free_for_bulk = bulk_share(slots)
         self._queues: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
 
     def enter_nowait(self, priority: Priority) -> bool:

@@ -1,4 +1,4 @@
-"""The service's HTTP, without a socket: requests to send, and what to make of responses.
+"""The service's HTTP without a socket: requests, and what to make of responses.
 
 Everything here is a pure function or a frozen value.
 
@@ -53,7 +53,7 @@ class Repeat(Enum):
     """It changes nothing: always."""
 
     IDEMPOTENT = "idempotent"
-    """Sending it twice is sending it once: always, but a failed write stays in doubt."""
+    """Sending it twice is like sending it once: always, though in doubt if it fails."""
 
     SETTLE = "settle"
     """As idempotent, but its repeat may be refused because the first one worked."""
@@ -121,7 +121,7 @@ class RateLimit:
 
     @property
     def window(self) -> float | None:
-        """Seconds in which an empty bucket fills, by the policy; None when not known."""
+        """Seconds in which an empty bucket fills, by the policy; None when unknown."""
         found = _POLICY_WINDOW.search(self.policy or "")
         return float(found[1]) if found and int(found[1]) else None
 
@@ -180,7 +180,7 @@ def custom(
     """Build any request below `/v1/`; a *payload* of None is no body.
 
     Raises:
-        InvalidArgumentError: The method, path, query or payload cannot be sent as it is.
+        InvalidArgumentError: Method, path, query or payload cannot be sent as it is.
     """
     repeat = _REPEAT_BY_METHOD.get(method.upper() if isinstance(method, str) else "")
     if repeat is None:
@@ -189,7 +189,7 @@ def custom(
             f"method: expected one of {known}, got {_shown(method)}"
         )
     _check_path(path)
-    pairs = tuple(_query_pairs(query or {}))
+    pairs = tuple(_query_pairs({} if query is None else query))
     return Request(method.upper(), path, pairs, _encoded(payload), repeat)
 
 
@@ -210,15 +210,24 @@ def _query_pairs(query: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if not isinstance(query, Mapping):
         raise InvalidArgumentError("query: expected a mapping")
     for name, value in query.items():
-        several = isinstance(value, Sequence) and not isinstance(value, str)
+        several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
         for item in value if several else (value,):
-            if not isinstance(item, QueryValue):
-                raise InvalidArgumentError(
-                    f"query: expected text, a number or a boolean for {name}, "
-                    f"got {_shown(item)}"
-                )
-            flag = str(item).lower() if isinstance(item, bool) else str(item)
-            yield str(name), flag
+            yield _query_text(name, name), _query_text(name, item)
+
+
+def _query_text(name: object, value: object) -> str:
+    """Write a parameter's value, or its name itself, as text that can be sent."""
+    try:
+        if isinstance(value, QueryValue):
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            text.encode()  # lone surrogates have no place on the wire
+            return text
+    except ValueError:
+        pass
+    raise InvalidArgumentError(
+        f"query: expected text, a number or a boolean for {_shown(name)}, "
+        f"got {_shown(value)}"
+    )
 
 
 def _encoded(payload: object) -> bytes | None:
@@ -230,8 +239,13 @@ def _encoded(payload: object) -> bytes | None:
         raise InvalidArgumentError(f"json: {error}") from None
 
 
-_parse = json.JSONDecoder().decode
+_decode = json.JSONDecoder().decode
 """What `json.loads` does, without looking at its options at each call."""
+
+
+def _parse(body: bytes) -> Any:
+    return _decode(body.decode().removeprefix(_BYTE_ORDER_MARK))
+
 
 _ERROR_BY_STATUS: Final[dict[int, type[StatusError]]] = {
     400: errors.BadRequestError,
@@ -256,14 +270,14 @@ def decipher(request: Request, response: Response, now: Callable[[], datetime]) 
     """
     if not 200 <= response.status < 300:
         raise _status_error(request, response, now())
+    if not response.complete:
+        raise _undecodable(request, response, "longer than what is read")
     if response.status == HTTPStatus.NO_CONTENT or not (
         response.body or request.repeat is Repeat.SAFE
     ):
         return None
-    if not response.complete:
-        raise _undecodable(request, response, "longer than what is read")
     try:
-        return _parse(response.body.decode().removeprefix(_BYTE_ORDER_MARK))
+        return _parse(response.body)
     except (ValueError, RecursionError):
         raise _undecodable(request, response, "no valid JSON") from None
 
@@ -298,7 +312,7 @@ def _status_error(request: Request, response: Response, now: datetime) -> Status
 def _service_message(body: bytes) -> str:
     """Return the service's own message in one printable line, or an empty string."""
     try:
-        payload = _parse(body.decode())
+        payload = _parse(body)
     except (ValueError, RecursionError):
         return ""
     message = payload.get("message") if isinstance(payload, dict) else None
@@ -319,7 +333,7 @@ def _one_line(text: str, length: int) -> str:
 
 
 def _shown(value: object) -> str:
-    """Show an argument that was refused: its beginning, if it is text, else its type."""
+    """Show an argument that was refused: the beginning of a text, else its type."""
     if isinstance(value, str):
         return repr(_one_line(value, 40))
     return type(value).__name__
@@ -346,7 +360,7 @@ def _decimal(text: str) -> float | None:
 
 
 def _retry_after(headers: Headers, now: datetime) -> float | None:
-    """Read `Retry-After`: seconds, or the time until an HTTP date; None for nonsense."""
+    """Read `Retry-After`: seconds, or seconds until an HTTP date; None for nonsense."""
     text = _sole(headers.getall("Retry-After", ()))
     seconds = _decimal(text)
     if seconds is None and (moment := _http_date(text)):

@@ -62,8 +62,8 @@ class RetryPolicy:
     """How a client repeats what failed.
 
     The wait before the n-th retry is `U(0, min(cap, base · 2ⁿ⁻¹))` seconds (full
-    jitter), and at least what the service asks for in `Retry-After`. A wait that does not
-    fit the deadline is not waited: the failure is raised at once.
+    jitter), and at least what the service asks for in `Retry-After`. A wait that does
+    not fit the deadline is not waited: the failure is raised at once.
 
     Raises:
         InvalidArgumentError: A value is out of its range.
@@ -113,7 +113,7 @@ class Verdict(Enum):
 
     RETRY = "retry"
     RETRY_FREE = "retry free"
-    """It is no attempt and takes nothing from the budget: the service only said when."""
+    """It is no attempt and takes nothing from the budget: the service said when."""
     RETRY_ONCE = "retry once"
     RAISE = "raise"
 
@@ -254,7 +254,7 @@ class _Course:
         return self._verdict is not Verdict.RAISE
 
     def wait(self, state: RetryCallState) -> float:
-        """Return the seconds until the next attempt: never less than the service asks."""
+        """Return the seconds until the next attempt: no fewer than the service asks."""
         longest = self._retrier.policy.backoff(self._failures)
         wait = self._retrier.rng.uniform(0.0, longest)
         error = _error_of(state)

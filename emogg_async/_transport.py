@@ -144,9 +144,10 @@ class Transport:
 
 
 class _SendOnce:
-    """Stops aiohttp's own silent repeat on a dead connection: retries are ours to count.
+    """Stops aiohttp's own silent repeat on a dead connection.
 
-    A DELETE that worked would otherwise come back as a 404 that nobody can explain.
+    Retries are ours to count: a DELETE that worked would otherwise come back as a 404
+    that nobody can explain.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The two kinds of value that models are made of: frozen JSON objects, and open enums."""
+"""The two kinds of value in models: frozen JSON objects, and open enums."""
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -8,7 +8,7 @@ __all__ = ["EMPTY", "FrozenMapping", "OpenEnum", "thaw"]
 
 
 def freeze(value: Any) -> Any:
-    """Return *value*, a JSON value, with every object and array in it made immutable."""
+    """Return *value*, a JSON value, with each object and array in it immutable."""
     if isinstance(value, Mapping):
         return value if isinstance(value, FrozenMapping) else FrozenMapping(value)
     if isinstance(value, list | tuple):
@@ -17,7 +17,7 @@ def freeze(value: Any) -> Any:
 
 
 def thaw(value: Any) -> Any:
-    """Return *value* as `json` would have made it: plain dicts and lists. Undoes `freeze`."""
+    """Undo `freeze`: return *value* with plain dicts and lists."""
     if isinstance(value, Mapping):
         return {key: thaw(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -26,10 +26,10 @@ def thaw(value: Any) -> Any:
 
 
 class FrozenMapping(Mapping[str, Any]):
-    """A JSON object that cannot change, at any depth: hashable, and fit for pickle and copy.
+    """A JSON object that cannot change, at any depth; hashable and picklable.
 
-    Objects inside are `FrozenMapping` too; arrays are tuples. It equals any mapping with the same
-    content.
+    Objects inside are `FrozenMapping` too; arrays are tuples. It equals any mapping
+    with the same content.
     """
 
     __slots__ = ("_content",)
@@ -84,8 +84,9 @@ EMPTY: Final = FrozenMapping({})
 class OpenEnum(StrEnum):
     """A string enum whose list of values is not closed.
 
-    `State("paused")` works for a value that nobody declared: it compares with `==`, hashes and
-    prints like any other member, and is kept nowhere. Compare with `==`, never with `is`.
+    `State("paused")` works for a value that nobody declared: it compares with `==`,
+    hashes and prints like any other member, and is kept nowhere. Compare with `==`,
+    never with `is`.
     """
 
     @classmethod

@@ -3,26 +3,27 @@
 ::
 
     EmoggError
-    ├── ConfigurationError              no token, bad base URL, another event loop
-    ├── InvalidArgumentError            also a ValueError: refused before any I/O
-    ├── ClientClosedError               the client was closed before or during the call
-    ├── TransportError                  no usable answer
-    │   ├── NotSentError                surely never reached the service: DNS, refused, TLS
-    │   ├── ConnectionLostError         sent, and the answer was lost
-    │   └── DeadlineError               also a TimeoutError: an attempt's or the call's time is up
-    ├── StatusError                     the service answered with an error
-    │   ├── BadRequestError             400
-    │   ├── AuthenticationError         401
-    │   ├── PermissionDeniedError       403
-    │   ├── NotFoundError               404
-    │   ├── RateLimitedError            429
-    │   └── ServerError                 5xx
-    ├── ResponseShapeError              a 2xx that is not what the reference promises
-    └── OutcomeUnknownError             a write was sent and nobody knows whether it took effect
+    ├── ConfigurationError          no token, bad base URL, another event loop
+    ├── InvalidArgumentError        also a ValueError: refused before any I/O
+    ├── ClientClosedError           the client was closed before or during the call
+    ├── TransportError              no usable answer
+    │   ├── NotSentError            surely never reached the service: DNS, refused, TLS
+    │   ├── ConnectionLostError     sent, and the answer was lost
+    │   └── DeadlineError           also a TimeoutError: an attempt's or the call's
+    ├── StatusError                 the service answered with an error
+    │   ├── BadRequestError         400
+    │   ├── AuthenticationError     401
+    │   ├── PermissionDeniedError   403
+    │   ├── NotFoundError           404
+    │   ├── RateLimitedError        429
+    │   └── ServerError             5xx
+    ├── ResponseShapeError          a 2xx that is not what the reference promises
+    └── OutcomeUnknownError         a write was sent; did it take effect? nobody knows
 
-Each error keeps its facts as attributes, survives `pickle` and `copy`, and prints as one line:
-what failed, method and path, the number of attempts, and what to do next. Neither the token nor a
-header nor a body is ever part of it, beyond the service's own message.
+Each error keeps its facts as attributes, survives `pickle` and `copy`, and prints as
+one line: what failed, method and path, the number of attempts, and what to do next.
+Neither the token nor a header nor a body is ever part of it, beyond the service's own
+message.
 """
 
 from datetime import datetime
@@ -63,7 +64,7 @@ class EmoggError(Exception):
 
     Attributes:
         message: What went wrong, in one line.
-        method: The HTTP method of the request, or None when the error belongs to no request.
+        method: The HTTP method of the request; None when the error belongs to none.
         path: The path of that request, without its query.
         attempts: How many times the request was sent for this call.
     """
@@ -86,7 +87,7 @@ class EmoggError(Exception):
         self.attempts = attempts
 
     def __str__(self) -> str:
-        """Say in one line what failed, where, after how many attempts, and what to do next."""
+        """Say in one line what failed, where, how often, and what to do next."""
         return f"{self._headline()}{self._where()}. {self.advice}".rstrip(". ") + "."
 
     def _headline(self) -> str:
@@ -100,16 +101,16 @@ class EmoggError(Exception):
         return f" ({self.method} {self.path}{tried})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Rebuild from the facts, so that keyword-only constructors survive pickle and copy."""
+        """Rebuild from the facts, whatever a constructor demands."""
         return _restore, (type(self), self.message, self.__dict__.copy())
 
 
 class ConfigurationError(EmoggError):
-    """The client cannot work as it was set up: no token, a bad base URL, another event loop."""
+    """The client cannot work so: no token, a bad base URL, another event loop."""
 
 
 class InvalidArgumentError(EmoggError, ValueError):
-    """An argument was refused before any I/O; the message names it and the rule it broke."""
+    """An argument was refused before any I/O; the message names it and the rule."""
 
 
 class ClientClosedError(EmoggError):
@@ -123,7 +124,7 @@ class TransportError(EmoggError):
 
 
 class NotSentError(TransportError):
-    """The request surely never reached the service: DNS failed, refused, or TLS failed."""
+    """The request surely never reached the service: DNS, refused, or TLS failed."""
 
     advice = "Check the network, the base URL and any proxy"
 
@@ -153,8 +154,8 @@ class StatusError(EmoggError):
 
     Attributes:
         status: The HTTP status.
-        message: The service's own message, cut at 200 characters, or the status's usual phrase.
-        retry_after: Seconds after which another try makes sense, or None when nothing is known.
+        message: The service's own, cut at 200 characters, or the status's usual phrase.
+        retry_after: Seconds after which another try makes sense; None when unknown.
     """
 
     def __init__(
@@ -170,12 +171,11 @@ class StatusError(EmoggError):
         self.retry_after = retry_after
 
     def _headline(self) -> str:
-        later = (
-            ""
-            if self.retry_after is None
-            else f", retry after {self.retry_after:.3g} s"
-        )
-        return f"{self.status}: {super()._headline()}{later}"
+        headline = f"{self.status}: {super()._headline()}"
+        if self.retry_after is None:
+            return headline
+        seconds = f"{self.retry_after:.3f}".rstrip("0").rstrip(".")
+        return f"{headline}, retry after {seconds} s"
 
 
 class BadRequestError(StatusError):
@@ -218,7 +218,8 @@ class ResponseShapeError(EmoggError):
     """A 2xx answer is not what the reference promises.
 
     Attributes:
-        problems: One line for each problem, beginning with its path: `sources[1].id: …`.
+        problems: One line for each problem, beginning with its path: `sources[1].id:
+        …`.
     """
 
     advice = "Update emogg-async; if that does not help, report it"
@@ -233,7 +234,8 @@ class ResponseShapeError(EmoggError):
 class OutcomeUnknownError(EmoggError):
     """A write was sent, its answer was lost, and nobody knows whether it took effect.
 
-    It was not sent again unless a repeat is harmless. What was seen last is its `__cause__`.
+    It was not sent again unless a repeat is harmless. What was seen last is its
+    `__cause__`.
 
     Attributes:
         since: When the call began, by this machine's clock (aware, UTC).

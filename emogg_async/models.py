@@ -1,8 +1,8 @@
 """What the service answers, as frozen attrs classes.
 
-Models know nothing of the wire: names, dates and strictness are the converter's business, and
-`emogg_async.to_dict` gives the wire form back. Fields that this release does not know survive in
-`extra`, values that it does not know in open enums.
+Models know nothing of the wire: names, dates and strictness are the converter's
+business, and `emogg_async.to_dict` gives the wire form back. Fields that this release
+does not know survive in `extra`, values that it does not know in open enums.
 """
 
 from datetime import datetime
@@ -106,7 +106,7 @@ class Session:
     """24 hex digits, a MongoDB ObjectId."""
 
     name: str
-    """At most 256 characters, chosen by whoever created it: treat it as untrusted text."""
+    """At most 256 characters, chosen by its creator: treat it as untrusted text."""
 
     type: SessionType
     """What kind of session it is."""

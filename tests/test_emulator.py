@@ -807,7 +807,7 @@ class TestLog:
             at=request.at,
         )
         assert emulator.now() - request.at < timedelta(seconds=5)
-        assert pickle.loads(pickle.dumps(request)) == request  # noqa: S301 - our own
+        assert pickle.loads(pickle.dumps(request)) == request
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             request.status = 200  # type: ignore[misc]
 
@@ -821,7 +821,7 @@ class TestLog:
 
     def test_the_token_is_nowhere(self) -> None:
         """Neither the log nor any repr shows a token or a header."""
-        with EmoggEmulator(token="very-secret") as emulator:  # noqa: S106 - it is none
+        with EmoggEmulator(token="very-secret") as emulator:
             rule = emulator.fail(status=500, times=1)
             for _ in range(2):
                 call(emulator, "/v1/sessions")
@@ -1070,4 +1070,4 @@ class TestModule:
             "assert not heavy, heavy"
         )
         environment = dict(os.environ)
-        subprocess.run([sys.executable, "-c", code], check=True, env=environment)  # noqa: S603
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment)

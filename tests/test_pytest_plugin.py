@@ -47,7 +47,7 @@ def _pytest(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[st
         "EMOGG_BASE_URL": "before",
     }
     plugin = "emogg_async.testing.pytest_plugin"
-    return subprocess.run(  # noqa: S603 - our own command
+    return subprocess.run(
         [sys.executable, "-W", "error", "-m", "pytest", "-p", plugin, *arguments],
         cwd=directory,
         env=environment,
@@ -74,11 +74,11 @@ def test_fixtures_are_listed(tmp_path: Path) -> None:
 
 def test_fixture(emogg_emulator: EmoggEmulator) -> None:
     """The environment leads any client to an emulator with sessions."""
-    request = urllib.request.Request(  # noqa: S310 - it is http
+    request = urllib.request.Request(
         os.environ["EMOGG_BASE_URL"] + "/v1/sessions?limit=100",
         headers={"Authorization": f"Bearer {os.environ['EMOGG_API_TOKEN']}"},
     )
-    with urllib.request.urlopen(request) as answer:  # noqa: S310
+    with urllib.request.urlopen(request) as answer:
         page = json.load(answer)
     assert len(page["data"]) == 25
     assert [item.path for item in emogg_emulator.requests] == ["/v1/sessions"]

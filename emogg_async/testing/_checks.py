@@ -49,7 +49,7 @@ def is_seconds(value: Any) -> bool:
 
 def is_name(value: object) -> bool:
     """Tell whether *value* is what the reference allows as a session's name."""
-    return isinstance(value, str) and 1 <= len(value) <= 256  # noqa: PLR2004
+    return isinstance(value, str) and 1 <= len(value) <= 256
 
 
 def is_hex_id(value: object) -> bool:

@@ -146,7 +146,7 @@ def _minutes_ago(
 
 def _finished(rng: random.Random, begun: datetime) -> dict[str, Any]:
     fields = _fields(rng, begun, "finished", invent_duration(rng))
-    if rng.random() < 0.3:  # noqa: PLR2004
+    if rng.random() < 0.3:
         fields["meta"] = {"expires": format_datetime(begun + timedelta(days=30))}
     return fields
 
@@ -174,8 +174,8 @@ def _fields(
         "duration": duration,
         "sources": _sources(rng),
     }
-    if rng.random() < 0.4:  # noqa: PLR2004
-        fields["config"] = {"removeMedia": rng.random() < 0.5}  # noqa: PLR2004
+    if rng.random() < 0.4:
+        fields["config"] = {"removeMedia": rng.random() < 0.5}
     return fields
 
 

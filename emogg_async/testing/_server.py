@@ -18,6 +18,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime
 from http import HTTPStatus
@@ -153,9 +154,10 @@ async def _serve(
             await CUTS[fault](request, answer)
         # Before it leaves: whoever has read the answer shall find it in the log.
         state.journal.end(entry, answer.status)
-        await answer.prepare(request)
-        await answer.write_eof()
-        status = answer.status
+        with suppress(ConnectionResetError):  # the client has left: no error of ours
+            await answer.prepare(request)
+            await answer.write_eof()
+            status = answer.status
         return answer
     finally:
         state.journal.end(entry, status)

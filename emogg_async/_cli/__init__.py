@@ -1,0 +1,39 @@
+"""The `emogg` command. It uses nothing but the public names of this package.
+
+===========  =====================================================
+module       what it holds
+===========  =====================================================
+`app`        the root command, and where its subcommands are
+`demo`       `emogg demo`
+`emulator`   `emogg emulator`
+`sessions`   `emogg sessions …`
+`output`     tables, JSON lines, and text that no terminal obeys
+`exits`      exit codes, and what is said about an error
+===========  =====================================================
+"""
+
+import sys
+from importlib.util import find_spec
+from typing import Final
+
+__all__ = ["main"]
+
+_EXTRA: Final = ("click", "rich")
+"""What the extra `cli` installs."""
+
+
+def main() -> int:
+    """Run the command, or say how to install what it needs.
+
+    Returns:
+        The exit code.
+    """
+    if not all(map(find_spec, _EXTRA)):
+        print(
+            "emogg: the command needs more: python -m pip install 'emogg-async[cli]'",
+            file=sys.stderr,
+        )
+        return 1
+    from emogg_async._cli.app import emogg  # noqa: PLC0415 - needs click
+
+    return int(emogg.main(prog_name="emogg"))

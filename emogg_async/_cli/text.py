@@ -1,0 +1,31 @@
+"""Text that is safe to print, whoever wrote it."""
+
+import json
+import re
+from typing import Any, Final
+
+__all__ = ["json_line", "printable"]
+
+_UNSAFE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # control characters: escape sequences begin with one
+    "\u200e\u200f\u2028-\u202e\u2066-\u2069"  # separators, and what turns text round
+    "\ud800-\udfff]"  # halves of characters, which no encoding takes
+)
+
+
+def printable(text: str) -> str:
+    """Replace everything in *text* that a terminal would obey rather than show."""
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def json_line(value: Any, encoding: str = "ascii") -> str:
+    r"""Write *value* as one line of JSON that any terminal can show.
+
+    Nothing is lost: what *encoding* lacks, or a terminal would obey, becomes `\u….`.
+    """
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)

@@ -1,0 +1,94 @@
+"""The `emogg` command as a real process: with pipes, or on a terminal of its own."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+PYTHON = (sys.executable, "-W", "error")
+COMMAND = (*PYTHON, "-m", "emogg_async")
+
+_AMBIENT = ("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "PYTHONIOENCODING")
+
+
+def environment(**changes: str | None) -> dict[str, str]:
+    """Return this process's environment, but for *changes* and what alters output."""
+    wanted = os.environ | dict.fromkeys(_AMBIENT) | {"TERM": "xterm-256color"}
+    wanted |= {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": "1"} | changes
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def run(*arguments: str, **changes: str | None) -> "subprocess.CompletedProcess[str]":
+    """Run the command with pipes until it ends."""
+    return run_python("-m", "emogg_async", *arguments, **changes)
+
+
+def run_python(
+    *arguments: str, **changes: str | None
+) -> "subprocess.CompletedProcess[str]":
+    """Run Python with pipes until it ends."""
+    return subprocess.run(
+        [*PYTHON, *arguments],
+        env=environment(**changes),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=50,
+    )
+
+
+@contextlib.contextmanager
+def running(
+    *arguments: str, **changes: str | None
+) -> "Iterator[subprocess.Popen[str]]":
+    """Have the command run with pipes; it is killed in the end if it still does."""
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(**changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run_on_terminal(
+    *arguments: str,
+    columns: int = 80,
+    command: Sequence[str] = COMMAND,
+    **changes: str | None,
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command with its stdout on a terminal of so many columns."""
+    import pty  # noqa: PLC0415 - there is none on Windows
+    import termios  # noqa: PLC0415
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    with subprocess.Popen(
+        [*command, *arguments],
+        env=environment(**changes),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        os.close(theirs)
+        output = _read_all(ours)
+        assert process.stderr is not None
+        complaints = process.stderr.read()
+    os.close(ours)
+    return subprocess.CompletedProcess(
+        process.args, process.returncode, output.decode(), complaints
+    )
+
+
+def _read_all(terminal: int) -> bytes:
+    chunks = []
+    with contextlib.suppress(OSError):  # how Linux says that nobody writes any more
+        while chunk := os.read(terminal, 65_536):
+            chunks.append(chunk)
+    return b"".join(chunks)

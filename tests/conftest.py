@@ -1,0 +1,38 @@
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from emogg_async.testing import EmoggEmulator
+
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile(
+    "soak", parent=settings.get_profile("default"), max_examples=10_000
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def shared_emulator():
+    """Start one emulator for the whole run."""
+    with EmoggEmulator(sessions=250, rate_limit=(1_000_000, 60.0)) as running:
+        yield running
+
+
+@pytest.fixture
+def emulator(shared_emulator):
+    """Give an emulator with 250 sessions and a limit that nobody meets."""
+    yield shared_emulator
+    shared_emulator.reset()
+
+
+@pytest.fixture
+async def client(emulator):
+    """Give a client of that emulator."""
+    async with emulator.client() as opened:
+        yield opened

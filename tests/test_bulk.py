@@ -1,0 +1,275 @@
+import asyncio
+import itertools
+
+import pytest
+
+from emogg_async import (
+    AuthenticationError,
+    ClientClosedError,
+    ConfigurationError,
+    Failed,
+    Fetched,
+    InvalidArgumentError,
+    NotFoundError,
+    ServerError,
+)
+
+UNKNOWN = "0" * 24
+
+
+@pytest.fixture
+def ids(emulator):
+    """Give the ids of all sessions, newest first."""
+    return [each.id for each in emulator.sessions]
+
+
+async def no_task_but_this():
+    """Say whether nothing is left running."""
+    return asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class TestGetSessions:
+    async def test_brings_all_in_the_order_asked(self, emulator, client, ids):
+        """A batch maps each id to its session, in the order of the ids."""
+        asked = ids[::-1]
+        batch = await client.get_sessions(asked)
+        assert asked == list(batch)
+        assert list(emulator.sessions) == list(batch.values())[::-1]
+        assert {} == batch.errors
+        batch.raise_for_errors()
+
+    async def test_asks_once_for_each_distinct_id(self, emulator, client, ids):
+        """An id that comes twice, in either letter case, costs one request."""
+        batch = await client.get_sessions([ids[0], ids[0].upper(), ids[1], ids[0]])
+        assert ids[:2] == list(batch)
+        assert batch[ids[0].upper()] == batch[ids[0]]
+        assert 2 == len(emulator.requests)
+
+    async def test_failures_stay_with_their_ids(self, emulator, client, ids):
+        """Bad ids, unknown ids and failing ones cost nobody else."""
+        broken = ids[5]
+        emulator.fail(path=f"*/{broken}", status=500)
+        bad = ["zz", "", 42, None, ["list"], "../users"]
+        batch = await client.get_sessions([*bad, *ids[:100], UNKNOWN])
+        assert [each for each in ids[:100] if each != broken] == list(batch)
+        assert [
+            "zz",
+            "",
+            "42",
+            "None",
+            "['list']",
+            "../users",
+            broken,
+            UNKNOWN,
+        ] == list(batch.errors)
+        assert isinstance(batch.errors["zz"], InvalidArgumentError)
+        assert isinstance(batch.errors[broken], ServerError)
+        assert isinstance(batch.errors[UNKNOWN.upper()], NotFoundError)
+        with pytest.raises(ExceptionGroup, match="8 of 107 sessions failed") as caught:
+            batch.raise_for_errors()
+        assert list(batch.errors.values()) == list(caught.value.exceptions)
+
+    async def test_takes_any_iterable_and_none(self, client, ids):
+        """A generator is as good as a list, and nothing gives an empty batch."""
+        assert 3 == len(await client.get_sessions(each for each in ids[:3]))
+        assert {} == await client.get_sessions([])
+
+    @pytest.mark.parametrize("bad", [UNKNOWN, b"0" * 24, 42, None])
+    async def test_refuses_what_is_no_collection(self, emulator, client, bad):
+        """A single id where many are expected is an error, not 24 letters."""
+        for call in (client.get_sessions, client.stream_sessions):
+            with pytest.raises(InvalidArgumentError, match="session_ids"):
+                await call(bad)
+        assert () == emulator.requests
+
+    @pytest.mark.parametrize("bad", [0, -1, 1.5, "8"])
+    async def test_concurrency_is_checked(self, client, ids, bad):
+        """A concurrency that makes no sense is refused by name."""
+        with pytest.raises(InvalidArgumentError, match="concurrency"):
+            await client.get_sessions(ids, concurrency=bad)
+
+    async def test_concurrency_bounds_what_is_in_flight(self, emulator, client, ids):
+        """No more requests than asked for are out at once."""
+        emulator.latency = 0.01
+        await client.get_sessions(ids[:30], concurrency=3)
+        assert 3 == emulator.max_in_flight
+
+    async def test_a_revoked_token_ends_it_at_once(self, emulator, ids):
+        """With 401 no further id is asked for, and the caller gets that error."""
+        async with emulator.client(token="revoked") as client:
+            with pytest.raises(AuthenticationError):
+                await client.get_sessions(ids)
+            assert client.stats.requests <= 24
+
+    async def test_fresh_passes_the_cache_by(self, emulator, client, ids):
+        """A second bulk is answered by the cache, a fresh one by the service."""
+        finished = [each.id for each in emulator.sessions if each.state == "finished"]
+        await client.get_sessions(finished)
+        await client.get_sessions(finished)
+        assert len(finished) == len(emulator.requests)
+        await client.get_sessions(finished, fresh=True)
+        assert 2 * len(finished) == len(emulator.requests)
+
+
+class TestStream:
+    async def test_yields_each_outcome_as_it_comes(self, emulator, client, ids):
+        """The quick ones come before the slow one, each with its id."""
+        emulator.fail(path=f"*/{ids[0]}", delay=0.2)
+        seen = []
+        async with client.stream_sessions([*ids[:20], "zz"]) as outcomes:
+            async for outcome in outcomes:
+                match outcome:
+                    case Fetched(session_id, session):
+                        assert session_id == session.id
+                        assert session is outcome.unwrap()
+                    case Failed(session_id, error):
+                        assert ("zz", "session_id") == (session_id, str(error)[:10])
+                        with pytest.raises(InvalidArgumentError):
+                            outcome.unwrap()
+                seen.append(outcome.session_id)
+        assert ids[0] == seen[-1]
+        assert {*ids[:20], "zz"} == set(seen)
+
+    async def test_breaking_off_leaves_nothing(self, emulator, client, ids):
+        """After a break no task is alive, and few requests were made."""
+        emulator.latency = 0.01
+        async with client.stream_sessions(ids) as outcomes:
+            async for _ in outcomes:
+                break
+        assert await no_task_but_this()
+        assert 0 == client.stats.in_flight
+        assert client.stats.requests <= 24 + 24
+
+    async def test_an_error_in_the_block_leaves_nothing(self, emulator, client, ids):
+        """An exception of the consumer's leaves as it is, and nothing runs on."""
+        emulator.latency = 0.01
+        with pytest.raises(KeyError, match="mine"):
+            async with client.stream_sessions(ids) as outcomes:
+                async for _ in outcomes:
+                    raise KeyError("mine")
+        assert await no_task_but_this()
+
+    async def test_a_slow_consumer_slows_it_down(self, emulator, client, ids):
+        """What nobody has taken yet is bounded, however many ids there are."""
+        async with client.stream_sessions(ids, concurrency=4) as outcomes:
+            await anext(outcomes)
+            await asyncio.sleep(0.2)
+            assert client.stats.requests <= 9
+
+    async def test_endless_ids_are_pulled_as_they_are_needed(self, client, ids):
+        """Ids come from a generator a window at a time, not all at once."""
+        pulled = itertools.count()
+        endless = (ids[next(pulled) % 50] for _ in itertools.count())
+        async with client.stream_sessions(endless) as outcomes:
+            for _ in range(120):
+                await anext(outcomes)
+        assert next(pulled) <= 4_000
+
+    async def test_duplicates_in_a_window_are_asked_once(self, emulator, client, ids):
+        """Of a thousand ids in a row, each distinct one has one outcome."""
+        async with client.stream_sessions(ids[:10] * 100) as outcomes:
+            seen = [outcome.session_id async for outcome in outcomes]
+        assert sorted(ids[:10]) == sorted(seen)
+
+    async def test_takes_an_async_iterable(self, client, ids):
+        """Ids may come slowly from elsewhere: each is fetched when it is there."""
+        fetched = asyncio.Event()
+
+        async def feed():
+            for each in ids[:3]:
+                yield each
+            await asyncio.wait_for(fetched.wait(), 5)
+            yield "zz"
+            yield ids[0]
+
+        seen = []
+        async with client.stream_sessions(feed()) as outcomes:
+            async for outcome in outcomes:
+                seen.append(outcome.session_id)
+                if len(seen) == 3:
+                    fetched.set()
+        assert sorted([*ids[:3], "zz", ids[0]]) == sorted(seen)
+
+    async def test_leaving_does_not_wait_for_an_async_iterable(self, client, ids):
+        """A feed that never ends does not hold the block."""
+
+        async def feed():
+            yield ids[0]
+            await asyncio.sleep(60)
+            yield ids[1]
+
+        async with client.stream_sessions(feed()) as outcomes:
+            await anext(outcomes)
+        assert await no_task_but_this()
+
+    async def test_a_failing_source_reaches_the_consumer(self, client, ids):
+        """An exception of the caller's own generator is raised where it is consumed."""
+
+        def broken():
+            yield ids[0]
+            raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            async with client.stream_sessions(broken()) as outcomes:
+                async for _ in outcomes:
+                    pass
+        assert await no_task_but_this()
+
+    async def test_a_closed_client_ends_it(self, emulator, ids):
+        """When the client is closed meanwhile, the consumer is told."""
+        emulator.latency = 0.02
+        client = emulator.client()
+        with pytest.raises(ClientClosedError):
+            async with client.stream_sessions(ids) as outcomes:
+                async for _ in outcomes:
+                    await client.aclose()
+        assert await no_task_but_this()
+
+    async def test_is_entered_once(self, client, ids):
+        """Without `async with`, or twice in it, a stream says how it is used."""
+        stream = client.stream_sessions(ids[:1])
+        with pytest.raises(ConfigurationError, match="async with"):
+            await anext(stream)
+        async with stream:
+            with pytest.raises(ConfigurationError, match="once"):
+                await stream.__aenter__()
+            assert 1 == len([outcome async for outcome in stream])
+            with pytest.raises(StopAsyncIteration):
+                await anext(stream)
+
+
+class TestAnyCall:
+    async def test_gather_and_stream_take_any_call(self, client, ids):
+        """Any method of one id can be made for many, with the same partial failures."""
+
+        async def name(session_id):
+            return (await client.get_session(session_id)).name.upper()
+
+        batch = await client.gather(name, [*ids[:3], "zz"])
+        assert ids[:3] == list(batch)
+        assert ["zz"] == list(batch.errors)
+        async with client.stream(name, ids[:3]) as outcomes:
+            names = {outcome.unwrap() async for outcome in outcomes}
+        assert set(batch.values()) == names
+
+    async def test_a_bug_in_the_call_is_no_outcome(self, client, ids):
+        """An exception that is none of ours ends the bulk: it is not about one id."""
+
+        async def broken(session_id):
+            raise StopAsyncIteration
+
+        with pytest.raises(RuntimeError, match="StopAsyncIteration"):
+            await client.gather(broken, ids[:3])
+
+    async def test_a_deadline_inside_a_call_stays_there(self, emulator, client, ids):
+        """A deadline that one item sets does not reach the items beside it."""
+
+        async def hasty(session_id):
+            if session_id != ids[0]:
+                return await client.get_session(session_id)
+            with client.deadline(0.001):
+                return await client.get_session(session_id)
+
+        emulator.latency = 0.02
+        batch = await client.gather(hasty, ids[:8], concurrency=8)
+        assert [ids[0]] == list(batch.errors)

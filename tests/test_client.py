@@ -1,0 +1,637 @@
+import asyncio
+import contextvars
+import logging
+import time
+
+import aiohttp
+import pytest
+from aiocache import SimpleMemoryCache
+
+from emogg_async import (
+    AsyncEmoggClient,
+    AuthenticationError,
+    CachePolicy,
+    ClientClosedError,
+    ConfigurationError,
+    DeadlineError,
+    EmoggError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ResponseShapeError,
+    RetryPolicy,
+    ServerError,
+)
+
+UNKNOWN = "0" * 24
+
+
+@pytest.fixture
+def ids(emulator):
+    """Give the ids of all finished sessions, newest first."""
+    return [each.id for each in emulator.sessions if each.state == "finished"]
+
+
+class TestConstruction:
+    def test_needs_a_token(self, monkeypatch):
+        """Without a token the error names the variable to set."""
+        monkeypatch.delenv("EMOGG_API_TOKEN", raising=False)
+        with pytest.raises(ConfigurationError, match="EMOGG_API_TOKEN"):
+            AsyncEmoggClient()
+
+    @pytest.mark.parametrize("token", ["", "  ", "a b", "a\nb", "tökn", 42])
+    def test_refuses_what_is_no_token(self, token):
+        """A token that could not be sent is refused, and not shown."""
+        with pytest.raises(ConfigurationError, match="token") as caught:
+            AsyncEmoggClient(token)
+        assert "a b" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://example.com",
+            "http://192.168.0.1:8080",
+            "ftp://127.0.0.1",
+            "example.com",
+            "https://",
+            "https://user:secret@example.com",
+            "https://example.com?x=1",
+            "https://example.com:port",
+            "https://exämple.com",
+            42,
+        ],
+    )
+    def test_refuses_a_bad_base_url(self, url):
+        """A base URL that is none, or would leak the token, is refused."""
+        with pytest.raises(ConfigurationError, match="base_url") as caught:
+            AsyncEmoggClient("token", base_url=url)
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://emogg.example/prefix/",
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://localhost:1",
+            "http://api.localhost",
+        ],
+    )
+    def test_takes_https_and_loopback(self, url):
+        """Encrypted or on this machine, a base URL is fine."""
+        assert url.rstrip("/") in repr(AsyncEmoggClient("token", base_url=url))
+
+    def test_plain_http_can_be_allowed(self):
+        """Whoever knows the network may send the token over plain HTTP."""
+        AsyncEmoggClient("token", base_url="http://10.0.0.1", allow_http=True)
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            {"timeout": 0},
+            {"timeout": -1},
+            {"timeout": float("nan")},
+            {"timeout": None},
+            {"attempt_timeout": float("inf")},
+            {"attempt_timeout": "15"},
+            {"concurrency": 0},
+            {"concurrency": 1.5},
+            {"retry": 3},
+            {"cache": 300},
+        ],
+    )
+    def test_refuses_options_out_of_range(self, option):
+        """Each option that makes no sense is refused by name."""
+        with pytest.raises(InvalidArgumentError, match=next(iter(option))):
+            AsyncEmoggClient("token", **option)
+
+    def test_reads_the_environment_when_it_is_made(self, monkeypatch):
+        """Token and base URL come from the environment, if nothing is passed."""
+        monkeypatch.setenv("EMOGG_API_TOKEN", " token\n")
+        monkeypatch.setenv("EMOGG_BASE_URL", "https://emogg.example")
+        assert "<AsyncEmoggClient https://emogg.example (not open yet)>" == repr(
+            AsyncEmoggClient()
+        )
+
+    def test_the_service_is_the_default(self, monkeypatch):
+        """Without a base URL the client talks to the service itself."""
+        monkeypatch.delenv("EMOGG_BASE_URL", raising=False)
+        assert "https://api.emogg.com" in repr(AsyncEmoggClient("token"))
+
+
+class TestGetSession:
+    async def test_brings_the_session(self, emulator, client, ids):
+        """The session comes as the emulator has it, whatever the letter case asked."""
+        expected = next(each for each in emulator.sessions if each.id == ids[0])
+        assert expected == await client.get_session(ids[0])
+        assert expected == await client.get_session(ids[0].upper(), fresh=True)
+        assert f"/v1/sessions/{ids[0]}" == emulator.requests[-1].path
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            "",
+            "../users",
+            "a?x=1",
+            "%2e%2e/admin",
+            "0" * 23,
+            "g" * 24,
+            None,
+            42,
+            b"0" * 24,
+            "0" * 24 + "\n",
+            "٠" * 24,
+        ],
+    )
+    async def test_refuses_what_is_no_id(self, emulator, client, bad):
+        """A bad id is refused before any request, and cannot change the path."""
+        with pytest.raises(InvalidArgumentError, match="session_id"):
+            await client.get_session(bad)
+        assert () == emulator.requests
+
+    async def test_unknown_id(self, client):
+        """An id that does not exist is NotFoundError, with its facts."""
+        with pytest.raises(NotFoundError) as caught:
+            await client.get_session(UNKNOWN)
+        error = caught.value
+        assert (404, "GET", 1) == (error.status, error.method, error.attempts)
+        assert f"/v1/sessions/{UNKNOWN}" == error.path
+
+    async def test_another_users_session_is_not_found(self, emulator, ids):
+        """What a token may not see does not exist for it."""
+        async with emulator.client(token=emulator.add_token()) as other:
+            with pytest.raises(NotFoundError):
+                await other.get_session(ids[0])
+
+    async def test_an_answer_of_another_session_is_refused(self, emulator, client, ids):
+        """A session with another id than asked for is no answer."""
+        emulator.fail(status=200, body={**REFERENCE, "_id": UNKNOWN})
+        with pytest.raises(ResponseShapeError, match="_id"):
+            await client.get_session(ids[0])
+
+    async def test_a_wrong_shape_names_its_path_and_is_not_retried(
+        self, emulator, client, ids
+    ):
+        """A shape error says what is wrong where, and costs one request."""
+        wrong = {**REFERENCE, "sources": [REFERENCE["sources"][0], None]}
+        emulator.fail(status=200, body=wrong)
+        with pytest.raises(ResponseShapeError) as caught:
+            await client.get_session(ids[0])
+        assert ("sources[1]: expected an object, got null",) == caught.value.problems
+        assert ("GET", 1) == (caught.value.method, caught.value.attempts)
+        assert 1 == len(emulator.requests)
+
+
+REFERENCE = {
+    "_id": "65ea1530bb50af72b6e3dc1e",
+    "name": "Mobile Word Congress Pitch",
+    "type": "live_analysis",
+    "state": "active",
+    "timestamp": "2024-04-01T10:30:00.000Z",
+    "duration": 120,
+    "config": {"removeMedia": True},
+    "sources": [
+        {
+            "id": "c1fcba18-15ec-457c-a1de-fcbb87aeaa0e",
+            "name": "Integrated Webcam",
+            "type": "video",
+            "device": "local_camera",
+        }
+    ],
+    "product": "65946a77408bd7b32c5189a3",
+    "user": "65d7a8fb532f66218ecd4cab",
+    "version": 3,
+}
+
+
+class TestCaching:
+    async def test_a_finished_session_is_fetched_once(self, emulator, client, ids):
+        """The second get is a hit, and the very same object."""
+        first = await client.get_session(ids[0])
+        assert first is await client.get_session(ids[0])
+        assert 1 == len(emulator.requests)
+        stats = client.stats
+        assert (2, 1, 1) == (stats.calls, stats.cache_hits, stats.cache_misses)
+
+    async def test_fresh_asks_and_stores(self, emulator, client, ids):
+        """`fresh=True` passes the cache by, and later calls get what it brought."""
+        await client.get_session(ids[0])
+        emulator.update_session(ids[0], name="New name")
+        fresh = await client.get_session(ids[0], fresh=True)
+        assert "New name" == fresh.name
+        assert fresh is await client.get_session(ids[0])
+
+    async def test_a_live_session_is_kept_for_moments_only(self, emulator):
+        """An active session is asked for again once `live_ttl` is over."""
+        active = emulator.add_session(state="active")
+        async with emulator.client(cache=CachePolicy(live_ttl=0.02)) as client:
+            await client.get_session(active.id)
+            await client.get_session(active.id)
+            await asyncio.sleep(0.03)
+            await client.get_session(active.id)
+        assert 2 == len(emulator.requests)
+
+    async def test_without_a_cache_every_call_asks(self, emulator, ids):
+        """`cache=None` keeps nothing."""
+        async with emulator.client(cache=None) as client:
+            await client.get_session(ids[0])
+            await client.get_session(ids[0])
+            assert (0, 0) == (client.stats.cache_hits, client.stats.cache_misses)
+        assert 2 == len(emulator.requests)
+
+    async def test_failures_are_not_kept(self, emulator, client, ids):
+        """After an error the next call asks again."""
+        emulator.fail(status=404, times=1)
+        with pytest.raises(NotFoundError):
+            await client.get_session(ids[0])
+        await client.get_session(ids[0])
+
+    async def test_two_tokens_on_one_backend(self, emulator, ids):
+        """Neither token sees the other's session in a shared cache."""
+        backend = SimpleMemoryCache()
+        policy = CachePolicy(backend=backend)
+        async with (
+            emulator.client(cache=policy) as mine,
+            emulator.client(cache=policy) as mine_too,
+            emulator.client(cache=policy, token=emulator.add_token()) as other,
+        ):
+            session = await mine.get_session(ids[0])
+            assert session == await mine_too.get_session(ids[0])
+            with pytest.raises(NotFoundError):
+                await other.get_session(ids[0])
+            assert (1, 0) == (mine_too.stats.cache_hits, mine_too.stats.requests)
+        assert 1 == len(backend._cache)
+
+
+class TestSingleFlight:
+    async def test_one_request_for_all_who_ask_at_once(self, emulator, ids):
+        """Ten thousand concurrent gets of one id are one request."""
+        async with emulator.client(cache=None) as client:
+            sessions = await asyncio.gather(
+                *(client.get_session(ids[0]) for _ in range(10_000))
+            )
+            assert 9_999 == client.stats.coalesced
+        assert 1 == len({id(each) for each in sessions})
+        assert 1 == len(emulator.requests)
+
+    async def test_cancelling_one_caller_spares_the_others(self, emulator, client, ids):
+        """Of a hundred callers 99 are cancelled, and the last one gets the session."""
+        emulator.latency = 0.05
+        tasks = [asyncio.create_task(client.get_session(ids[0])) for _ in range(100)]
+        await asyncio.sleep(0.02)
+        for task in tasks[:99]:
+            task.cancel()
+        assert ids[0] == (await tasks[99]).id
+        assert all(task.cancelled() for task in tasks[:99])
+        assert 1 == len(emulator.requests)
+
+    async def test_cancelling_all_callers_aborts_the_request(
+        self, emulator, client, ids
+    ):
+        """When nobody waits any more, nothing runs on, and the next call asks anew."""
+        emulator.fail(fault="hang", times=1)
+        tasks = [asyncio.create_task(client.get_session(ids[0])) for _ in range(10)]
+        await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.sleep(0)
+        assert all(task.cancelled() for task in tasks)
+        await asyncio.sleep(0.02)
+        assert 0 == client.stats.in_flight
+        assert ids[0] == (await client.get_session(ids[0])).id
+
+    async def test_fresh_joins_no_earlier_load(self, emulator, client, ids):
+        """A call that wants it fresh asks by itself, and later ones may join it."""
+        emulator.latency = 0.05
+        calls = [
+            asyncio.create_task(client.get_session(ids[0], fresh=fresh))
+            for fresh in (False, True, False)
+        ]
+        await asyncio.gather(*calls)
+        assert 2 == len(emulator.requests)
+        assert 1 == client.stats.coalesced
+
+    async def test_a_single_call_does_not_wait_for_a_bulk(self, emulator):
+        """A single call never joins a bulk's load."""
+        ids = [each.id for each in emulator.sessions[:60]]
+        emulator.latency = 0.1
+        async with emulator.client(cache=None) as client:
+            bulk = asyncio.create_task(client.get_sessions(ids))
+            await asyncio.sleep(0.05)
+            await client.get_session(ids[0])
+            await bulk
+            assert 0 == client.stats.coalesced
+
+    async def test_context_of_a_caller_stays_with_it(self, emulator, client, ids):
+        """A load runs in no caller's context; each caller keeps its own."""
+        variable = contextvars.ContextVar("variable", default="untouched")
+        variable.set("mine")
+        await client.get_session(ids[0])
+        assert "mine" == variable.get()
+
+
+class TestDeadlines:
+    @pytest.mark.parametrize("seconds", [0.1, 0.3])
+    async def test_is_exact(self, emulator, client, ids, seconds):
+        """A call against a server that hangs ends when its time is up."""
+        emulator.fail(fault="hang")
+        started = time.monotonic()
+        with pytest.raises(DeadlineError) as caught, client.deadline(seconds):
+            await client.get_session(ids[0])
+        assert seconds <= time.monotonic() - started < seconds + 0.05
+        assert caught.value.sent
+        assert isinstance(caught.value, TimeoutError)
+
+    async def test_bounds_the_attempts(self, emulator, ids):
+        """Attempts that fail late do not stretch the call beyond its timeout."""
+        emulator.fail(status=503, delay=0.2)
+        async with emulator.client(timeout=0.3) as client:
+            started = time.monotonic()
+            with pytest.raises((DeadlineError, ServerError)):
+                await client.get_session(ids[0])
+            assert time.monotonic() - started < 0.35
+
+    async def test_covers_the_body(self, emulator, ids):
+        """A body that never ends is cut off like an answer that never comes."""
+        emulator.fail(fault="hang")
+        async with emulator.client(attempt_timeout=0.1, timeout=0.35) as client:
+            with pytest.raises(DeadlineError) as caught:
+                await client.get_session(ids[0])
+        assert caught.value.attempts >= 2
+
+    async def test_the_nearest_counts(self, emulator, client, ids):
+        """A longer deadline inside a shorter one gains nothing."""
+        emulator.fail(fault="hang")
+        started = time.monotonic()
+        with client.deadline(0.1), client.deadline(10), pytest.raises(DeadlineError):
+            await client.get_session(ids[0])
+        assert time.monotonic() - started < 0.2
+
+    async def test_ends_with_its_block(self, emulator, client, ids):
+        """After the `with` the call has its ordinary time."""
+        with client.deadline(0.01):
+            pass
+        await asyncio.sleep(0.02)
+        await client.get_session(ids[0])
+
+    async def test_queueing_is_not_failing(self, emulator, ids):
+        """Twenty slow calls through two slots all succeed: only attempts are timed."""
+        emulator.latency = 0.05
+        async with emulator.client(
+            concurrency=2, attempt_timeout=0.2, cache=None
+        ) as client:
+            await asyncio.gather(*map(client.get_session, ids[:20]))
+            assert client.stats.waited > 1
+
+    async def test_an_item_of_a_bulk_has_its_own_time(self, emulator, ids):
+        """A bulk may outlast the timeout: each id's time begins with its send."""
+        emulator.latency = 0.05
+        async with emulator.client(concurrency=2, timeout=0.3, cache=None) as client:
+            batch = await client.get_sessions(ids[:16])
+        assert 16 == len(batch)
+
+    async def test_bounds_each_item_of_a_bulk(self, emulator, ids):
+        """An id whose answer never comes fails in time and costs the others nothing."""
+        emulator.fail(path=f"*/{ids[3]}", fault="hang")
+        async with emulator.client(timeout=0.2) as client:
+            started = time.monotonic()
+            batch = await client.get_sessions(ids[:10])
+            assert time.monotonic() - started < 0.4
+        assert [ids[3]] == list(batch.errors)
+        assert isinstance(batch.errors[ids[3]], DeadlineError)
+
+    async def test_reaches_into_a_bulk(self, emulator, client, ids):
+        """A deadline round a bulk bounds all of its ids."""
+        emulator.fail(fault="hang")
+        with client.deadline(0.1):
+            batch = await client.get_sessions(ids[:40])
+        assert {DeadlineError} == {type(error) for error in batch.errors.values()}
+
+    @pytest.mark.parametrize("seconds", [0, -1, float("nan"), "2", None])
+    async def test_refuses_nonsense(self, client, seconds):
+        """A deadline that is no positive number is refused."""
+        with pytest.raises(InvalidArgumentError, match="seconds"):
+            client.deadline(seconds)
+
+    async def test_a_joined_load_lives_for_its_most_patient_caller(
+        self, emulator, client, ids
+    ):
+        """An impatient first caller does not cut off the one who joined it."""
+        emulator.latency = 0.15
+
+        async def impatient():
+            with client.deadline(0.05):
+                await client.get_session(ids[0])
+
+        first = asyncio.create_task(impatient())
+        await asyncio.sleep(0.02)
+        assert ids[0] == (await client.get_session(ids[0])).id
+        with pytest.raises(DeadlineError):
+            await first
+        assert 1 == len(emulator.requests)
+
+
+class TestRequest:
+    async def test_returns_the_json(self, emulator, client):
+        """What no method covers can be asked for, with its query."""
+        page = await client.request("get", "/v1/sessions", query={"limit": 2})
+        assert [each.id for each in emulator.sessions[:2]] == [
+            each["_id"] for each in page["data"]
+        ]
+
+    @pytest.mark.parametrize(
+        "path", ["v1/sessions", "/v2/x", "//evil.example/v1/", "/v1"]
+    )
+    async def test_stays_below_v1(self, emulator, client, path):
+        """Paths that lead elsewhere are refused before any request."""
+        with pytest.raises(InvalidArgumentError, match="path"):
+            await client.request("GET", path)
+        assert () == emulator.requests
+
+    async def test_reads_are_retried(self, emulator, client):
+        """A failed read is tried again."""
+        emulator.fail(status=503, times=2)
+        await client.request("GET", "/v1/sessions")
+        assert 2 == client.stats.retries
+
+    async def test_a_post_in_doubt_is_sent_once(self, emulator, client):
+        """A POST whose answer is lost is never repeated, and is said to be in doubt."""
+        emulator.fail("POST", fault="close")
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await client.request("POST", "/v1/sessions", json={"name": "x"})
+        assert 1 == len(emulator.requests)
+        assert caught.value.since.utcoffset() is not None
+        assert isinstance(caught.value.__cause__, EmoggError)
+
+    async def test_a_refused_post_is_retried(self, emulator, client):
+        """A POST that the limiter refused did nothing, and is sent again."""
+        emulator.fail("POST", status=429, times=1)
+        emulator.fail("POST", status=201, body={"ok": 1}).remove()
+        emulator.fail("POST", status=201, body={"ok": 1})
+        emulator.fail("POST", status=429, times=1)
+        assert {"ok": 1} == await client.request("POST", "/v1/sessions", json={})
+        assert 2 == len(emulator.requests)
+
+    async def test_a_repeated_delete_that_finds_nothing_has_worked(
+        self, emulator, client
+    ):
+        """After a lost answer, 404 means that the first DELETE did it."""
+        emulator.fail("DELETE", status=404, times=1)
+        emulator.fail("DELETE", fault="close", times=1)
+        assert await client.request("DELETE", "/v1/sessions/x") is None
+        assert 2 == len(emulator.requests)
+
+    async def test_a_first_delete_that_finds_nothing_has_not(self, emulator, client):
+        """Without an earlier send, 404 is what it is."""
+        emulator.fail("DELETE", status=404)
+        with pytest.raises(NotFoundError):
+            await client.request("DELETE", "/v1/sessions/x")
+
+    async def test_a_write_cut_off_by_its_deadline_is_in_doubt(self, emulator, client):
+        """A POST that was out when its time ended may have worked."""
+        emulator.fail("POST", fault="hang")
+        with client.deadline(0.1), pytest.raises(OutcomeUnknownError):
+            await client.request("POST", "/v1/sessions", json={})
+
+    async def test_an_empty_success_is_none(self, emulator, client):
+        """An answer without content is None."""
+        emulator.fail("PATCH", status=204)
+        assert await client.request("PATCH", "/v1/sessions/x", json={}) is None
+
+
+class TestLifeCycle:
+    async def test_opens_itself_and_closes_once(self, emulator, ids):
+        """It works without `async with`, and closing twice does no harm."""
+        client = emulator.client()
+        await client.get_session(ids[0])
+        await client.aclose()
+        await client.aclose()
+        assert "(closed)" in repr(client)
+        with pytest.raises(ClientClosedError):
+            await client.get_session(ids[0])
+        with pytest.raises(ClientClosedError):
+            async with client:
+                pass
+
+    async def test_closing_unopened_is_fine(self, emulator):
+        """A client that was never used can be closed."""
+        await emulator.client().aclose()
+
+    async def test_closing_ends_what_is_under_way(self, emulator, ids):
+        """Calls under way, of all kinds, end with an error, and none runs on."""
+        emulator.fail(fault="hang")
+        client = emulator.client()
+        calls = [
+            asyncio.create_task(client.get_session(ids[0])),
+            asyncio.create_task(client.get_sessions(ids[:5])),
+            asyncio.create_task(client.list_sessions().first()),
+            asyncio.create_task(client.request("GET", "/v1/sessions")),
+        ]
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [ClientClosedError] * 4 == list(map(type, ends))
+        await asyncio.sleep(0.01)
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    async def test_a_write_cut_off_by_closing_is_in_doubt(self, emulator):
+        """A POST that was out when the client was closed may have worked."""
+        emulator.fail("POST", fault="hang")
+        client = emulator.client()
+        call = asyncio.create_task(client.request("POST", "/v1/sessions", json={}))
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(OutcomeUnknownError):
+            await call
+
+    def test_belongs_to_one_event_loop(self, emulator, ids):
+        """In another loop it says so, for calls and for closing alike."""
+        client = emulator.client()
+
+        async def use():
+            await client.get_session(ids[0])
+            await client._pipeline._transport.close()
+
+        asyncio.run(use())
+        for call in (use, client.aclose):
+            with pytest.raises(ConfigurationError, match="event loop"):
+                asyncio.run(call())
+
+    async def test_a_session_of_yours_stays_open(self, emulator, ids):
+        """An aiohttp session that was passed in is used, and never closed."""
+        async with aiohttp.ClientSession() as http:
+            async with emulator.client(http=http) as client:
+                await client.get_session(ids[0])
+            assert not http.closed
+        async with emulator.client(http=http) as client:
+            with pytest.raises(ConfigurationError, match="closed"):
+                await client.get_session(ids[1])
+
+    async def test_logs_nothing_above_debug_in_normal_work(
+        self, emulator, client, ids, caplog
+    ):
+        """Even with failures that are retried, the log stays quiet."""
+        emulator.fail(status=503, times=2)
+        with caplog.at_level(logging.DEBUG, logger="emogg_async"):
+            await client.get_sessions(ids[:20])
+        assert {logging.DEBUG} == {record.levelno for record in caplog.records}
+
+
+class TestStatsAndLimits:
+    async def test_counts_what_happens(self, emulator, client, ids):
+        """Each counter counts its own."""
+        emulator.fail(status=503, times=1)
+        emulator.fail(status=429, times=1)
+        await client.get_session(ids[0])
+        await client.get_session(ids[0])
+        stats = client.stats
+        assert (2, 3, 2, 1) == (
+            stats.calls,
+            stats.requests,
+            stats.retries,
+            stats.rate_limited,
+        )
+        assert (1, 1, 0, 0) == (
+            stats.cache_hits,
+            stats.cache_misses,
+            stats.coalesced,
+            stats.in_flight,
+        )
+        assert 0 <= stats.waited < 1
+
+    async def test_rate_limit_is_the_last_one_seen(self, emulator, client, ids):
+        """The bucket is shown as the last answer told it, and nothing before."""
+        assert client.rate_limit is None
+        await client.get_session(ids[0])
+        limit = client.rate_limit
+        assert (1_000_000, 60.0) == (limit.limit, limit.window)
+        assert limit.remaining < limit.limit
+        emulator.fail(status=200, fault="html", times=1)
+
+    async def test_a_401_is_final(self, emulator, ids):
+        """A refused token is not tried again."""
+        async with emulator.client(token="wrong") as client:
+            with pytest.raises(AuthenticationError):
+                await client.get_session(ids[0])
+        assert 1 == len(emulator.requests)
+
+    async def test_refusals_are_waited_out(self, emulator, client, ids):
+        """A 429 is retried no earlier than the service asks."""
+        emulator.fail(status=429, headers={"Retry-After": "0.2"}, times=1)
+        started = time.monotonic()
+        await client.get_session(ids[0])
+        assert time.monotonic() - started >= 0.2
+
+    async def test_a_single_call_starts_at_once_beside_a_bulk(self, emulator, ids):
+        """However many slots a bulk wants, a single call finds one free."""
+        emulator.latency = 0.3
+        async with emulator.client(cache=None, retry=RetryPolicy(attempts=1)) as client:
+            bulk = asyncio.create_task(client.get_sessions(ids, concurrency=32))
+            await asyncio.sleep(0.1)
+            assert 24 == client.stats.in_flight
+            single = asyncio.create_task(client.get_session(ids[-1]))
+            await asyncio.sleep(0.02)
+            assert 25 == client.stats.in_flight
+            await single
+            bulk.cancel()
+            await asyncio.wait([bulk])

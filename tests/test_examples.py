@@ -1,0 +1,273 @@
+"""The examples, each run as its reader would: as a program, against the emulator."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from emogg_async.testing import EmoggEmulator
+
+EXAMPLES: Final = Path(__file__).parent.parent / "examples"
+NAMES: Final = sorted(path.name for path in EXAMPLES.glob("*.py"))
+ARGUMENTS: Final = {"bulk_fetch.py": ["-"]}
+MISSING: Final = "65ea1530bb50af72b6e3dc1e"
+
+pytestmark = pytest.mark.usefixtures("emogg_emulator")
+
+
+def _command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+
+
+def _run(
+    name: str, *arguments: str, stdin: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run an example; whatever it prints, no traceback may be part of it."""
+    run = subprocess.run(
+        _command(name, *arguments),
+        input=stdin,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=30,
+    )
+    assert "Traceback" not in run.stderr
+    return run
+
+
+def _run_each(name: str) -> "subprocess.CompletedProcess[str]":
+    return _run(name, *ARGUMENTS.get(name, []), stdin=MISSING)
+
+
+def test_all_examples_are_known() -> None:
+    """A new example needs tests of its own here."""
+    assert NAMES == ["bulk_fetch.py", "list_sessions.py", "quickstart.py"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_usage_in_docstring(name: str) -> None:
+    """Each example says at its top how it is run and what the environment holds."""
+    source = (EXAMPLES / name).read_text(encoding="utf-8")
+    docstring = source.split('"""')[1]
+    assert f"python examples/{name}" in docstring
+    assert "EMOGG_API_TOKEN" in docstring
+    assert "EMOGG_BASE_URL" in docstring
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a token, one line names the variable to set."""
+    monkeypatch.delenv("EMOGG_API_TOKEN")
+    run = _run_each(name)
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.stderr == "error: no token: pass token= or set EMOGG_API_TOKEN.\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_refused_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that the service refuses ends in one line, which does not hold it."""
+    monkeypatch.setenv("EMOGG_API_TOKEN", "not-the-right-one")
+    run = _run_each(name)
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.stderr.startswith("error: 401: Invalid token (GET /v1/sessions")
+    assert run.stderr.count("\n") == 1
+    assert "not-the-right-one" not in run.stderr
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Let children heed SIGINT, even if this process was told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signal to send")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("_interruptible")
+def test_interrupt(name: str, emogg_emulator: EmoggEmulator) -> None:
+    """Ctrl-C during a request ends an example at once, with one word."""
+    emogg_emulator.fail(fault="hang")
+    with subprocess.Popen(
+        _command(name, *ARGUMENTS.get(name, [])),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(MISSING)
+        process.stdin.close()
+        process.stdin = None
+        give_up = time.monotonic() + 20
+        while not emogg_emulator.in_flight and time.monotonic() < give_up:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    assert (stdout, stderr) == ("", "interrupted\n")
+    assert process.returncode == 130
+
+
+def test_quickstart(emogg_emulator: EmoggEmulator) -> None:
+    """The quickstart gets the newest session and prints what it is."""
+    newest = emogg_emulator.sessions[0]
+    run = _run("quickstart.py")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert f"id:       {newest.id}\nname:     {newest.name!r}\n" in run.stdout
+    assert "state:    active\ncreated:  2024-04-01 10:10 UTC\n" in run.stdout
+    assert run.stdout.count("source:") == len(newest.sources) > 0
+    paths = [item.path for item in emogg_emulator.requests]
+    assert paths == ["/v1/sessions", f"/v1/sessions/{newest.id}"]
+
+
+def test_quickstart_without_sessions(
+    emogg_emulator: EmoggEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An account without sessions is no error."""
+    monkeypatch.setenv("EMOGG_API_TOKEN", emogg_emulator.add_token())
+    run = _run("quickstart.py")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == "This account has no sessions yet.\n"
+
+
+def test_quickstart_name_is_harmless(emogg_emulator: EmoggEmulator) -> None:
+    """What somebody called a session cannot command the terminal."""
+    emogg_emulator.add_session(name="\x1b]0;owned\x07\x1b[2J")
+    for name in ("quickstart.py", "list_sessions.py"):
+        run = _run(name)
+        assert "owned" in run.stdout
+        assert "\x1b" not in run.stdout
+
+
+def test_list_sessions(emogg_emulator: EmoggEmulator) -> None:
+    """Without options, every session is a line, newest first."""
+    run = _run("list_sessions.py")
+    assert (run.returncode, run.stderr) == (0, "")
+    lines = run.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        session.id for session in emogg_emulator.sessions
+    ]
+    first = emogg_emulator.sessions[0]
+    assert lines[0].endswith(f"2024-04-01 10:10 active       19.4 min {first.name!r}")
+
+
+@pytest.mark.parametrize(
+    "after", ["2024-03-25", "2024-03-25T00:00:00Z", "2024-03-25T02:00:00+02:00"]
+)
+def test_list_sessions_filters(after: str, emogg_emulator: EmoggEmulator) -> None:
+    """The filters reach the service, and a date without an offset is UTC."""
+    options = ("--state", "finished", "--type", "live_analysis", "--limit", "3")
+    run = _run("list_sessions.py", *options, "--started-after", after)
+    assert (run.returncode, run.stderr) == (0, "")
+    finished = [item.id for item in emogg_emulator.sessions if item.state == "finished"]
+    assert [line.split()[0] for line in run.stdout.splitlines()] == finished[:3]
+    (request,) = emogg_emulator.requests
+    assert dict(request.query) == {
+        "state": "finished",
+        "type": "live_analysis",
+        "from": "2024-03-25T00:00:00.000Z",
+        "limit": "3",
+    }
+
+
+def test_list_sessions_empty() -> None:
+    """When nothing matches, it says so, and not where the lines go."""
+    run = _run("list_sessions.py", "--state", "paused")
+    assert (run.returncode, run.stdout) == (0, "")
+    assert run.stderr == "no session matches\n"
+
+
+@pytest.mark.parametrize(
+    "options", [("--limit", "-1"), ("--limit", "x"), ("--started-after", "yesterday")]
+)
+def test_list_sessions_usage(
+    options: tuple[str, str], emogg_emulator: EmoggEmulator
+) -> None:
+    """An option that makes no sense is refused before any request."""
+    run = _run("list_sessions.py", *options)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert f"argument {options[0]}: invalid" in run.stderr
+    assert emogg_emulator.requests == ()
+
+
+def test_bulk_fetch(emogg_emulator: EmoggEmulator, tmp_path: Path) -> None:
+    """Each id of a file becomes a line of JSON, as the service has it."""
+    ids = [session.id for session in emogg_emulator.sessions]
+    path = tmp_path / "ids.txt"
+    path.write_text("\n".join([ids[0].upper(), "", *ids[1:], ids[0], ""]))
+    run = _run("bulk_fetch.py", str(path))
+    assert run.returncode == 0
+    fetched = {line["_id"]: line for line in map(json.loads, run.stdout.splitlines())}
+    assert fetched.keys() == set(ids)
+    assert fetched[ids[0]]["name"] == emogg_emulator.sessions[0].name
+    assert run.stdout.count("\n") == len(emogg_emulator.requests) == len(ids)
+    assert json.loads(run.stderr) == {"fetched": len(ids), "failed": 0}
+
+
+def test_bulk_fetch_failures(emogg_emulator: EmoggEmulator) -> None:
+    """An id that fails is a line on standard error and an exit code, and no more."""
+    good = emogg_emulator.sessions[0].id
+    run = _run("bulk_fetch.py", "-", stdin=f"{good}\r\n{MISSING}\r\nno id\r\n")
+    assert run.returncode == 3
+    assert [json.loads(line)["_id"] for line in run.stdout.splitlines()] == [good]
+    *failures, summary = map(json.loads, run.stderr.splitlines())
+    assert summary == {"fetched": 1, "failed": 2}
+    by_id = {failure["id"]: failure for failure in failures}
+    assert by_id.keys() == {MISSING, "no id"}
+    assert by_id[MISSING]["error"] == "NotFoundError"
+    assert by_id[MISSING]["message"].startswith("404: Session not found (GET ")
+    assert by_id["no id"]["error"] == "InvalidArgumentError"
+
+
+def test_bulk_fetch_nothing(emogg_emulator: EmoggEmulator) -> None:
+    """No ids are no error, and no request."""
+    run = _run("bulk_fetch.py", "-", stdin="\n")
+    assert (run.returncode, run.stdout) == (0, "")
+    assert json.loads(run.stderr) == {"fetched": 0, "failed": 0}
+    assert emogg_emulator.requests == ()
+
+
+def test_bulk_fetch_as_they_come(emogg_emulator: EmoggEmulator) -> None:
+    """A session is written while others are still under way."""
+    quick, slow = (session.id for session in emogg_emulator.sessions[:2])
+    emogg_emulator.fail("GET", f"*/{slow}", fault="hang")
+    with subprocess.Popen(
+        _command("bulk_fetch.py", "-"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{slow}\n{quick}\n")
+        process.stdin.close()
+        assert json.loads(process.stdout.readline())["_id"] == quick
+        assert emogg_emulator.in_flight == 1
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "usage: bulk_fetch.py"),
+        (("a", "b"), "usage: bulk_fetch.py"),
+        (("no-such-file",), "error: [Errno 2] No such file or directory: "),
+        ((sys.executable,), "error: 'utf-8' codec can't decode"),
+    ],
+)
+def test_bulk_fetch_usage(arguments: tuple[str, ...], complaint: str) -> None:
+    """What is no list of ids is refused in one line."""
+    run = _run("bulk_fetch.py", *arguments)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith(complaint)
+    assert run.stderr.count("\n") == 1

@@ -1,0 +1,840 @@
+import json
+import math
+import posixpath
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from urllib.parse import parse_qsl, unquote
+
+import attrs
+import pytest
+import strategies
+from hypothesis import example, given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from emogg_async import _protocol as protocol
+from emogg_async._protocol import RateLimit, Repeat, Request, Response
+from emogg_async.errors import (
+    AuthenticationError,
+    BadRequestError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseShapeError,
+    ServerError,
+    StatusError,
+)
+
+ID = "65ea1530bb50af72b6e3dc1e"
+NOW = datetime(2024, 4, 1, 10, 30, tzinfo=UTC)
+GET = Request("GET", f"/v1/sessions/{ID}")
+POST = Request("POST", "/v1/sessions", body=b"{}", repeat=Repeat.ONCE)
+PATCH = Request("PATCH", f"/v1/sessions/{ID}", body=b"{}", repeat=Repeat.IDEMPOTENT)
+DELETE = Request("DELETE", f"/v1/sessions/{ID}", repeat=Repeat.SETTLE)
+
+
+def custom(method="GET", path="/v1/sessions", query=None, payload=None):
+    """Build a custom request."""
+    return protocol.custom(method, path, query, payload)
+
+
+def decipher(status, body=b"", headers=(), *, request=GET, complete=True):
+    """Return what a response carries, as it is on 2024-04-01 at 10:30."""
+    if not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+    response = Response(status, CIMultiDict(headers), body, complete)
+    return protocol.decipher(request, response, lambda: NOW)
+
+
+def refused(status, body=b"", headers=(), *, request=GET):
+    """Return the error that a response without a 2xx status ends in."""
+    with pytest.raises(StatusError, match=f"^{status}: ") as caught:
+        decipher(status, body, headers, request=request)
+    return caught.value
+
+
+# -- session ids -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [ID, ID.upper(), ID.title()])
+def test_session_ids_are_used_in_lower_case(text):
+    """A session id is 24 hex digits, in either letter case."""
+    assert protocol.check_session_id(text) == ID
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "../users",
+        "a?x=1",
+        "%2e%2e/admin",
+        ID[:-1],
+        ID + "0",
+        ID + "\n",
+        " " + ID,
+        ID[:-1] + "g",
+        ID[:-1] + "٣",
+        "\uff10" * 24,  # fullwidth digits
+        ID.encode(),
+        None,
+        7,
+        True,
+        [ID],
+        "x" * 10_000,
+    ],
+)
+def test_anything_else_is_no_session_id(value):
+    """What could change the path, or is no text, is refused; the error stays short."""
+    with pytest.raises(
+        InvalidArgumentError, match=r"^session_id: expected 24 hex digits, got "
+    ) as caught:
+        protocol.check_session_id(value)
+    assert len(str(caught.value)) < 120
+
+
+def test_a_refused_session_id_cannot_break_the_log_line():
+    """Control characters of a refused text do not get into the message."""
+    with pytest.raises(InvalidArgumentError, match=r"got 'a b c'\.$") as caught:
+        protocol.check_session_id("a\r\nb\x1b\u2028c")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.property
+@given(st.text() | st.from_regex(r"[0-9a-fA-F]{20,26}"))
+def test_law_no_id_changes_the_path(text):
+    """Whatever text is an id, its request has the one path of its shape."""
+    try:
+        session_id = protocol.check_session_id(text)
+    except InvalidArgumentError:
+        return
+    assert text.lower() == session_id
+    path = protocol.get_session(session_id).path
+    assert {*path.removeprefix("/v1/sessions/")} <= {*"0123456789abcdef"}
+
+
+# -- requests --------------------------------------------------------------------------
+
+
+def test_get_session_request():
+    """Getting a session is one safe GET without a query."""
+    request = protocol.get_session(ID)
+    assert Request("GET", f"/v1/sessions/{ID}") == request
+    assert request.target == f"/v1/sessions/{ID}"
+    assert request.repeat is Repeat.SAFE
+    assert request.body is None
+
+
+def test_list_sessions_request():
+    """Listing takes its query as it comes and encodes it for the wire."""
+    request = protocol.list_sessions([("state", "a&b"), ("to", "2024-04-01T10:30:00Z")])
+    target = "/v1/sessions?state=a%26b&to=2024-04-01T10%3A30%3A00Z"
+    assert target == request.target
+    assert request.path == "/v1/sessions"
+    assert request.repeat is Repeat.SAFE
+
+
+def test_requests_are_frozen():
+    """No hop on the way can change a request; equal ones can be joined."""
+    with pytest.raises(attrs.exceptions.FrozenInstanceError, match="can't set"):
+        GET.path = "/v1/users"
+    assert hash(Request("GET", GET.path)) == hash(GET)
+
+
+@pytest.mark.parametrize(
+    ("method", "repeat"),
+    [
+        ("GET", Repeat.SAFE),
+        ("PUT", Repeat.IDEMPOTENT),
+        ("PATCH", Repeat.IDEMPOTENT),
+        ("DELETE", Repeat.SETTLE),
+        ("POST", Repeat.ONCE),
+        ("get", Repeat.SAFE),
+        ("Post", Repeat.ONCE),
+    ],
+)
+def test_method_decides_whether_to_repeat(method, repeat):
+    """A custom request may be repeated as its method allows, in either letter case."""
+    request = custom(method)
+    assert (method.upper(), repeat) == (request.method, request.repeat)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["", "HEAD", "OPTIONS", "TRACE", "CONNECT", "GET ", "G\nET", None, 1, b"GET"],
+)
+def test_other_methods_are_refused(method):
+    """Only the methods of the service are sent."""
+    with pytest.raises(
+        InvalidArgumentError, match=r"^method: expected one of GET, PUT"
+    ):
+        custom(method)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/sessions",
+        "/v1/sessions/",
+        f"/v1/sessions/{ID}/emotions/timeline",
+        "/v1/a.b/..c/d..",
+        "/v1/a%20b/%C3%A9",
+        "/v1/a:b@c,d;e=f!$&'()*+~_-",
+    ],
+)
+def test_paths_are_sent_as_they_are(path):
+    """A path below `/v1/` travels unchanged."""
+    request = custom(path=path)
+    assert path == request.path == request.target
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/v1",
+        "/v1/",
+        "/v2/sessions",
+        "/V1/sessions",
+        "v1/sessions",
+        "../users",
+        "//evil.example/v1/x",
+        "https://evil.example/v1/x",
+        "/v1//x",
+        "/v1/x//y",
+        "/v1/..",
+        "/v1/.",
+        "/v1/../users",
+        "/v1/./users",
+        "/v1/sessions/../users",
+        "/v1/sessions/..",
+        "/v1/%2e%2e/admin",
+        "/v1/%2E%2e/admin",
+        "/v1/.%2e/admin",
+        "/v1/sessions/%2e%2e",
+        "/v1/a%2f..%2f..%2fadmin",
+        "/v1/%2fevil.example",
+        "/v1/%252e%252e/admin",
+        "/v1/%252e%252e%252fadmin",
+        "/v1/%25%32%65./admin",
+        "/v1/..\\admin",
+        "/v1/a\\..\\..\\admin",
+        "/v1/a%5c..%5c..%5cadmin",
+        "/v1/a%255c..%255cadmin",
+        "/v1/x?a=1",
+        "/v1/x#fragment",
+        "/v1/x y",
+        "/v1/x\n",
+        "/v1/x\r\nHost: evil.example",
+        "/v1/x\x00",
+        "/v1/x\x7f",
+        "/v1/é",
+        "/v1/x\u2028",
+        "/v1/\ud800",
+        None,
+        b"/v1/x",
+        7,
+        ["/v1/x"],
+    ],
+)
+def test_other_paths_are_refused(path):
+    """No path leaves `/v1/`, however it is encoded, and none carries a query."""
+    with pytest.raises(InvalidArgumentError, match=r"^path: expected ") as caught:
+        custom(path=path)
+    assert str(caught.value).isprintable()
+
+
+SEGMENTS = st.sampled_from(
+    [
+        "",
+        "..",
+        ".",
+        "%2e",
+        "%2E%2e",
+        ".%2e",
+        "%252e%252e",
+        "%5c..",
+        "..%2f",
+        "%2f",
+        "%255c",
+        "%252f..",
+        "a",
+        "v1",
+        "%",
+        "%25",
+        ";",
+    ]
+)
+
+
+@pytest.mark.property
+@given(st.lists(SEGMENTS, max_size=6).map("/".join) | st.text(max_size=12))
+def test_law_no_path_leaves_its_root(rest):
+    """Decoded up to twice and resolved, an accepted path is still below `/v1/`."""
+    try:
+        path = custom(path="/v1/" + rest).path
+    except InvalidArgumentError:
+        return
+    assert "/v1/" + rest == path
+    for decoded in (path, unquote(path), unquote(unquote(path))):
+        resolved = posixpath.normpath(decoded.replace("\\", "/"))
+        assert resolved.startswith("/v1/")
+        assert resolved.count("/") == decoded.replace("\\", "/").rstrip("/").count("/")
+
+
+@pytest.mark.parametrize(
+    ("expected", "query"),
+    [
+        ("", None),
+        ("", {}),
+        ("", {"a": []}),
+        ("?a=1", {"a": 1}),
+        ("?a=0.5&b=x", {"a": 0.5, "b": "x"}),
+        ("?a=true&b=false", {"a": True, "b": False}),
+        ("?a=1&a=x&a=true", {"a": [1, "x", True]}),
+        ("?a=1&a=2", {"a": (1, 2)}),
+        ("?a=0&a=1", {"a": range(2)}),
+        ("?expand%5B%5D=user", {"expand[]": ["user"]}),
+        ("?a=b+c%26d%3De%23%2F%3F", {"a": "b c&d=e#/?"}),
+        ("?a=%C3%A9%0D%0A%00", {"a": "é\r\n\x00"}),
+        ("?a=", {"a": ""}),
+    ],
+)
+def test_query_is_encoded(expected, query):
+    """Whatever a parameter holds is encoded; a sequence repeats its parameter."""
+    assert f"/v1/sessions{expected}" == custom(query=query).target
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"a": None},
+        {"a": b"bytes"},
+        {"a": {"b": 1}},
+        {"a": {1, 2}},
+        {"a": [[1]]},
+        {"a": [None]},
+        {"a": object()},
+        {"a": NOW},
+        [("a", 1)],
+        "a=1",
+        {"a": "\ud800"},
+        {"\ud800": "a"},
+        {"a": 10**5000},
+    ],
+    ids=str.split(
+        "none bytes dict set nested none-in-list object date pairs text surrogate "
+        "surrogate-name huge"
+    ),
+)
+def test_other_queries_are_refused(query):
+    """What cannot be written as a parameter is refused, before any I/O."""
+    with pytest.raises(InvalidArgumentError, match=r"^query: expected "):
+        _ = custom(query=query).target
+
+
+def test_a_refused_query_cannot_break_the_log_line():
+    """A parameter's name is shown in one short line, whatever is in it."""
+    with pytest.raises(InvalidArgumentError, match=r"^query: expected ") as caught:
+        custom(query={"a\r\nb" + 1000 * "x": None})
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.property
+@given(
+    st.dictionaries(
+        st.text(),
+        st.text()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.lists(st.text() | st.integers(), max_size=3),
+        max_size=4,
+    )
+)
+def test_law_query_comes_back(query):
+    """Parsed again, an encoded query says what was asked; nothing leaks out of it."""
+    target = custom(query=query).target
+    assert target.isascii()
+    assert target.isprintable()
+    path, _, encoded = target.partition("?")
+    assert path == "/v1/sessions"
+    expected = [
+        (name, str(item).lower() if isinstance(item, bool) else str(item))
+        for name, value in query.items()
+        for item in (value if isinstance(value, list) else [value])
+    ]
+    assert expected == parse_qsl(encoded, keep_blank_values=True)
+
+
+def test_payload_is_compact_json():
+    """What is sent is JSON in UTF-8 without spaces; None is no body at all."""
+    body = custom("POST", payload={"a": [1, None, True, "é"], "b": {}}).body
+    assert body == b'{"a":[1,null,true,"\\u00e9"],"b":{}}'
+    assert custom("POST").body is None
+    assert custom("POST", payload=False).body == b"false"
+    assert custom("POST", payload="").body == b'""'
+
+
+def circular():
+    """Return a list that contains itself."""
+    items = []
+    items.append(items)
+    return items
+
+
+def bottomless():
+    """Return lists nested deeper than any recursion goes."""
+    items = []
+    for _ in range(100_000):
+        items = [items]
+    return items
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {1, 2},
+        b"bytes",
+        object(),
+        NOW,
+        {"a": math.nan},
+        [math.inf],
+        {(1, 2): 3},
+        circular(),
+        bottomless(),
+        10**5000,
+    ],
+    ids=["set", "bytes", "object", "date", "nan", "inf", "key", "loop", "deep", "huge"],
+)
+def test_other_payloads_are_refused(payload):
+    """What JSON cannot say is refused, before any I/O."""
+    with pytest.raises(InvalidArgumentError, match=r"^json: ") as caught:
+        custom("POST", payload=payload)
+    assert [str(caught.value)] == str(caught.value).splitlines()
+
+
+# -- statuses --------------------------------------------------------------------------
+
+CLASSES = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    429: RateLimitedError,
+}
+
+
+@pytest.mark.parametrize("request_", [GET, POST, PATCH, DELETE], ids=lambda r: r.method)
+def test_every_status_has_its_error(request_):
+    """A 2xx is an answer; every other status is the one error that stands for it."""
+    for status in range(200, 300):
+        answer = decipher(status, {"a": 1}, request=request_)
+        assert (None if status == 204 else {"a": 1}) == answer
+    for status in range(300, 600):
+        default = ServerError if status >= 500 else StatusError
+        error = refused(status, {"message": "no"}, request=request_)
+        assert CLASSES.get(status, default) is type(error)
+        assert (status, "no") == (error.status, error.message)
+        assert (request_.method, request_.path) == (error.method, error.path)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_errors(status):
+    """A redirect is never an answer, and where it points to is not told."""
+    headers = {"Location": "https://evil.example/?secret"}
+    error = refused(status, b"", headers, request=POST)
+    assert StatusError is type(error)
+    assert "evil" not in str(error)
+
+
+# -- messages --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ("x" * 199, "x" * 199),
+        ("x" * 200, "x" * 200),
+        ("x" * 199 + "…", "x" * 201),
+        ("x" * 199 + "…", "x" * 100_000),
+        ("no such session", "no such session"),
+        ("no such session", "  no\r\nsuch\t\x00\x1b\x7f session \u2028\u202e"),
+        ("[31mred", "\x1b[31mred"),
+        ("café 会議", "café 会議"),
+        ("Not Found", ""),
+        ("Not Found", " \n\t "),
+        ("Not Found", None),
+        ("Not Found", ["a"]),
+        ("Not Found", {"a": 1}),
+        ("Not Found", 404),
+    ],
+)
+def test_message_is_the_services_own(expected, message):
+    """The message is taken in one printable line of at most 200 characters."""
+    error = refused(404, {"error": True, "status": 404, "message": message})
+    assert expected == error.message
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"message"',
+        b"{}",
+        b"<html><body>message: secret</body></html>",
+        b'{"message": "cut of',
+        b'{"message": "\xff\xfe"}',
+        b"\x00\x01\x02",
+        b"[" * 100_000,
+        b'{"message":' * 100_000,
+        b"1" * 10_000,
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_without_a_message_the_status_speaks(body):
+    """A body without a message gives the usual phrase, and is not quoted."""
+    assert refused(404, body).message == "Not Found"
+    assert refused(599, body).message == "not a status that HTTP names"
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
+def test_byte_order_mark_before_an_error(prefix):
+    """A byte order mark costs neither an answer nor an error's message."""
+    assert decipher(200, prefix + b'{"a": 1}') == {"a": 1}
+    assert refused(404, prefix + b'{"message": "gone"}').message == "gone"
+
+
+# -- bodies ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "0", "null", '"é"', ' {"a": [1.5]} \n'])
+def test_answers_are_parsed(text):
+    """Any JSON value is an answer."""
+    assert json.loads(text) == decipher(200, text.encode())
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"<html>"])
+@pytest.mark.parametrize("request_", [GET, POST, DELETE], ids=lambda r: r.method)
+def test_no_content_is_none(request_, body):
+    """A 204 carries nothing, whatever stands in its body."""
+    assert decipher(204, body, request=request_) is None
+
+
+@pytest.mark.parametrize("request_", [POST, PATCH, DELETE], ids=lambda r: r.method)
+@pytest.mark.parametrize("status", [200, 201, 202, 205])
+def test_empty_success_of_a_write_is_none(request_, status):
+    """A write that answers with nothing has succeeded."""
+    assert decipher(status, b"", request=request_) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"<!doctype html><title>Sign in</title>",
+        b'{"_id": "65ea15',
+        b"{'a': 1}",
+        b'{"a": 1} trailing',
+        b'{"a": "\xff"}',
+        b"\xff\xfe{\x00}\x00",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        b"\x1f\x8b\x08\x00",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"1" * 10_000,
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_undecodable_answers_are_shape_errors(body):
+    """A 2xx that is no JSON names status and content type, and quotes nothing."""
+    headers = {"Content-Type": "text/html; charset=utf-8"}
+    with pytest.raises(ResponseShapeError, match="no valid JSON") as caught:
+        decipher(200, body, headers)
+    error = caught.value
+    assert error.message == "the answer (200, text/html) is no valid JSON"
+    assert (GET.method, GET.path) == (error.method, error.path)
+    assert error.problems == ("no valid JSON",)
+    assert error.__cause__ is None
+
+
+@pytest.mark.parametrize("request_", [GET, POST, PATCH, DELETE], ids=lambda r: r.method)
+@pytest.mark.parametrize("body", [b"", b'{"a": 1}'], ids=["left out", "in part"])
+def test_too_long_answers_are_shape_errors(request_, body):
+    """An answer over the limit is never taken for an empty one, nor for a whole one."""
+    with pytest.raises(ResponseShapeError, match="longer than what is read"):
+        decipher(200, body, request=request_, complete=False)
+
+
+@pytest.mark.parametrize(
+    ("expected", "content_type"),
+    [
+        ("untyped", None),
+        ("untyped", ""),
+        ("untyped", "html"),
+        ("untyped", "<script>/x"),
+        ("application/problem+json", "application/problem+json;charset=x"),
+        ("text/html", "text/html\r\nX: y"),
+        ("untyped", "x" * 1000 + "/html"),
+    ],
+)
+def test_content_type_is_shown_only_if_it_is_one(expected, content_type):
+    """Of a header only what looks like a media type gets into the message."""
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    with pytest.raises(ResponseShapeError, match="no valid JSON") as caught:
+        decipher(200, b"<", headers)
+    assert f"the answer (200, {expected}) is no valid JSON" == caught.value.message
+
+
+@pytest.mark.property
+@given(
+    st.integers(200, 599),
+    st.binary(max_size=40)
+    | strategies.json_values.map(lambda value: json.dumps(value).encode())
+    | st.text().map(lambda text: json.dumps({"message": text}).encode()),
+    st.sampled_from([GET, POST, PATCH, DELETE]),
+    st.booleans(),
+)
+def test_law_any_response_is_an_answer_or_our_error(status, body, request_, complete):
+    """Whatever comes back, it is a JSON value or one of two errors, in one line."""
+    try:
+        answer = decipher(status, body, request=request_, complete=complete)
+    except (StatusError, ResponseShapeError) as error:
+        printed = str(error)
+    else:
+        assert status in range(200, 300)
+        json.dumps(answer)
+        return
+    assert printed.isprintable()
+    assert len(printed) < 500
+
+
+# -- Retry-After -----------------------------------------------------------------------
+
+
+def http_date(moment):
+    """Write *moment* as headers do."""
+    return format_datetime(moment, usegmt=True)
+
+
+LATER = http_date(NOW + timedelta(seconds=90))
+EARLIER = http_date(NOW - timedelta(days=1))
+
+
+@pytest.mark.parametrize("status", [429, 503, 400, 302])
+@pytest.mark.parametrize(
+    ("expected", "values"),
+    [
+        (None, []),
+        (0.0, ["0"]),
+        (0.5, ["0.5"]),
+        (2.0, ["2"]),
+        (2.0, ["002"]),
+        (86_400.0, ["86400"]),
+        (2.0, ["2", "2"]),
+        (None, ["2", "3"]),
+        (None, ["2", "nonsense"]),
+        (None, [""]),
+        (None, ["-5"]),
+        (None, ["-0"]),
+        (None, ["+5"]),
+        (None, [" 5"]),
+        (None, ["5s"]),
+        (None, ["5, 6"]),
+        (None, ["1_000"]),
+        (None, ["1e3"]),
+        (None, ["1e309"]),
+        (None, ["0x10"]),
+        (None, [".5"]),
+        (None, ["5."]),
+        (None, ["0.5.5"]),
+        (None, ["inf"]),
+        (None, ["-inf"]),
+        (None, ["Infinity"]),
+        (None, ["nan"]),
+        (None, ["٣"]),
+        (None, ["\uff10"]),
+        (None, ["²"]),
+        (None, ["9" * 400]),
+        (None, ["0." + "9" * 400]),
+        (90.0, [LATER]),
+        (90.0, [LATER, LATER]),
+        (0.0, [EARLIER]),
+        (None, [LATER, EARLIER]),
+        (None, [LATER.replace("GMT", "CET")]),
+        (None, [LATER.replace("GMT", "+0000")]),
+        (None, [LATER.lower()]),
+        (None, ["Mon, 99 Apr 2024 10:30:00 GMT"]),
+        (None, ["Mon, 01 Foo 2024 10:30:00 GMT"]),
+        (None, ["Mon, 01 Apr 2024 25:30:00 GMT"]),
+        (None, ["Mon, 01 Apr 2024 :::::::: GMT"]),
+        (None, ["tomorrow"]),
+    ],
+)
+def test_retry_after_in_each_form(status, expected, values):
+    """Seconds or an HTTP date make a wait from now; nonsense makes none."""
+    headers = [("Retry-After", value) for value in values]
+    assert expected == refused(status, b"", headers).retry_after
+
+
+@pytest.mark.parametrize(
+    ("expected", "date"),
+    [
+        (30.0, http_date(NOW + timedelta(seconds=60))),
+        (0.0, http_date(NOW + timedelta(hours=1))),
+        (3690.0, http_date(NOW - timedelta(hours=1))),
+        (90.0, "nonsense"),
+        (90.0, ""),
+    ],
+)
+def test_retry_after_counts_from_the_services_own_clock(expected, date):
+    """Our clock, which may be wrong, does not count where the answer tells its date."""
+    headers = {"retry-after": LATER, "DATE": date}
+    assert expected == refused(503, b"", headers).retry_after
+
+
+def test_seconds_do_not_depend_on_a_date():
+    """A wait in seconds is what it says, whatever the clocks are."""
+    headers = {"Retry-After": "5", "Date": EARLIER}
+    assert refused(503, b"", headers).retry_after == 5.0
+
+
+header_lists = st.lists(strategies.header_texts, max_size=2)
+
+
+@pytest.mark.property
+@given(header_lists, header_lists)
+@example(["Mon, 31 Dec 9999 23:59:59 GMT"], ["Mon, 01 Jan 0100 00:00:00 GMT"])
+def test_law_retry_after_is_in_range_or_absent(waits, dates):
+    """Whatever text is in the headers, the wait is finite and not negative, or None."""
+    headers = [("Retry-After", wait) for wait in waits]
+    headers += [("Date", date) for date in dates]
+    wait = refused(503, b"", headers).retry_after
+    assert wait is None or (type(wait) is float and 0 <= wait < math.inf)
+
+
+# -- rate limit ------------------------------------------------------------------------
+
+
+def rate_headers(limit="100", remaining="42", reset="34.8", policy="100;w=60"):
+    """Return the four headers; None leaves one out, a list repeats it."""
+    headers = CIMultiDict()
+    for name, value in (
+        ("Limit", limit),
+        ("Remaining", remaining),
+        ("Reset", reset),
+        ("Policy", policy),
+    ):
+        for text in value if isinstance(value, list) else [value]:
+            if text is not None:
+                headers.add(f"RateLimit-{name}", text)
+    return headers
+
+
+def test_rate_limit_is_read_from_its_headers():
+    """The four headers make one snapshot of the bucket, in any letter case."""
+    limit = RateLimit.from_headers(rate_headers())
+    assert RateLimit(100, 42, 34.8, "100;w=60") == limit
+    assert limit.window == 60.0
+    lower = CIMultiDict((name.lower(), text) for name, text in rate_headers().items())
+    assert limit == RateLimit.from_headers(lower)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"remaining": "0"},
+        {"remaining": "100", "reset": "0"},
+        {"limit": "1", "remaining": "1"},
+        {"limit": "999999999"},
+        {"reset": "86400"},
+        {"policy": None},
+        {"policy": "nonsense"},
+        {"limit": ["100", "100"]},
+    ],
+)
+def test_honest_rate_limits_are_taken(changes):
+    """Every state a bucket can be in is taken; the policy is optional."""
+    assert RateLimit.from_headers(rate_headers(**changes)) is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"limit": None},
+        {"remaining": None},
+        {"reset": None},
+        {"limit": "0", "remaining": "0"},
+        {"limit": "-1"},
+        {"remaining": "-1"},
+        {"remaining": "101"},
+        {"reset": "-1"},
+        {"reset": "86401"},
+        {"reset": "1e3"},
+        {"reset": "inf"},
+        {"reset": "nan"},
+        {"limit": "100.0"},
+        {"remaining": "4.2"},
+        {"limit": "1" * 10},
+        {"limit": "9" * 5000},
+        {"limit": "\u0661\u0660\u0660"},
+        {"remaining": "²"},
+        {"limit": "0x64"},
+        {"limit": "1_00"},
+        {"limit": ""},
+        {"limit": " 100"},
+        {"limit": "100, 100"},
+        {"limit": ["100", "200"]},
+    ],
+)
+def test_hostile_rate_limits_are_absent(changes):
+    """A header that is missing, contradictory or out of range makes no snapshot."""
+    assert RateLimit.from_headers(rate_headers(**changes)) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "policy"),
+    [
+        (60.0, "100;w=60"),
+        (60.0, "100; w=60"),
+        (60.0, '100;w=60;comment="fair"'),
+        (60.0, "100;w=60, 1000;w=3600"),
+        (60.0, '100;name="w";w=60'),
+        (None, None),
+        (None, ""),
+        (None, "100"),
+        (None, "w=60"),
+        (None, "100;w=0"),
+        (None, "100;w=-60"),
+        (None, "100;w=6.5"),
+        (None, "100;w=1e3"),
+        (None, "100;w=nan"),
+        (None, "100;w=٦"),
+        (None, "100;w=" + "9" * 400),
+        (None, "100;window=60"),
+    ],
+)
+def test_window_is_read_from_the_policy(expected, policy):
+    """The policy's window is a whole number of seconds above 0, or not known."""
+    assert expected == RateLimit(100, 42, 34.8, policy).window
+
+
+@pytest.mark.property
+@given(header_lists, header_lists, header_lists, header_lists)
+@example(["100"], ["42"], ["34"], ["100;w=60"])
+def test_law_rate_limit_is_in_range_or_absent(limit, remaining, reset, policy):
+    """Whatever text is in the headers, the snapshot makes sense, or there is none."""
+    seen = RateLimit.from_headers(rate_headers(limit, remaining, reset, policy))
+    if seen is not None:
+        assert 0 <= seen.remaining <= seen.limit
+        assert seen.limit >= 1
+        assert 0 <= seen.reset <= 86_400
+        assert seen.window is None or 0 < seen.window < math.inf

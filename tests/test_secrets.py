@@ -1,0 +1,99 @@
+import copy
+import logging
+import pickle
+import traceback
+
+import pytest
+from aiocache import SimpleMemoryCache
+
+from emogg_async import (
+    AsyncEmoggClient,
+    CachePolicy,
+    EmoggError,
+    NotSentError,
+    RetryPolicy,
+)
+
+TOKEN = "tok-5ecret-0123456789-abcdef"
+FAST = RetryPolicy(attempts=2, base=0.001)
+
+
+def assert_clean(*texts):
+    """Fail if any eight characters in a row of the token are in a text."""
+    for text in texts:
+        for start in range(len(TOKEN) - 7):
+            assert TOKEN[start : start + 8] not in text
+
+
+@pytest.fixture
+def everything_logged(caplog):
+    """Record what all loggers say, aiohttp's and asyncio's too."""
+    with caplog.at_level(logging.DEBUG):
+        yield caplog
+
+
+FAULTS = [
+    {"fault": "reset"},
+    {"fault": "close"},
+    {"fault": "cut"},
+    {"fault": "garbage"},
+    {"fault": "html"},
+    {"fault": "hang"},
+    {"status": 503},
+    {"status": 429, "headers": {"Retry-After": "99999"}},
+    {"status": 400, "body": {"error": True, "message": f"bad token {TOKEN}!"}},
+    {"status": 401, "body": f'{{"message": "Bearer {TOKEN} is no good"}}'},
+    {"status": 200, "body": {"name": TOKEN}},
+    {"status": 200, "body": f"not json {TOKEN}"},
+    {"status": 302, "headers": {"Location": f"http://127.0.0.1/?{TOKEN}"}},
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_no_error_shows_the_token(emulator, everything_logged, fault):
+    """Whatever fails, even if the service echoes it: no error, cause or log has it."""
+    emulator.add_token(TOKEN)
+    emulator.fail(**fault)
+    options = {"attempt_timeout": 0.1, "timeout": 1.0, "retry": FAST}
+    async with emulator.client(token=TOKEN, **options) as client:
+        calls = [client.get_session("0" * 24)]
+        if fault.get("status") != 200:
+            calls.append(client.request("POST", "/v1/sessions", json={"name": "x"}))
+        for call in calls:
+            with pytest.raises(EmoggError) as caught:
+                await call
+            error = caught.value
+            chain = "".join(traceback.format_exception(error))
+            assert_clean(str(error), repr(error), repr(vars(error)), chain)
+            assert_clean(repr(pickle.dumps(error)), repr(vars(copy.copy(error))))
+        assert_clean(repr(client), repr(client.stats), repr(client.rate_limit))
+    assert_clean(everything_logged.text, repr(emulator), repr(emulator.requests))
+
+
+async def test_no_cache_key_and_no_value_has_the_token(emulator, everything_logged):
+    """Keys are made from the token in a way that tells nothing of it."""
+    emulator.add_token(TOKEN)
+    session = emulator.add_session(token=TOKEN)
+    backend = SimpleMemoryCache()
+    policy = CachePolicy(backend=backend)
+    async with emulator.client(token=TOKEN, cache=policy) as client:
+        await client.get_session(session.id)
+    assert 1 == len(backend._cache)
+    assert_clean(repr(backend._cache), everything_logged.text)
+
+
+async def test_a_refused_connection_does_not_show_the_token(everything_logged):
+    """Nor is it in what the network layer says."""
+    async with AsyncEmoggClient(TOKEN, base_url="http://127.0.0.1:1", retry=FAST) as c:
+        with pytest.raises(NotSentError) as caught:
+            await c.get_session("0" * 24)
+    assert_clean("".join(traceback.format_exception(caught.value)))
+    assert_clean(everything_logged.text)
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\n{TOKEN}", f"{TOKEN}é", f"{TOKEN} x"])
+def test_a_refused_token_is_not_shown(token):
+    """The error about a token that cannot be sent does not quote it."""
+    with pytest.raises(EmoggError) as caught:
+        AsyncEmoggClient(token)
+    assert_clean("".join(traceback.format_exception(caught.value)))

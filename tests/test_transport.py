@@ -1,0 +1,420 @@
+import asyncio
+import gzip
+import inspect
+import json
+import resource
+import socket
+import ssl
+import time
+import zlib
+
+import aiohttp
+import psutil
+import pytest
+import trustme
+from rawserver import always, http, serving
+
+from emogg_async import (
+    AsyncEmoggClient,
+    BadRequestError,
+    ConnectionLostError,
+    DeadlineError,
+    EmoggError,
+    NotSentError,
+    OutcomeUnknownError,
+    RateLimit,
+    ResponseShapeError,
+    RetryPolicy,
+    ServerError,
+    StatusError,
+    TransportError,
+)
+from emogg_async._protocol import Request
+from emogg_async._transport import _translated
+
+ID = "65ea1530bb50af72b6e3dc1e"
+WIRE = {
+    "_id": ID,
+    "name": "Pitch",
+    "type": "live_analysis",
+    "state": "finished",
+    "timestamp": "2024-04-01T10:30:00.000Z",
+    "duration": 120,
+    "product": "p",
+    "user": "u",
+    "version": 3,
+}
+BODY = json.dumps(WIRE).encode()
+OK = http("200 OK", BODY, "Content-Type: application/json")
+ONE_TRY = RetryPolicy(attempts=1)
+
+
+def client_of(server, **options):
+    return AsyncEmoggClient("s3cret-token", base_url=server.url, **options)
+
+
+class TestHowItAsks:
+    async def test_sends_what_it_should_and_no_more(self):
+        """The request has the token, our name, and no cookie that a server set."""
+        cookie = http("200 OK", BODY, "Set-Cookie: a=b; Path=/")
+        async with serving(always(cookie)) as server, client_of(server) as client:
+            await client.get_session(ID)
+            await client.get_session(ID, fresh=True)
+        head = server.heads[1].decode()
+        assert head.startswith(f"GET /v1/sessions/{ID} HTTP/1.1\r\n")
+        assert "Authorization: Bearer s3cret-token\r\n" in head
+        assert "User-Agent: emogg-async/" in head
+        assert "cookie" not in head.lower()
+        assert 1 == server.connections
+
+    async def test_keeps_the_prefix_of_its_base_url(self):
+        """A base URL with a path is a prefix of every path."""
+        async with serving(always(OK)) as server:
+            url = f"{server.url}/gateway/"
+            async with AsyncEmoggClient("t", base_url=url) as client:
+                await client.get_session(ID)
+        assert server.heads[0].startswith(f"GET /gateway/v1/sessions/{ID} ".encode())
+
+    async def test_sends_json_as_it_was_given(self):
+        """A body is JSON, and its query is encoded."""
+        created = http("201 Created", b"{}")
+        async with serving(always(created)) as server, client_of(server) as client:
+            await client.request(
+                "POST", "/v1/x", query={"a b": ["1", True]}, json={"name": "Ünï"}
+            )
+        assert server.heads[0].startswith(b"POST /v1/x?a+b=1&a+b=true HTTP/1.1")
+        assert b"Content-Type: application/json" in server.heads[0]
+        assert {"name": "Ünï"} == json.loads(server.bodies[0])
+
+    async def test_an_own_session_gets_the_same_headers(self):
+        """With an aiohttp session of the caller's, the token goes along too."""
+        async with serving(always(OK)) as server, aiohttp.ClientSession() as http_:
+            async with client_of(server, http=http_) as client:
+                await client.get_session(ID)
+        assert b"Authorization: Bearer s3cret-token" in server.heads[0]
+
+
+class TestRedirects:
+    @pytest.mark.parametrize("status", ["301 x", "302 x", "303 x", "307 x", "308 x"])
+    async def test_are_never_followed(self, status):
+        """A redirect is an error: neither token nor body goes anywhere else."""
+        async with serving(always(OK)) as elsewhere:
+            moved = http(status, b"", f"Location: {elsewhere.url}/v1/sessions")
+            async with serving(always(moved)) as server, client_of(server) as client:
+                for call in (
+                    client.get_session(ID),
+                    client.request("POST", "/v1/sessions", json={"name": "x"}),
+                ):
+                    with pytest.raises(StatusError) as caught:
+                        await call
+                    assert int(status[:3]) == caught.value.status
+            assert [] == elsewhere.heads
+            assert 2 == len(server.heads)
+
+
+class TestFaultsOfTheEmulator:
+    @pytest.mark.parametrize(
+        "fault", ["reset", "close", "cut", "cut_chunked", "garbage", "html", "hang"]
+    )
+    async def test_one_fault_costs_a_read_nothing_but_time(self, emulator, fault):
+        """Whatever goes wrong once, the session comes, for a get and for a list."""
+        newest = emulator.sessions[0]
+        async with emulator.client(attempt_timeout=0.3) as client:
+            for call in (
+                client.get_session(newest.id),
+                client.list_sessions().first(),
+            ):
+                emulator.fail(fault=fault, times=1)
+                assert newest == await call
+
+    @pytest.mark.parametrize(
+        ("fault", "error"),
+        [
+            ("reset", ConnectionLostError),
+            ("close", ConnectionLostError),
+            ("cut", ConnectionLostError),
+            ("cut_chunked", ConnectionLostError),
+            ("garbage", ResponseShapeError),
+            ("html", ResponseShapeError),
+            ("huge", ResponseShapeError),
+            ("bomb", ResponseShapeError),
+            ("hang", DeadlineError),
+        ],
+    )
+    async def test_a_lasting_fault_is_one_clear_error(self, emulator, fault, error):
+        """Each fault has its own error, and what is not concerned goes on."""
+        sick, well = emulator.sessions[:2]
+        emulator.fail(path=f"*/{sick.id}", fault=fault)
+        options = {"attempt_timeout": 3.0, "retry": RetryPolicy(attempts=2, base=0.01)}
+        if fault == "hang":
+            options["attempt_timeout"] = 0.1
+        async with emulator.client(**options) as client:
+            batch = await client.get_sessions([sick.id, well.id])
+        assert [well.id] == list(batch)
+        caught = batch.errors[sick.id]
+        assert error is type(caught)
+        assert 2 == caught.attempts
+        assert "\n" not in str(caught)
+
+    @pytest.mark.parametrize("status", [400, 403, 408, 409, 413, 418, 425, 501, 505])
+    async def test_final_statuses_are_not_retried(self, emulator, status):
+        """What will not get better is asked once."""
+        emulator.fail(status=status, headers={"Retry-After": "0"})
+        async with emulator.client() as client:
+            with pytest.raises(StatusError) as caught:
+                await client.get_session(ID)
+        assert (status, 1) == (caught.value.status, caught.value.attempts)
+        assert 1 == len(emulator.requests)
+
+    @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
+    async def test_failures_of_the_service_are_retried(self, emulator, status):
+        """A 5xx is tried again, with `Retry-After: 0` too, but not in a hot loop."""
+        emulator.fail(status=status, headers={"Retry-After": "0"})
+        policy = RetryPolicy(attempts=3, base=0.01)
+        async with emulator.client(retry=policy) as client:
+            with pytest.raises(ServerError) as caught:
+                await client.get_session(ID)
+        assert (status, 3) == (caught.value.status, caught.value.attempts)
+        assert 3 == len(emulator.requests)
+
+
+class TestHostileServers:
+    @pytest.mark.parametrize(
+        ("answer", "error"),
+        [
+            (b"nonsense\r\n\r\n", ConnectionLostError),
+            (b"HTTP/1.1 999999 No\r\n\r\n", ConnectionLostError),
+            (http("200 OK", b""), ResponseShapeError),
+            (http("200 OK", b"[]"), ResponseShapeError),
+            (http("200 OK", b"null"), ResponseShapeError),
+            (http("200 OK", b"\xff\xfe{}"), ResponseShapeError),
+            (http("200 OK", b"[" * 200_000), ResponseShapeError),
+            (http("200 OK", b"x" * 50, "Content-Encoding: gzip"), ConnectionLostError),
+            (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 2**20, ConnectionLostError),
+            (
+                http(
+                    "502 Bad Gateway", b"<html>oops</html>", "Content-Type: text/html"
+                ),
+                ServerError,
+            ),
+            (http("400 Bad", b'{"message": {"a": 1}}'), BadRequestError),
+            (http("503 No", b"x" * 10_000_000), ServerError),
+        ],
+        ids=range(12),
+    )
+    async def test_get_one_clear_error(self, answer, error):
+        """However broken an answer is, what the caller sees is one error of ours."""
+        async with serving(always(answer, keep=False)) as server:
+            async with client_of(server, retry=ONE_TRY) as client:
+                with pytest.raises(error) as caught:
+                    await client.get_session(ID)
+        assert ID in str(caught.value)
+        assert len(str(caught.value)) < 400
+
+    async def test_a_byte_order_mark_is_passed_over(self):
+        """JSON that begins with a BOM is still JSON."""
+        answer = http("200 OK", b"\xef\xbb\xbf" + BODY)
+        async with serving(always(answer)) as server, client_of(server) as client:
+            assert ID == (await client.get_session(ID)).id
+
+    @pytest.mark.parametrize("coding", ["gzip", "deflate"])
+    async def test_compressed_answers_are_read(self, coding):
+        """A compressed body is a body."""
+        packed = gzip.compress(BODY) if coding == "gzip" else zlib.compress(BODY)
+        answer = http("200 OK", packed, f"Content-Encoding: {coding}")
+        async with serving(always(answer)) as server, client_of(server) as client:
+            assert ID == (await client.get_session(ID)).id
+
+    async def test_a_bomb_does_not_fill_the_memory(self, emulator):
+        """300 MB in 300 kB of gzip are refused at the cap, and memory stays low."""
+        session = emulator.sessions[0]
+        process = psutil.Process()
+        emulator.fail(fault="bomb", times=1)
+        async with emulator.client(retry=ONE_TRY) as client:
+            before = max(
+                process.memory_info().rss,
+                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            )
+            with pytest.raises(ResponseShapeError, match="longer than what is read"):
+                await client.get_session(session.id)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        # The emulator, in this process too, holds the bomb's 300 kB and little else.
+        assert after - before < 60 * 2**20
+
+    async def test_headers_that_trickle_end_with_the_attempt(self):
+        """A server that sends a byte now and then does not hold a call."""
+
+        async def trickle(writer, number):
+            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 500:
+                writer.write(bytes([byte]))
+                await asyncio.sleep(0.01)
+            return False
+
+        async with serving(trickle) as server:
+            async with client_of(server, attempt_timeout=0.1, retry=ONE_TRY) as client:
+                started = time.monotonic()
+                with pytest.raises(DeadlineError):
+                    await client.get_session(ID)
+                assert time.monotonic() - started < 0.2
+
+    @pytest.mark.parametrize(
+        ("headers", "expected"),
+        [
+            (("100", "50", "30", "100;w=60"), RateLimit(100, 50, 30.0, "100;w=60")),
+            (("100", "50", "0.5", None), RateLimit(100, 50, 0.5, None)),
+            (("100", "101", "30", None), None),
+            (("0", "0", "30", None), None),
+            (("-5", "1", "30", None), None),
+            (("1e3", "1", "30", None), None),
+            (("١٠٠", "1", "30", None), None),
+            (("100", "50", "1000000000", None), None),
+            (("100", None, "30", None), None),
+        ],
+    )
+    async def test_rate_headers_are_believed_only_if_they_can_be_true(
+        self, headers, expected
+    ):
+        """Hostile rate limit headers are ignored."""
+        names = ("Limit", "Remaining", "Reset", "Policy")
+        lines = [
+            f"RateLimit-{name}: {value}".encode().decode("latin-1")
+            for name, value in zip(names, headers, strict=True)
+            if value is not None
+        ]
+        answer = http("200 OK", BODY, *lines)
+        async with serving(always(answer)) as server, client_of(server) as client:
+            await client.get_session(ID)
+            assert expected == client.rate_limit
+
+    async def test_an_unread_body_does_not_block_the_next_request(self):
+        """A 503 with 20 MB of body is let go before the retry, with one slot too."""
+        big = http("503 No", b"x" * 20_000_000)
+        async with serving(always(big, OK)) as server:
+            policy = RetryPolicy(base=0.001)
+            async with client_of(server, concurrency=1, retry=policy) as client:
+                assert ID == (await client.get_session(ID)).id
+        assert 2 == len(server.heads)
+
+
+class TestDeadConnections:
+    @staticmethod
+    async def once_then_gone(writer, number):
+        """Answer the first request, and close at the second without a word."""
+        if number == 2:
+            return False
+        writer.write(OK if number != 3 else http("404 Not Found"))
+        return True
+
+    async def test_a_read_on_one_is_repeated(self):
+        """A get on a connection that died in the meantime comes all the same."""
+        async with serving(self.once_then_gone) as server, client_of(server) as client:
+            await client.get_session(ID)
+            with pytest.raises(EmoggError):
+                await client.get_session(ID, fresh=True)  # the third answers 404
+        assert 3 == len(server.heads)
+
+    async def test_a_delete_on_one_is_settled(self):
+        """Aiohttp's own silent repeat would turn a DELETE that worked into a 404."""
+        async with serving(self.once_then_gone) as server, client_of(server) as client:
+            await client.get_session(ID)
+            assert await client.request("DELETE", f"/v1/sessions/{ID}") is None
+        assert 3 == len(server.heads)
+        assert 1 == client.stats.retries
+
+    async def test_a_post_on_one_is_in_doubt(self):
+        """A POST on a connection that died is not sent a second time."""
+        async with serving(self.once_then_gone) as server, client_of(server) as client:
+            await client.get_session(ID)
+            with pytest.raises(OutcomeUnknownError):
+                await client.request("POST", "/v1/sessions", json={})
+        assert 2 == len(server.heads)
+
+
+class TestNotSent:
+    async def test_refused(self):
+        """A port where nobody listens: not sent, and a POST is tried again."""
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+            policy = RetryPolicy(attempts=3, base=0.01)
+            async with AsyncEmoggClient("t", base_url=url, retry=policy) as client:
+                for call in (
+                    client.get_session(ID),
+                    client.request("POST", "/v1/sessions", json={}),
+                ):
+                    with pytest.raises(NotSentError) as caught:
+                        await call
+                    assert 3 == caught.value.attempts
+
+    async def test_a_post_that_was_refused_first_is_made_once(self):
+        """When the service comes up between two attempts, one request reaches it."""
+        with socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            port = reserved.getsockname()[1]
+        arrived = []
+
+        async def connected(reader, writer):
+            arrived.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(http("201 Created", b'{"ok": true}'))
+            writer.close()
+
+        async def come_up():
+            await asyncio.sleep(0.05)
+            return await asyncio.start_server(connected, "127.0.0.1", port)
+
+        url = f"http://127.0.0.1:{port}"
+        policy = RetryPolicy(attempts=50, base=0.05, cap=0.05)
+        async with AsyncEmoggClient("t", base_url=url, retry=policy) as client:
+            server = asyncio.create_task(come_up())
+            assert {"ok": True} == await client.request("POST", "/v1/x", json={})
+            (await server).close()
+        assert 1 == len(arrived)
+        assert client.stats.retries >= 1
+
+    async def test_no_such_host(self, monkeypatch):
+        """A name that does not resolve: not sent."""
+
+        async def fail(*args, **options):
+            raise socket.gaierror(-2, "Name or service not known")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
+        async with AsyncEmoggClient(
+            "t", base_url="https://emogg.invalid", retry=ONE_TRY
+        ) as client:
+            with pytest.raises(NotSentError, match="not known"):
+                await client.get_session(ID)
+
+    async def test_an_untrusted_certificate(self):
+        """TLS that cannot be verified: not sent, and the token stays here."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)  # the server's side of it
+        async with serving(always(OK), ssl=context) as server:
+            async with client_of(server, retry=ONE_TRY) as client:
+                with pytest.raises(NotSentError):
+                    await client.get_session(ID)
+        assert [] == server.heads
+
+
+def _aiohttp_errors():
+    for name, kind in vars(aiohttp).items():
+        if inspect.isclass(kind) and issubclass(kind, aiohttp.ClientError):
+            yield pytest.param(kind, id=name)
+
+
+@pytest.mark.parametrize("kind", list(_aiohttp_errors()))
+def test_every_error_of_aiohttp_has_a_counterpart(kind):
+    """Whatever aiohttp raises, now or after an update, becomes one of our errors."""
+    error = kind.__new__(kind)
+    translated = _translated(error, Request("GET", "/v1/sessions"))
+    assert isinstance(translated, TransportError)
+    surely_not_sent = issubclass(
+        kind,
+        aiohttp.ClientConnectorError
+        | aiohttp.InvalidURL
+        | aiohttp.ServerFingerprintMismatch
+        | aiohttp.ClientHttpProxyError
+        | aiohttp.NonHttpUrlClientError,
+    )
+    assert surely_not_sent is isinstance(translated, NotSentError)

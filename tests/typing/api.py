@@ -1,0 +1,326 @@
+"""How the public API looks to type checkers; checked by them, and never run."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, assert_never, assert_type
+
+import aiohttp
+
+import emogg_async
+from emogg_async import (
+    AsyncEmoggClient,
+    AuthenticationError,
+    Batch,
+    CacheBackend,
+    CachePolicy,
+    DeadlineError,
+    EmoggError,
+    Failed,
+    Fetched,
+    FrozenMapping,
+    InvalidArgumentError,
+    NotFoundError,
+    Outcome,
+    OutcomeUnknownError,
+    RateLimit,
+    RateLimitedError,
+    ResponseShapeError,
+    RetryPolicy,
+    Session,
+    SessionConfig,
+    SessionMeta,
+    SessionState,
+    SessionType,
+    SessionWorkerState,
+    Source,
+    Stats,
+    StatusError,
+    TransportError,
+    to_dict,
+)
+from emogg_async.testing import EmoggEmulator, FaultRule, RecordedRequest
+
+ID = "65ea1530bb50af72b6e3dc1e"
+
+assert_type(emogg_async.__version__, str)
+
+
+class Backend:
+    """A cache of a user's own that satisfies the protocol."""
+
+    async def get(
+        self, key: str, *, loads_fn: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """Return what is stored."""
+
+    async def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: float | None = None,
+        dumps_fn: Callable[[Any], Any] | None = None,
+    ) -> bool:
+        """Store it."""
+        return True
+
+    async def delete(self, key: str) -> int:
+        """Remove it."""
+        return 1
+
+    async def multi_get(
+        self, keys: list[str], *, loads_fn: Callable[[Any], Any] | None = None
+    ) -> list[Any]:
+        """Return what is stored for each."""
+        return [None for _ in keys]
+
+
+def constructors(http: aiohttp.ClientSession) -> None:
+    """Every option has the type that the documentation says."""
+    backend: CacheBackend = Backend()
+    assert_type(AsyncEmoggClient(), AsyncEmoggClient)
+    AsyncEmoggClient(
+        "token",
+        base_url="http://localhost:8080",
+        timeout=60,
+        attempt_timeout=15.0,
+        concurrency=32,
+        retry=RetryPolicy(attempts=6, base=0.25, cap=8.0, budget=40.0),
+        cache=CachePolicy(ttl=300.0, live_ttl=2.0, max_entries=10, backend=backend),
+        allow_http=True,
+        http=http,
+    )
+    AsyncEmoggClient(token=None, base_url=None, cache=None, http=None)
+    AsyncEmoggClient("token", "http://localhost")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    AsyncEmoggClient(timeout="60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def life_cycle() -> None:
+    """A client is its own context manager, and can be closed by hand."""
+    async with AsyncEmoggClient() as client:
+        assert_type(client, AsyncEmoggClient)
+    await client.aclose()
+
+
+async def one_session(client: AsyncEmoggClient) -> None:
+    """A session and each of its parts have their types."""
+    session = await client.get_session(ID, fresh=True)
+    assert_type(session, Session)
+    assert_type(session.id, str)
+    assert_type(session.name, str)
+    assert_type(session.type, SessionType)
+    assert_type(session.state, SessionState)
+    assert_type(session.timestamp, datetime)
+    assert_type(session.duration, float)
+    assert_type(session.config, SessionConfig | None)
+    assert_type(session.sources, tuple[Source, ...])
+    assert_type(session.meta, SessionMeta | None)
+    assert_type(session.product, str)
+    assert_type(session.user, str)
+    assert_type(session.version, int | float)
+    assert_type(session.extra, FrozenMapping)
+    if session.config is not None:
+        assert_type(session.config.remove_media, bool | None)
+        assert_type(session.config.extra, FrozenMapping)
+    if session.meta is not None:
+        assert_type(session.meta.expires, datetime | None)
+        assert_type(session.meta.health_check, datetime | None)
+        assert_type(session.meta.worker_state, SessionWorkerState | None)
+        assert_type(session.meta.extra, FrozenMapping)
+    for source in session.sources:
+        assert_type(source.id, str)
+        assert_type(source.name, str)
+        assert_type(source.type, str)
+        assert_type(source.device, str)
+        assert_type(source.format, str | None)
+        assert_type(source.extra, FrozenMapping)
+    assert_type(session.extra["anything"], Any)
+    assert_type(hash(session.extra), int)
+    assert_type(session.state.known, bool)
+    state: str = session.state
+    assert_type(state.upper(), str)
+    assert_type(SessionState("paused"), SessionState)
+    assert_type(to_dict(session), dict[str, Any])
+    session.name = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    to_dict({"_id": ID})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def many_sessions(client: AsyncEmoggClient) -> None:
+    """A batch is a mapping from id to session, with its errors beside it."""
+    batch = await client.get_sessions([ID, ID], fresh=True, concurrency=4)
+    assert_type(batch, Batch[Session])
+    assert_type(batch[ID], Session)
+    assert_type(batch.get(ID), Session | None)
+    assert_type(batch.errors, Mapping[str, EmoggError])
+    as_mapping: Mapping[str, Session] = batch
+    for session_id, session in as_mapping.items():
+        assert_type(session_id, str)
+        assert_type(session, Session)
+    batch.raise_for_errors()
+    await client.get_sessions(session_id for session_id in (ID,))
+    await client.get_sessions({ID}, concurrency=None)
+
+
+async def async_ids() -> AsyncIterator[str]:
+    """Yield ids as they come to be known."""
+    yield ID
+
+
+async def streamed_sessions(client: AsyncEmoggClient) -> None:
+    """`match` narrows an outcome to a value or an error, and to nothing else."""
+    async with client.stream_sessions(async_ids(), concurrency=4) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome, Outcome[Session])
+            assert_type(outcome, Fetched[Session] | Failed)
+            assert_type(outcome.session_id, str)
+            assert_type(outcome.unwrap(), Session)
+            match outcome:
+                case Fetched():
+                    assert_type(outcome, Fetched[Session])
+                    assert_type(outcome.value, Session)
+                case Failed():
+                    assert_type(outcome, Failed)
+                    assert_type(outcome.error, EmoggError)
+                case _:
+                    assert_never(outcome)
+    async with client.stream_sessions([ID], fresh=True) as outcomes:
+        async for outcome in outcomes:
+            match outcome:
+                case Fetched(value=session):
+                    assert_type(session, Session)
+                case Failed(session_id, error):
+                    assert_type(session_id, str)
+                    assert_type(error, EmoggError)
+
+
+async def custom_call(session_id: str) -> dict[str, int]:
+    """Stand for any method that takes one id."""
+    return {session_id: 1}
+
+
+async def bulk_of_any_call(client: AsyncEmoggClient) -> None:
+    """What a call returns is what its outcomes carry."""
+    async with client.stream(custom_call, [ID], concurrency=2) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome, Fetched[dict[str, int]] | Failed)
+    counts = await client.gather(custom_call, [ID], concurrency=None)
+    assert_type(counts, Batch[dict[str, int]])
+    assert_type(counts[ID], dict[str, int])
+    assert_type(await client.gather(client.get_session, [ID]), Batch[Session])
+    as_callable: Callable[[str], Awaitable[Session]] = client.get_session
+    await client.gather(as_callable, [ID])
+
+
+async def listing(client: AsyncEmoggClient) -> None:
+    """A listing is iterated by session or by page, or collected."""
+    sessions = client.list_sessions(
+        state=SessionState.FINISHED,
+        type="live_analysis",
+        started_after=datetime(2024, 4, 1, tzinfo=UTC),
+        started_before=None,
+        page_size=50,
+    )
+    async for session in sessions:
+        assert_type(session, Session)
+    async for page in sessions.pages():
+        assert_type(page, tuple[Session, ...])
+    assert_type(await sessions.collect(), list[Session])
+    assert_type(await sessions.collect(limit=10), list[Session])
+    assert_type(await sessions.first(), Session | None)
+    assert_type([session.id async for session in client.list_sessions()], list[str])
+
+
+async def way_out(client: AsyncEmoggClient) -> None:
+    """A custom request takes any JSON and returns any."""
+    assert_type(await client.request("GET", "/v1/sessions"), Any)
+    await client.request(
+        "GET",
+        "/v1/sessions",
+        query={"limit": 10, "expand[]": ["user", "product"], "deep": True, "x": 0.5},
+    )
+    same_kind: dict[str, str] = {"state": "active"}
+    await client.request("GET", "/v1/sessions", query=same_kind)
+    await client.request("POST", "/v1/sessions", json={"name": "n"})
+
+
+async def deadline(client: AsyncEmoggClient) -> None:
+    """A deadline is a plain context manager that swallows nothing."""
+    with client.deadline(2) as nothing:
+        assert_type(nothing, None)
+        session = await client.get_session(ID)
+    assert_type(session, Session)
+
+
+def figures(client: AsyncEmoggClient) -> None:
+    """What a client tells of itself has types, too."""
+    assert_type(client.rate_limit, RateLimit | None)
+    if (limit := client.rate_limit) is not None:
+        assert_type(limit.limit, int)
+        assert_type(limit.remaining, int)
+        assert_type(limit.reset, float)
+        assert_type(limit.policy, str | None)
+        assert_type(limit.window, float | None)
+    assert_type(client.stats, Stats)
+    assert_type(client.stats.calls, int)
+    assert_type(client.stats.waited, float)
+    client.stats = Stats()  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def errors(client: AsyncEmoggClient) -> None:
+    """Each error has its facts as typed attributes."""
+    try:
+        await client.get_session(ID)
+    except RateLimitedError as error:
+        assert_type(error.status, int)
+        assert_type(error.retry_after, float | None)
+    except (NotFoundError, AuthenticationError) as error:
+        assert_type(error, NotFoundError | AuthenticationError)
+    except StatusError as error:
+        assert_type(error.message, str)
+    except DeadlineError as error:
+        assert_type(error.sent, bool)
+        also_a_timeout: TimeoutError = error
+        assert_type(also_a_timeout.args, tuple[Any, ...])
+    except TransportError as error:
+        assert_type(error.attempts, int)
+    except ResponseShapeError as error:
+        assert_type(error.problems, tuple[str, ...])
+    except OutcomeUnknownError as error:
+        assert_type(error.since, datetime)
+    except InvalidArgumentError as error:
+        also_a_value_error: ValueError = error
+        assert_type(also_a_value_error.args, tuple[Any, ...])
+    except EmoggError as error:
+        assert_type(error.method, str | None)
+        assert_type(error.path, str | None)
+        assert_type(str(error), str)
+
+
+async def emulator() -> None:
+    """The emulator works under both kinds of `with`, and makes clients."""
+    with EmoggEmulator(sessions=25, seed=1, rate_limit=(100, 60.0)) as running:
+        assert_type(running, EmoggEmulator)
+    async with EmoggEmulator(rate_limit=None, latency=0.1) as running:
+        assert_type(running, EmoggEmulator)
+        assert_type(running.url, str)
+        assert_type(running.token, str)
+        assert_type(running.sessions, tuple[Session, ...])
+        assert_type(running.requests, tuple[RecordedRequest, ...])
+        assert_type(running.requests[0].query, tuple[tuple[str, str], ...])
+        assert_type(running.requests[0].status, int | None)
+        assert_type(running.now(), datetime)
+        assert_type(running.add_session(name="n", meta={"region": "eu"}), Session)
+        rule = running.fail("GET", "/v1/*", status=503, times=2)
+        assert_type(rule, FaultRule)
+        assert_type(rule.hits, int)
+        running.fail(fault="resets")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        running.advance(60)
+        running.reset()
+        async with running.client(timeout=1.0) as client:
+            assert_type(client, AsyncEmoggClient)
+
+
+async def test_with_the_fixture(emogg_emulator: EmoggEmulator) -> None:
+    """A user's test names the fixture, and annotates it with the public class."""
+    async with emogg_emulator.client() as client:
+        assert_type(await client.list_sessions().first(), Session | None)
