@@ -36,6 +36,7 @@ from emogg_async.errors import (
     InvalidArgumentError,
     NotFoundError,
     OutcomeUnknownError,
+    ResponseShapeError,
 )
 from emogg_async.models import Session, SessionState, SessionType
 
@@ -387,9 +388,10 @@ class AsyncEmoggClient:
         try:
             return await pipeline.payload(request)
         except OutcomeUnknownError as error:
-            gone = isinstance(error.__cause__, NotFoundError)
-            if request.method == "DELETE" and gone:
-                return None  # an earlier send did it, and its answer was lost
+            # An earlier send did it and its answer was lost, or the answer is garbled.
+            done = isinstance(error.__cause__, NotFoundError | ResponseShapeError)
+            if request.method == "DELETE" and done:
+                return None
             raise
 
     def deadline(self, seconds: float) -> AbstractContextManager[None]:

@@ -104,7 +104,7 @@ class Batch(_ByID[T_co]):
         if self._errors:
             total = len(self) + len(self._errors)
             raise ExceptionGroup(
-                f"{len(self._errors)} of {total} sessions failed",
+                f"{len(self._errors)} of {total} ids failed",
                 list(self._errors.values()),
             )
 

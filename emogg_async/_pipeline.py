@@ -115,6 +115,8 @@ class Pipeline:
     ) -> T:
         """Join the load that is under way for *key*, or start one, and wait for it."""
         call = self._new_call()
+        if call.deadline <= self.loop.time():
+            raise _too_late(request, call)
         if request.repeat is not Repeat.SAFE:
             call.since = _utc_now()
         deadline = call.deadline
@@ -139,17 +141,16 @@ class Pipeline:
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
         """Make the error of a waiter whose load did not end."""
-        facts: dict[str, Any] = {"method": request.method, "path": request.path}
         if request.repeat is not Repeat.SAFE and (call.sending or call.in_doubt):
-            return outcome_unknown(request, call)
+            return outcome_unknown(request, call, "the call was cut off")
         if isinstance(signal, Cut):
-            return ClientClosedError("the client was closed during the call", **facts)
-        return DeadlineError(
-            "the time for the call is up",
-            sent=call.attempts > 0,
-            attempts=call.attempts,
-            **facts,
-        )
+            return ClientClosedError(
+                "the client was closed during the call",
+                method=request.method,
+                path=request.path,
+                attempts=call.attempts,
+            )
+        return _too_late(request, call)
 
     async def _fetch(self, request: Request, call: Call, model: type[T]) -> T:
         payload = await self._retrier.run(request, call, self._attempt)
@@ -168,6 +169,9 @@ class Pipeline:
             await self.gate.enter(call.priority)
             queued, departure = departure, loop.time()
             counters.waited += departure - queued
+        if departure >= call.deadline:
+            self.gate.leave(call.priority)
+            raise _too_late(request, call)
         counters.requests += 1
         counters.in_flight += 1
         call.departs(departure)
@@ -199,6 +203,16 @@ class Pipeline:
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _too_late(request: Request, call: Call) -> DeadlineError:
+    return DeadlineError(
+        "the time for the call is up",
+        sent=call.attempts > 0,
+        method=request.method,
+        path=request.path,
+        attempts=call.attempts,
+    )
 
 
 def _misshapen(request: Request, call: Call, problem: str) -> ResponseShapeError:

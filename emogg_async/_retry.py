@@ -6,12 +6,13 @@ failure                              GET          PATCH, PUT     DELETE      POS
 not sent                             retry        retry          retry       retry
 429                                  retry        retry          retry       retry
 sent, answer lost or late; 5xx [1]_  retry        retry          retry       unknown
-2xx that does not decode             retry once   unknown        unknown     unknown
+2xx that does not decode             retry once   unknown        success     unknown
 anything else                        raise        raise          raise       raise
 ===================================  ===========  =============  ==========  ===========
 
 *unknown* is `OutcomeUnknownError`. It is also what a write ends in when any of its
-earlier sends has an unknown fate and no later one succeeded.
+earlier sends has an unknown fate and no later one succeeded. A DELETE is settled by the
+client: after an unknown fate, a 404 or an answer that does not decode is success.
 
 .. [1] but 501 and 505, which will not get better
 """
@@ -142,10 +143,10 @@ def verdict(error: EmoggError, repeat: Repeat) -> Verdict:
     return Verdict.RAISE
 
 
-def outcome_unknown(request: Request, call: Call) -> OutcomeUnknownError:
-    """Make the error for a write in doubt."""
+def outcome_unknown(request: Request, call: Call, why: str) -> OutcomeUnknownError:
+    """Make the error for a write in doubt; *why* is the end of its first half."""
     return OutcomeUnknownError(
-        "nobody knows whether it took effect",
+        f"nobody knows whether it took effect: {why}",
         since=call.since or datetime.now(UTC),
         method=request.method,
         path=request.path,
@@ -220,7 +221,7 @@ class Retrier:
         except EmoggError as error:
             error.attempts = call.attempts
             if call.in_doubt and request.repeat is not Repeat.SAFE:
-                raise outcome_unknown(request, call) from error
+                raise outcome_unknown(request, call, error.headline) from error
             raise
         self.budget.give(course.price)
         return result

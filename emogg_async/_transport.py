@@ -3,6 +3,9 @@
 Its exceptions become ours here, and the token stays here: what comes back never has it.
 """
 
+import os
+import socket
+import ssl
 from typing import Final
 
 import aiohttp
@@ -92,10 +95,6 @@ class Transport:
         if self._http.closed:
             raise ConfigurationError("the ClientSession passed as http= is closed")
         limit = min(self._attempt_timeout, time_left)
-        if limit <= 0:
-            raise DeadlineError(
-                "no time left", sent=False, method=request.method, path=request.path
-            )
         try:
             with self._alarms.limit(limit):
                 return await self._exchange(request)
@@ -207,5 +206,11 @@ def _translated(error: Exception, request: Request) -> TransportError:
 
 
 def _reason(error: Exception) -> str:
-    cause = getattr(error, "os_error", None)
-    return str(getattr(cause, "strerror", None) or type(error).__name__)
+    cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
+    if isinstance(cause, ssl.SSLError):
+        return str(getattr(cause, "reason", None) or "TLS failed")
+    if isinstance(cause, OSError) and cause.errno:
+        # asyncio's own text repeats the address, and that of a resolver is its own.
+        resolver = isinstance(cause, socket.gaierror)
+        return str(cause.strerror if resolver else os.strerror(cause.errno))
+    return type(error).__name__

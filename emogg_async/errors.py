@@ -88,9 +88,11 @@ class EmoggError(Exception):
 
     def __str__(self) -> str:
         """Say in one line what failed, where, how often, and what to do next."""
-        return f"{self._headline()}{self._where()}. {self.advice}".rstrip(". ") + "."
+        return f"{self.headline}{self._where()}. {self.advice}".rstrip(". ") + "."
 
-    def _headline(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What failed: the printed line without its facts and its advice."""
         return self.message.rstrip(".")
 
     def _where(self) -> str:
@@ -170,8 +172,10 @@ class StatusError(EmoggError):
         self.status = status
         self.retry_after = retry_after
 
-    def _headline(self) -> str:
-        headline = f"{self.status}: {super()._headline()}"
+    @property
+    def headline(self) -> str:
+        """The status, the service's message, and when to come back."""
+        headline = f"{self.status}: {super().headline}"
         if self.retry_after is None:
             return headline
         seconds = f"{self.retry_after:.3f}".rstrip("0").rstrip(".")
@@ -218,8 +222,7 @@ class ResponseShapeError(EmoggError):
     """A 2xx answer is not what the reference promises.
 
     Attributes:
-        problems: One line for each problem, beginning with its path: `sources[1].id:
-        …`.
+        problems: A line for each problem, after its path: `sources[1].id: required, …`.
     """
 
     advice = "Update emogg-async; if that does not help, report it"

@@ -53,6 +53,7 @@ IMPORTS = {
         "_context",
         "_listing",
         "_outcomes",
+        "_pacing",
         "_pipeline",
         "_protocol",
         "_retry",

@@ -65,7 +65,7 @@ class TestGetSessions:
         assert isinstance(batch.errors["zz"], InvalidArgumentError)
         assert isinstance(batch.errors[broken], ServerError)
         assert isinstance(batch.errors[UNKNOWN.upper()], NotFoundError)
-        with pytest.raises(ExceptionGroup, match="8 of 107 sessions failed") as caught:
+        with pytest.raises(ExceptionGroup, match="8 of 107 ids failed") as caught:
             batch.raise_for_errors()
         assert list(batch.errors.values()) == list(caught.value.exceptions)
 

@@ -63,7 +63,7 @@ def test_numbers_are_finite(value):
 @pytest.mark.parametrize("value", [0, -0.0, -1, -0.5])
 def test_numbers_have_a_lower_limit(value):
     """The limit itself is refused."""
-    with refused(f"expected a number that is finite and above 0, got {value!r}"):
+    with refused(f"expected a number that is finite and above 0, got {value:g}"):
         number("size", value, above=0)
     assert number("size", 0.001, above=0) == 0.001
 

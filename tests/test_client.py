@@ -400,6 +400,28 @@ class TestDeadlines:
         assert [ids[3]] == list(batch.errors)
         assert isinstance(batch.errors[ids[3]], DeadlineError)
 
+    async def test_sends_nothing_when_the_time_is_up(self, emulator, client, ids):
+        """A call that begins too late says so, and the service never hears of it."""
+        with client.deadline(0.001):
+            await asyncio.sleep(0.01)
+            with pytest.raises(DeadlineError) as caught:
+                await client.get_session(ids[0])
+            batch = await client.get_sessions(ids[:50])
+        assert (False, 0) == (caught.value.sent, caught.value.attempts)
+        assert 50 == len(batch.errors)
+        assert () == emulator.requests
+        assert 0 == client.stats.requests
+
+    async def test_counts_only_what_was_sent(self, emulator, ids):
+        """Ids that wait for a slot until their time is up are no requests."""
+        emulator.latency = 0.05
+        async with emulator.client(concurrency=2, cache=None) as client:
+            with client.deadline(0.12):
+                batch = await client.get_sessions(ids[:20])
+            assert client.stats.requests == len(emulator.requests) <= 4
+        unsent = [error for error in batch.errors.values() if not error.sent]
+        assert {0} == {error.attempts for error in unsent}
+
     async def test_reaches_into_a_bulk(self, emulator, client, ids):
         """A deadline round a bulk bounds all of its ids."""
         emulator.fail(fault="hang")
@@ -480,6 +502,12 @@ class TestRequest:
         emulator.fail("DELETE", fault="close", times=1)
         assert await client.request("DELETE", "/v1/sessions/x") is None
         assert 2 == len(emulator.requests)
+
+    async def test_a_delete_with_a_garbled_success_has_worked(self, emulator, client):
+        """A 2xx that does not decode is still a 2xx."""
+        emulator.fail("DELETE", status=200, body="not json")
+        assert await client.request("DELETE", "/v1/sessions/x") is None
+        assert 1 == len(emulator.requests)
 
     async def test_a_first_delete_that_finds_nothing_has_not(self, emulator, client):
         """Without an earlier send, 404 is what it is."""

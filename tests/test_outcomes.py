@@ -87,7 +87,7 @@ def test_an_id_nobody_asked_for_is_a_plain_key_error(batch, key):
 
 def test_raise_for_errors_raises_them_all(batch):
     """One exception group holds every error, in the order asked."""
-    with pytest.raises(ExceptionGroup, match="3 of 5 sessions failed") as caught:
+    with pytest.raises(ExceptionGroup, match="3 of 5 ids failed") as caught:
         batch.raise_for_errors()
     assert caught.value.exceptions == (GONE, DOWN, NO_ID)
 

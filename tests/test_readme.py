@@ -218,6 +218,8 @@ _FAILURES: Final[dict[str, list[EmoggError]]] = {
 
 def _in_words(error: EmoggError, repeat: Repeat) -> str:
     judged = verdict(error, repeat)
+    if repeat is Repeat.SETTLE and isinstance(error, ResponseShapeError):
+        return "success"  # as `AsyncEmoggClient.request` settles it
     if judged is Verdict.RAISE and repeat is not Repeat.SAFE and is_ambiguous(error):
         return "unknown"
     return {Verdict.RETRY_FREE: "retry"}.get(judged, judged.value)

@@ -7,7 +7,8 @@ module       what it holds
 `demo`       `emogg demo`
 `emulator`   `emogg emulator`
 `sessions`   `emogg sessions …`
-`output`     tables, JSON lines, and text that no terminal obeys
+`output`     sessions as tables and as JSON lines
+`text`       text that no terminal obeys
 `exits`      exit codes, and what is said about an error
 ===========  =====================================================
 """

@@ -94,9 +94,8 @@ def emulator(
     with server:
         _introduce(server)
         while True:
-            time.sleep(
-                3_600
-            )  # unlike a lock's, this wait ends by Ctrl-C on Windows too
+            # Unlike the wait for a lock, this one ends by Ctrl-C on Windows, too.
+            time.sleep(3_600)
 
 
 def _introduce(server: EmoggEmulator) -> None:
