@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import unquote, urlencode
 
 import attrs
@@ -43,7 +43,7 @@ _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 _POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9})(?:$|[;,\s])")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}", re.ASCII)
-_CUSTOM_PATH = re.compile(r"/v1/[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
+_CUSTOM_PATH = re.compile(r"/v1/([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
 
 
 class Repeat(Enum):
@@ -199,10 +199,18 @@ def _check_path(path: object) -> None:
             "path: expected one that begins with /v1/, and its parameters in query=, "
             f"got {_shown(path)}"
         )
-    segments = unquote(unquote(path)).replace("\\", "/").split("/")
-    if not {".", "..", ""}.isdisjoint(segments[1:-1]) or segments[-1] in {".", ".."}:
+    plain = path
+    while (decoded := unquote(plain)) != plain:  # however often it was encoded
+        plain = decoded
+    segments = plain.replace("\\", "/").split("/")
+    if (
+        not plain.isprintable()
+        or not {".", "..", ""}.isdisjoint(segments[1:-1])
+        or segments[-1] in {".", ".."}
+    ):
         raise InvalidArgumentError(
-            f"path: expected no empty and no dot segments, got {_shown(path)}"
+            "path: expected no empty segments, no dot segments and no control "
+            f"characters, got {_shown(path)}"
         )
 
 
@@ -239,8 +247,12 @@ def _encoded(payload: object) -> bytes | None:
         raise InvalidArgumentError(f"json: {error}") from None
 
 
-_decode = json.JSONDecoder().decode
-"""What `json.loads` does, without looking at its options at each call."""
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+"""What `json.loads` does, but strict, and without looking at options at each call."""
 
 
 def _parse(body: bytes) -> Any:
