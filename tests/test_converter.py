@@ -406,7 +406,7 @@ def test_examples_cover_every_model():
 @pytest.mark.parametrize("instance", MODELS, ids=lambda model: type(model).__name__)
 def test_models_are_frozen_slotted_and_keyword_only(instance):
     """No model can be changed, grow attributes, or be built by position."""
-    with pytest.raises(attrs.exceptions.FrozenInstanceError, match="can't set"):
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
         instance.extra = {}
     assert not hasattr(instance, "__dict__")
     assert all(field.kw_only for field in attrs.fields(type(instance)))

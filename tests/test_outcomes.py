@@ -190,7 +190,7 @@ def test_match_tells_outcomes_apart(expected, outcome):
 @pytest.mark.parametrize("outcome", [Fetched(A, 1), Failed(A, GONE)])
 def test_outcomes_are_frozen_values(outcome):
     """An outcome cannot be changed; equal ones are equal."""
-    with pytest.raises(attrs.exceptions.FrozenInstanceError, match="can't set"):
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
         outcome.session_id = B
     assert outcome == attrs.evolve(outcome)
     assert outcome != attrs.evolve(outcome, session_id=B)

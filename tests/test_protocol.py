@@ -137,7 +137,7 @@ def test_list_sessions_request():
 
 def test_requests_are_frozen():
     """No hop on the way can change a request; equal ones can be joined."""
-    with pytest.raises(attrs.exceptions.FrozenInstanceError, match="can't set"):
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
         GET.path = "/v1/users"
     assert hash(Request("GET", GET.path)) == hash(GET)
 

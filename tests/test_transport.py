@@ -241,11 +241,13 @@ class TestHostileServers:
         # The emulator, in this process too, holds the bomb's 300 kB and little else.
         assert after - before < 60 * 2**20
 
-    async def test_headers_that_trickle_end_with_the_attempt(self):
-        """A server that sends a byte now and then does not hold a call."""
+    @pytest.mark.parametrize("part", [b"X-Slow: ", b"Content-Length: 500\r\n\r\n"])
+    async def test_what_trickles_ends_with_the_attempt(self, part):
+        """A server that sends a byte now and then, of head or body, holds no call."""
 
         async def trickle(writer, number):
-            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 500:
+            writer.write(b"HTTP/1.1 200 OK\r\n" + part)
+            for byte in b"x" * 500:
                 writer.write(bytes([byte]))
                 await asyncio.sleep(0.01)
             return False
