@@ -208,7 +208,7 @@ def _utc_now() -> datetime:
 def _too_late(request: Request, call: Call) -> DeadlineError:
     return DeadlineError(
         "the time for the call is up",
-        sent=call.attempts > 0,
+        sent=call.sending or call.in_doubt,
         method=request.method,
         path=request.path,
         attempts=call.attempts,

@@ -127,7 +127,7 @@ class Transport:
             middlewares=middlewares,
         )
         try:
-            ok = response.status < 400
+            ok = 200 <= response.status < 300
             body, complete = await _read(response, MAX_BODY if ok else MAX_ERROR_BODY)
         except BaseException:
             response.close()

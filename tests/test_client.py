@@ -18,6 +18,7 @@ from emogg_async import (
     InvalidArgumentError,
     NotFoundError,
     OutcomeUnknownError,
+    RateLimitedError,
     ResponseShapeError,
     RetryPolicy,
     ServerError,
@@ -520,6 +521,15 @@ class TestRequest:
         emulator.fail("POST", fault="hang")
         with client.deadline(0.1), pytest.raises(OutcomeUnknownError):
             await client.request("POST", "/v1/sessions", json={})
+
+    async def test_a_write_refused_until_its_deadline_is_not_in_doubt(
+        self, emulator, client
+    ):
+        """A POST that the limiter kept refusing surely did nothing."""
+        emulator.fail("POST", status=429)
+        with client.deadline(0.2), pytest.raises((RateLimitedError, DeadlineError)):
+            await client.request("POST", "/v1/sessions", json={})
+        assert client.stats.rate_limited >= 1
 
     async def test_an_empty_success_is_none(self, emulator, client):
         """An answer without content is None."""

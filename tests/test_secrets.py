@@ -45,6 +45,7 @@ FAULTS = [
     {"status": 401, "body": f'{{"message": "Bearer {TOKEN} is no good"}}'},
     {"status": 200, "body": {"name": TOKEN}},
     {"status": 200, "body": f"not json {TOKEN}"},
+    {"status": 302, "body": {"message": f"moved with {TOKEN}"}},
     {"status": 302, "headers": {"Location": f"http://127.0.0.1/?{TOKEN}"}},
 ]
 
