@@ -16,7 +16,7 @@ from collections.abc import (
 )
 from itertools import islice
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar, cast
 
 from emogg_async import _context
 from emogg_async._outcomes import Batch, Failed, Fetched, Outcome
@@ -34,8 +34,8 @@ __all__ = ["OutcomeStream", "check_ids", "collect"]
 T = TypeVar("T")
 
 Ids = Iterable[str] | AsyncIterable[str]
-Call = Callable[[str], Awaitable[T]]
-Settle = Callable[[], Awaitable[None]]
+OneIdCall = Callable[[str], Awaitable[T]]
+Drain = Callable[[], Awaitable[None]]
 
 WINDOW: Final = 1_000
 """Ids among which duplicates are found."""
@@ -57,6 +57,18 @@ def check_ids(ids: object, *, asynchronous: bool) -> None:
         )
 
 
+def check_call(call: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        InvalidArgumentError: *call* is no function.
+    """
+    if not callable(call):
+        raise InvalidArgumentError(
+            f"call: expected a function of one id, got {type(call).__name__}"
+        )
+
+
 def _distinct(ids: Iterable[object]) -> Iterator[tuple[str, object]]:
     """Yield each id once in a window, as the key of its outcome and as it was given."""
     source = iter(ids)
@@ -65,10 +77,16 @@ def _distinct(ids: Iterable[object]) -> Iterator[tuple[str, object]]:
 
 
 def _key(given: object) -> str:
+    """Return what an outcome goes by: the id in lower case, or what is none as is."""
     try:
         return check_session_id(given)
     except InvalidArgumentError:
-        return given if isinstance(given, str) else repr(given)
+        pass
+    try:
+        hash(given)
+    except TypeError:
+        return repr(given)
+    return cast("str", given)
 
 
 class OutcomeStream(Generic[T]):
@@ -81,15 +99,17 @@ class OutcomeStream(Generic[T]):
                 ...
     """
 
-    def __init__(self, call: Call[T], ids: Ids, workers: int, settle: Settle) -> None:
+    def __init__(
+        self, call: OneIdCall[T], ids: Ids, workers: int, drain: Drain
+    ) -> None:
         self._call = call
         self._ids = ids
         self._workers = workers
-        self._settle = settle
+        self._drain = drain
         self._tasks: list[asyncio.Task[None]] = []
         self._outcomes: deque[Outcome[T]] = deque()
         self._fatal: Exception | None = None
-        self._entered = False
+        self._entered = self._left = False
 
     async def __aenter__(self) -> Self:
         """Start the workers."""
@@ -116,10 +136,11 @@ class OutcomeStream(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         """Stop the workers and wait until they have ended."""
+        self._left = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._settle()
+        await self._drain()
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -136,15 +157,17 @@ class OutcomeStream(Generic[T]):
             raise ConfigurationError(
                 "enter a stream of outcomes with `async with` first"
             )
-        while self._fatal is None:
-            if self._outcomes:
-                self._room.release()
-                return self._outcomes.popleft()
+        if self._left:
+            raise ConfigurationError("the `async with` of this stream was left")
+        while not self._outcomes:  # what was fetched before the end is not lost
+            if self._fatal is not None:
+                raise self._fatal
             if all(task.done() for task in self._tasks):
                 raise StopAsyncIteration
             self._news.clear()
             await self._news.wait()
-        raise self._fatal
+        self._room.release()
+        return self._outcomes.popleft()
 
     async def _work(self) -> None:
         try:
@@ -154,8 +177,11 @@ class OutcomeStream(Generic[T]):
                     return
                 self._outcomes.append(await self._outcome(*item))
                 self._news.set()
-        except StopAsyncIteration as error:  # the consumer would take it for the end
-            self._fatal = RuntimeError("the call raised StopAsyncIteration")
+        except (StopAsyncIteration, asyncio.CancelledError) as error:
+            if _is_cancelled():
+                raise
+            # Raised by the call itself; for the consumer it would mean something else.
+            self._fatal = RuntimeError(f"the call raised {type(error).__name__}")
             self._fatal.__cause__ = error
         except Exception as error:
             self._fatal = self._fatal or error
@@ -166,7 +192,12 @@ class OutcomeStream(Generic[T]):
         except _FATAL:
             raise
         except EmoggError as error:
-            return Failed(key, error)
+            return Failed(key, error.with_traceback(None))  # frames would fill memory
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Source:
@@ -193,13 +224,13 @@ class _Source:
 
 
 async def collect(
-    call: Call[T], ids: Iterable[str], workers: int, settle: Settle
+    call: OneIdCall[T], ids: Iterable[str], workers: int, drain: Drain
 ) -> Batch[T]:
     """Make all calls and return what came of them, in the order of *ids*."""
     # One window over all: a batch is a mapping, so each id counts once.
     asked = {_key(given): given for given in ids}
     outcomes: dict[str, Outcome[T]] = {}
-    stream = OutcomeStream(call, asked.values(), min(workers, len(asked)), settle)
+    stream = OutcomeStream(call, asked.values(), min(workers, len(asked)), drain)
     async with stream:
         async for outcome in stream:
             outcomes[outcome.session_id] = outcome

@@ -243,11 +243,20 @@ def _unwrapped(text: object, policy: CachePolicy, now: float) -> Session | None:
         fresh_for = envelope["fresh_until"] - now
         session = structure(envelope["body"], Session)
         of_ours = envelope["schema"] == SCHEMA
-    except (EmoggError, ValueError, TypeError, LookupError, RecursionError):
+    except (EmoggError, ArithmeticError, LookupError, TypeError, ValueError):
+        return None
+    except RecursionError:
         return None
     # A clock that is ahead, or somebody else's policy, keeps nothing alive beyond ours.
     limit = policy.ttl_of(session) * (1 + JITTER)
     return session if of_ours and 0 < fresh_for <= limit else None
+
+
+def _let_cancellation_pass() -> None:
+    """Raise what a backend may have swallowed: the cancellation of this very task."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Guard:
@@ -266,13 +275,15 @@ class _Guard:
         try:
             async with asyncio.timeout(PATIENCE):
                 answer = await question()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            _let_cancellation_pass()
             self._note(error, now)
             return None
+        _let_cancellation_pass()
         self._failures = 0
         return answer
 
-    def _note(self, error: Exception, now: float) -> None:
+    def _note(self, error: BaseException, now: float) -> None:
         self._failures += 1
         if self._failures >= FAILURES_IN_A_ROW:
             self._failures = 0

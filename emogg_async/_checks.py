@@ -13,7 +13,9 @@ Validator = Callable[[Any, Any, Any], None]
 """What attrs calls with the instance, the attribute and the value."""
 
 
-def number(name: str, value: object, *, above: float = -math.inf) -> float:
+def number(
+    name: str, value: object, *, above: float = -math.inf, at_most: float = math.inf
+) -> float:
     """Return *value* if it is a finite number greater than *above*."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidArgumentError(
@@ -27,6 +29,10 @@ def number(name: str, value: object, *, above: float = -math.inf) -> float:
         rule = "finite" if above == -math.inf else f"finite and above {above:g}"
         raise InvalidArgumentError(
             f"{name}: expected a number that is {rule}, got {figure:g}"
+        )
+    if figure > at_most:
+        raise InvalidArgumentError(
+            f"{name}: expected {at_most:g} at most, got {figure:g}"
         )
     return value
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -29,7 +30,7 @@ from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import QueryValue, RateLimit
 from emogg_async._retry import RetryPolicy
 from emogg_async._stats import Counters, Stats
-from emogg_async._transport import Transport
+from emogg_async._transport import Transport, is_session
 from emogg_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -48,6 +49,13 @@ __all__ = ["AsyncEmoggClient"]
 T = TypeVar("T")
 
 DEFAULT_BASE_URL: Final = "https://api.emogg.com"
+LONGEST: Final = 1e9
+"""Seconds: the most that a timeout can be."""
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+_VISIBLE = re.compile(r"[!-~]+")
+_PATH_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 
 
 class AsyncEmoggClient:
@@ -96,11 +104,15 @@ class AsyncEmoggClient:
     ) -> None:
         self._token = _usable_token(token)
         self._base_url = _usable_base_url(base_url, allow_http=allow_http)
-        self._timeout = number("timeout", timeout, above=0)
-        self._attempt_timeout = number("attempt_timeout", attempt_timeout, above=0)
+        self._timeout = number("timeout", timeout, above=0, at_most=LONGEST)
+        self._attempt_timeout = number(
+            "attempt_timeout", attempt_timeout, above=0, at_most=LONGEST
+        )
         self._concurrency = whole_number("concurrency", concurrency, at_least=1)
         self._retry = _instance("retry", retry, RetryPolicy)
         self._cache = None if cache is None else _instance("cache", cache, CachePolicy)
+        if http is not None and not is_session(http):
+            raise InvalidArgumentError("http: expected an aiohttp.ClientSession")
         self._http = http
         self._counters = Counters()
         self._pipeline: Pipeline | None = None
@@ -172,6 +184,7 @@ class AsyncEmoggClient:
             timeout=self._timeout,
             counters=self._counters,
             rng=rng,
+            secret=self._token,
         )
 
     # -- one session ---------------------------------------------------------------
@@ -278,9 +291,10 @@ class AsyncEmoggClient:
         Raises:
             InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
         """
+        _bulk.check_call(call)
         _bulk.check_ids(session_ids, asynchronous=True)
         workers = self._workers(concurrency)
-        return _bulk.OutcomeStream(call, session_ids, workers, self._settle)
+        return _bulk.OutcomeStream(call, session_ids, workers, self._drain)
 
     async def gather(
         self,
@@ -301,9 +315,10 @@ class AsyncEmoggClient:
             AuthenticationError: The token was refused.
             ClientClosedError: The client was closed meanwhile.
         """
+        _bulk.check_call(call)
         _bulk.check_ids(session_ids, asynchronous=False)
         workers = self._workers(concurrency)
-        return await _bulk.collect(call, session_ids, workers, self._settle)
+        return await _bulk.collect(call, session_ids, workers, self._drain)
 
     def _workers(self, concurrency: int | None) -> int:
         most = bulk_share(self._concurrency)
@@ -311,10 +326,10 @@ class AsyncEmoggClient:
             return most
         return min(most, whole_number("concurrency", concurrency, at_least=1))
 
-    async def _settle(self) -> None:
+    async def _drain(self) -> None:
         """Wait until the loads that a bulk has left behind have ended."""
         if self._pipeline is not None:
-            await self._pipeline.flights.settle()
+            await self._pipeline.flights.drain()
 
     # -- listings ------------------------------------------------------------------
 
@@ -410,8 +425,15 @@ class AsyncEmoggClient:
 
         Raises:
             InvalidArgumentError: It is no positive number.
+            ConfigurationError: No event loop is running.
         """
-        seconds = number("seconds", seconds, above=0)
+        number("seconds", seconds, above=0, at_most=LONGEST)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "a deadline is set where its calls are made: in a running event loop"
+            ) from None
         return _context.deadline_in(seconds)
 
     @property
@@ -451,12 +473,17 @@ def _usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
         raise ConfigurationError("base_url: expected text")
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
-        host = None
-    if not host or parts.scheme not in {"http", "https"} or not url.isascii():
+        host = ""
+    if (
+        not (_HOST_NAME.fullmatch(host) or _is_address(host))
+        or parts.scheme not in {"http", "https"}
+        or not _PATH_PREFIX.fullmatch(parts.path)
+        or not _VISIBLE.fullmatch(url)
+    ):
         raise ConfigurationError(
-            "base_url: expected http(s)://host, perhaps with a path"
+            "base_url: expected http(s)://host, perhaps with a port and a path"
         )
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ConfigurationError("base_url: it has a query, a fragment or a password")
@@ -466,6 +493,13 @@ def _usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
             "https://, or pass allow_http=True"
         )
     return url.rstrip("/")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -39,12 +39,12 @@ deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 @contextmanager
 def deadline_in(seconds: float) -> Iterator[None]:
     """Bound all calls inside, unless a nearer deadline is there already."""
-    moment = asyncio.get_running_loop().time() + seconds
-    token = deadline.set(min(moment, deadline.get()))
+    previous = deadline.get()
+    deadline.set(min(asyncio.get_running_loop().time() + seconds, previous))
     try:
         yield
     finally:
-        deadline.reset(token)
+        deadline.set(previous)  # no reset: a generator may be left in another context
 
 
 @attrs.define(eq=False)
@@ -70,6 +70,9 @@ class Call:
 
     in_doubt: bool = False
     """Whether one of its requests was sent and has an unknown fate."""
+
+    detached: bool = False
+    """Whether its result is outdated by now, and must not be stored."""
 
     failure: EmoggError | None = None
     """The last failure that was, or may yet be, retried."""

@@ -9,13 +9,11 @@ import contextvars
 import copy
 import math
 from collections.abc import Awaitable, Callable, Hashable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from emogg_async._alarms import Alarms
 from emogg_async._context import Call
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from emogg_async.errors import EmoggError
 
 __all__ = ["Abandoned", "Cut", "Flight", "Flights"]
 
@@ -37,8 +35,6 @@ class Flight(Generic[T]):
         "_error",
         "_flights",
         "_over",
-        "_raised",
-        "_traceback",
         "_value",
         "_waiters",
         "call",
@@ -55,8 +51,6 @@ class Flight(Generic[T]):
         self._over = False
         self._value: T | None = None
         self._error: Exception | None = Cut()
-        self._traceback: TracebackType | None = None
-        self._raised = False
 
     async def carry_out(self, load: Callable[[Call], Awaitable[T]]) -> None:
         """Carry out the load; its failure is kept for the waiters, not raised."""
@@ -64,7 +58,10 @@ class Flight(Generic[T]):
             self._value = await load(self.call)
             self._error = None
         except Exception as error:
-            self._error, self._traceback = error, error.__traceback__
+            # The frames of a failed load tell nothing that the error and its cause do
+            # not, and would keep all that they saw alive; those of a bug do.
+            ours = isinstance(error, EmoggError)
+            self._error = error.with_traceback(None) if ours else error
         finally:
             self._flights.forget(self)
             self.land()
@@ -86,9 +83,9 @@ class Flight(Generic[T]):
             await self._landing(deadline)
         if not self._over:
             raise Abandoned
-        if self._error is not None:
-            raise self._failure(self._error)
-        return cast("T", self._value)
+        if self._error is None:
+            return cast("T", self._value)
+        raise self._failure(self._error)
 
     async def _landing(self, deadline: float) -> None:
         """Return when the load has landed or *deadline* has passed."""
@@ -108,12 +105,14 @@ class Flight(Generic[T]):
 
     def _failure(self, error: Exception) -> Exception:
         """Return the error for one waiter: its own, or tracebacks would add up."""
-        if not self._raised:
-            self._raised = True
+        if not self._waiters:
+            self._error = Cut()  # or the error would lead here, and this to the error
+            return error
+        if not isinstance(error, EmoggError | Cut):
             return error
         twin = copy.copy(error)
         twin.__cause__ = error.__cause__
-        return twin.with_traceback(self._traceback)
+        return twin
 
 
 def _ring(alarm: asyncio.Future[None]) -> None:
@@ -154,6 +153,12 @@ class Flights:
         )
         return flight
 
+    def detach(self, key: Hashable) -> None:
+        """Let nobody join the load of *key* any more, and let it store nothing."""
+        flight = self._joinable.pop(key, None)
+        if flight is not None:
+            flight.call.detached = True
+
     def forget(self, flight: Flight[Any]) -> None:
         """Let nobody join *flight* any more: it is over."""
         self._aloft.discard(flight)
@@ -168,7 +173,7 @@ class Flights:
             self._dying.add(flight.task)
             flight.task.add_done_callback(self._dying.discard)
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until the loads that were cancelled have ended."""
         if self._dying:
             await asyncio.wait(set(self._dying))
@@ -178,6 +183,8 @@ class Flights:
         flights = list(self._aloft)
         for flight in flights:
             self.abandon(flight)
-        await self.settle()
-        for flight in flights:
-            flight.land()  # one that was cancelled before it began has not done so
+        try:
+            await self.drain()
+        finally:
+            for flight in flights:
+                flight.land()  # one that was cancelled before it began has not

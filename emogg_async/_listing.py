@@ -60,14 +60,16 @@ def check_filters(
         InvalidArgumentError: A date is naive, or something is of a wrong type.
     """
     for name, value in (("state", state), ("type", type_)):
-        if not (value is None or (isinstance(value, str) and value)):
-            raise InvalidArgumentError(f"{name}: expected a name or None")
+        if not (
+            value is None or (isinstance(value, str) and value and value.isprintable())
+        ):
+            raise InvalidArgumentError(f"{name}: expected a printable name or None")
     for name, moment in (
         ("started_after", started_after),
         ("started_before", started_before),
     ):
-        if moment is not None:
-            aware(name, moment)
+        if moment is not None and not (1900 < aware(name, moment).year < 9999):
+            raise InvalidArgumentError(f"{name}: expected a date in this era")
     return Filters(
         state=state,
         type=type_,
@@ -81,7 +83,9 @@ class Walk:
 
     It looks at the listing through windows: what is older than `to`, from an offset on.
     A window at an offset begins with an item that was seen, or the walk steps back: so
-    no deletion can have hidden anything in between.
+    no deletion has hidden anything in between. In a list that is not sorted by
+    timestamp `to` hides what is newer; only a rise inside a page or at its edge shows
+    that, and the walk then starts over without it. It keeps the ids of all that it saw.
     """
 
     def __init__(self, filters: Filters) -> None:
@@ -120,7 +124,7 @@ class Walk:
             ResponseShapeError: Page after page promises more, and brings nothing.
         """
         sessions = page.data
-        if self._anchored and sessions and sessions[0].id not in self._seen:
+        if self._anchored and not (sessions and sessions[0].id in self._seen):
             self._offset = max(0, self._offset - self._limit)
             self._anchored = self._offset > 0
             return []  # something was deleted in between: look further up
@@ -163,10 +167,10 @@ class Walk:
                 self._to = _rounded_up(self._filters.started_before)
                 self._offset, self._anchored, self.is_over = 0, False, False
                 return
-        last = sessions[-1].timestamp
-        edge = _rounded_down(last) + MILLISECOND
-        self._last = last
-        if self._by_key and (self._to is None or edge < self._to):
+        self._last = sessions[-1].timestamp
+        # From the last item but one, so that a rise between two pages can be seen.
+        edge = _after(sessions[-2:][0].timestamp)
+        if self._by_key and edge and (self._to is None or edge < self._to):
             self._to, self._offset, self._anchored = edge, 0, False
             self._ties = sum(session.timestamp < edge for session in sessions)
         else:
@@ -175,7 +179,7 @@ class Walk:
             self._ties = 0
 
     def _rises(self, sessions: tuple[Session, ...]) -> bool:
-        previous = self._to or sessions[0].timestamp + MILLISECOND
+        previous = self._to or sessions[0].timestamp
         for session in sessions:
             if session.timestamp > previous:
                 return True
@@ -186,6 +190,14 @@ class Walk:
 def _rounded_down(moment: datetime) -> datetime:
     moment = moment.astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _after(moment: datetime) -> datetime | None:
+    """Return the millisecond after *moment*; None at the end of time."""
+    try:
+        return _rounded_down(moment) + MILLISECOND
+    except OverflowError:
+        return None
 
 
 def _rounded_up(moment: datetime | None) -> datetime | None:

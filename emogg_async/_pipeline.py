@@ -4,7 +4,6 @@ Each hop adds one policy. The pipeline belongs to the event loop in which it was
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable
 from datetime import UTC, datetime
@@ -34,8 +33,6 @@ __all__ = ["Pipeline"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger("emogg_async.client")
-
 
 class Pipeline:
     """Everything of a client that is open: its hops, in the order of a call.
@@ -49,6 +46,7 @@ class Pipeline:
         timeout: Seconds for a whole call.
         counters: Where to count.
         rng: The source of jitter.
+        secret: The token: what no error may show.
     """
 
     def __init__(
@@ -62,6 +60,7 @@ class Pipeline:
         timeout: float,
         counters: Counters,
         rng: random.Random,
+        secret: str,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.cache = cache
@@ -72,6 +71,7 @@ class Pipeline:
         self._retrier = Retrier(retry, rng=rng, on_retry=self._count_retry)
         self._timeout = timeout
         self._counters = counters
+        self._secret = secret
 
     async def session(self, session_id: str, *, fresh: bool) -> Session:
         """Load one session; *session_id* was checked, and the cache peeked into."""
@@ -87,11 +87,14 @@ class Pipeline:
             session = await self._fetch(request, call, Session)
             if session.id.lower() != session_id:
                 raise _misshapen(request, call, "_id: not the id that was asked for")
-            if self.cache:
+            if self.cache and not call.detached:
                 await self.cache.put(session)
             return session
 
-        return await self._share(request, load, key=session_id, join=not fresh)
+        if fresh:  # what is under way may be older than what this call will bring
+            for priority in Priority:
+                self.flights.detach((session_id, priority))
+        return await self._share(request, load, key=session_id)
 
     async def model(self, request: Request, model: type[T]) -> T:
         """Carry out *request*, alone, and make a *model* of the answer."""
@@ -111,7 +114,6 @@ class Pipeline:
         load: Callable[[Call], Awaitable[T]],
         *,
         key: Hashable = None,
-        join: bool = False,
     ) -> T:
         """Join the load that is under way for *key*, or start one, and wait for it."""
         call = self._new_call()
@@ -121,7 +123,7 @@ class Pipeline:
             call.since = _utc_now()
         deadline = call.deadline
         key = key and (key, call.priority)
-        flight = self.flights.find(key) if join else None
+        flight = self.flights.find(key) if key else None
         if flight is None:
             flight = self.flights.start(key, call, load)
         else:
@@ -186,7 +188,7 @@ class Pipeline:
         call.answered()
         self.rate_limit = RateLimit.from_headers(response.headers) or self.rate_limit
         try:
-            return _protocol.decipher(request, response, _utc_now)
+            return _protocol.decipher(request, response, _utc_now, self._secret)
         except RateLimitedError:
             counters.rate_limited += 1
             raise

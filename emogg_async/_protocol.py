@@ -247,6 +247,9 @@ def _encoded(payload: object) -> bytes | None:
         raise InvalidArgumentError(f"json: {error}") from None
 
 
+_GARBAGE: Final = object()
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
@@ -256,7 +259,11 @@ _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def _parse(body: bytes) -> Any:
-    return _decode(body.decode().removeprefix(_BYTE_ORDER_MARK))
+    """Parse JSON; what is none gives `_GARBAGE`, not an error that quotes all of it."""
+    try:
+        return _decode(body.decode().removeprefix(_BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        return _GARBAGE
 
 
 _ERROR_BY_STATUS: Final[dict[int, type[StatusError]]] = {
@@ -268,30 +275,33 @@ _ERROR_BY_STATUS: Final[dict[int, type[StatusError]]] = {
 }
 
 
-def decipher(request: Request, response: Response, now: Callable[[], datetime]) -> Any:
+def decipher(
+    request: Request, response: Response, now: Callable[[], datetime], secret: str
+) -> Any:
     """Return what a *response* carries: the parsed JSON, or None for an empty success.
 
     Args:
         request: What was asked.
         response: What came back, whatever its status.
         now: Tells the time (aware), against which a date in `Retry-After` is read.
+        secret: What no error may show, even if the service's message does.
 
     Raises:
         StatusError: The status is not 2xx; the class says which.
         ResponseShapeError: The status is 2xx and the body is no JSON, or too long.
     """
     if not 200 <= response.status < 300:
-        raise _status_error(request, response, now())
+        raise _status_error(request, response, now(), secret)
     if not response.complete:
         raise _undecodable(request, response, "longer than what is read")
     if response.status == HTTPStatus.NO_CONTENT or not (
         response.body or request.repeat is Repeat.SAFE
     ):
         return None
-    try:
-        return _parse(response.body)
-    except (ValueError, RecursionError):
-        raise _undecodable(request, response, "no valid JSON") from None
+    payload = _parse(response.body)
+    if payload is _GARBAGE:
+        raise _undecodable(request, response, "no valid JSON")
+    return payload
 
 
 def _undecodable(request: Request, response: Response, problem: str) -> Exception:
@@ -307,13 +317,15 @@ def _undecodable(request: Request, response: Response, problem: str) -> Exceptio
     )
 
 
-def _status_error(request: Request, response: Response, now: datetime) -> StatusError:
+def _status_error(
+    request: Request, response: Response, now: datetime, secret: str
+) -> StatusError:
     kind = _ERROR_BY_STATUS.get(
         response.status,
         errors.ServerError if response.status >= 500 else StatusError,
     )
     return kind(
-        _service_message(response.body) or _phrase(response.status),
+        _service_message(response.body, secret) or _phrase(response.status),
         status=response.status,
         retry_after=_retry_after(response.headers, now),
         method=request.method,
@@ -321,14 +333,13 @@ def _status_error(request: Request, response: Response, now: datetime) -> Status
     )
 
 
-def _service_message(body: bytes) -> str:
+def _service_message(body: bytes, secret: str) -> str:
     """Return the service's own message in one printable line, or an empty string."""
-    try:
-        payload = _parse(body)
-    except (ValueError, RecursionError):
-        return ""
+    payload = _parse(body)
     message = payload.get("message") if isinstance(payload, dict) else None
-    return _one_line(message, 200) if isinstance(message, str) else ""
+    if not isinstance(message, str):
+        return ""
+    return _one_line(message.replace(secret, "***"), 200)
 
 
 def _phrase(status: int) -> str:

@@ -1,6 +1,6 @@
 """One HTTP exchange over aiohttp: the only module of the client that knows it.
 
-Its exceptions become ours here, and the token stays here: what comes back never has it.
+Its exceptions become ours here, and lose the request's headers: the token is in them.
 """
 
 import os
@@ -9,6 +9,7 @@ import ssl
 from typing import Final
 
 import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from emogg_async._alarms import Alarms
@@ -21,12 +22,15 @@ from emogg_async.errors import (
     TransportError,
 )
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "is_session"]
 
 CONNECT_TIMEOUT: Final = 5.0
 KEEPALIVE_TIMEOUT: Final = 15.0
 MAX_BODY: Final = 32 * 1024 * 1024
 MAX_ERROR_BODY: Final = 64 * 1024
+
+_REPEATED_BY_AIOHTTP = frozenset({"DELETE", "PUT"})
+"""Writes that aiohttp sends again by itself when a kept connection turns out dead."""
 
 _NOT_SENT = (
     aiohttp.ClientConnectorError,
@@ -35,6 +39,11 @@ _NOT_SENT = (
     aiohttp.InvalidURL,
     aiohttp.NonHttpUrlClientError,
 )
+
+
+def is_session(value: object) -> bool:
+    """Tell whether *value* is an aiohttp session."""
+    return isinstance(value, aiohttp.ClientSession)
 
 
 class Transport:
@@ -61,7 +70,6 @@ class Transport:
     ) -> None:
         self._alarms = alarms
         self._base_url = base_url
-        self._secret = token.encode()
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
@@ -108,12 +116,20 @@ class Transport:
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _translated(error, request) from error
+        except (RuntimeError, ValueError) as error:
+            if self._owns_http:
+                raise
+            raise ConfigurationError(f"the session passed as http=: {error}") from None
 
     async def _exchange(self, request: Request) -> Response:
         headers, timeout = self._headers, self._timeout
         middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None = None
         if request.repeat is not Repeat.SAFE:
-            timeout, middlewares = self._write_timeout, (_SendOnce(),)
+            timeout = self._write_timeout
+        if request.method in _REPEATED_BY_AIOHTTP:
+            # Those of a session that was passed in are replaced, unless repeated here.
+            theirs = getattr(self._http, "_middlewares", ())
+            middlewares = (*theirs, _SendOnce())
         if request.body is not None:
             headers = {**(headers or {}), "Content-Type": "application/json"}
         response = await self._http.request(
@@ -124,6 +140,7 @@ class Transport:
             timeout=timeout,
             allow_redirects=False,
             raise_for_status=False,
+            auto_decompress=True,
             middlewares=middlewares,
         )
         try:
@@ -132,8 +149,6 @@ class Transport:
         except BaseException:
             response.close()
             raise
-        if not ok:
-            body = body.replace(self._secret, b"***")
         return Response(response.status, response.headers, body, complete)
 
     async def close(self) -> None:
@@ -196,6 +211,8 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
 def _translated(error: Exception, request: Request) -> TransportError:
     """Say in our words what aiohttp's *error* means for *request*."""
     kind = type(error).__name__
+    if isinstance(error, aiohttp.ClientResponseError):
+        _strip_headers(error)
     if isinstance(error, _NOT_SENT):
         return NotSentError(
             f"not sent: {_reason(error)}", method=request.method, path=request.path
@@ -203,6 +220,17 @@ def _translated(error: Exception, request: Request) -> TransportError:
     return ConnectionLostError(
         f"the answer was lost ({kind})", method=request.method, path=request.path
     )
+
+
+def _strip_headers(error: aiohttp.ClientResponseError) -> None:
+    """Take out the request's headers, which its `repr` would show."""
+    info = getattr(error, "request_info", None)
+    if info is not None:
+        none = CIMultiDictProxy(CIMultiDict[str]())
+        error.request_info = aiohttp.RequestInfo(
+            info.url, info.method, none, info.real_url
+        )
+        error.args = (error.request_info, ())
 
 
 def _reason(error: Exception) -> str:

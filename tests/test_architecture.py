@@ -24,7 +24,7 @@ IMPORTS = {
     "_protocol": {"errors"},
     "_converter": {"_values", "errors", "models"},
     "_pacing": {"_context"},
-    "_flight": {"_alarms", "_context"},
+    "_flight": {"_alarms", "_context", "errors"},
     "_memory": set(),
     "_cache": {"_checks", "_converter", "_memory", "errors", "models"},
     "_transport": {"_alarms", "_protocol", "errors"},
@@ -84,7 +84,7 @@ HOMES = {
     "click": ["_cli"],
     "rich": ["_cli"],
     "pytest": ["testing"],
-    "multidict": ["testing"],
+    "multidict": ["_transport", "testing"],
 }
 """The only modules, or folders, that may import a third-party library."""
 

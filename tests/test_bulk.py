@@ -55,8 +55,8 @@ class TestGetSessions:
         assert [
             "zz",
             "",
-            "42",
-            "None",
+            42,
+            None,
             "['list']",
             "../users",
             broken,
@@ -225,6 +225,37 @@ class TestStream:
                     await client.aclose()
         assert await no_task_but_this()
 
+    async def test_what_was_fetched_before_the_end_is_not_lost(
+        self, emulator, client, ids
+    ):
+        """When a bulk ends early, the outcomes that are there come first."""
+        emulator.fail(path=f"*/{ids[5]}", status=401, delay=0.1)
+        seen = []
+        with pytest.raises(AuthenticationError):
+            async with client.stream_sessions(ids[:6]) as outcomes:
+                await asyncio.sleep(0.2)
+                async for outcome in outcomes:
+                    seen.append(outcome.session_id)  # noqa: PERF401 - it ends in error
+        assert sorted(ids[:5]) == sorted(seen)
+
+    async def test_says_that_it_was_left(self, client, ids):
+        """Outside of its block a stream is over, and does not look complete."""
+        async with client.stream_sessions(ids[:5]) as outcomes:
+            await anext(outcomes)
+        with pytest.raises(ConfigurationError, match="left"):
+            await anext(outcomes)
+
+    async def test_ids_may_come_from_a_generator_with_a_deadline(self, client):
+        """A deadline inside a generator of ids bounds what the generator does."""
+
+        async def newest():
+            with client.deadline(5):
+                async for session in client.list_sessions():
+                    yield session.id
+
+        async with client.stream_sessions(newest()) as outcomes:
+            assert 250 == len([outcome async for outcome in outcomes])
+
     async def test_is_entered_once(self, client, ids):
         """Without `async with`, or twice in it, a stream says how it is used."""
         stream = client.stream_sessions(ids[:1])
@@ -254,12 +285,21 @@ class TestAnyCall:
 
     async def test_a_bug_in_the_call_is_no_outcome(self, client, ids):
         """An exception that is none of ours ends the bulk: it is not about one id."""
+        for kind in (StopAsyncIteration, asyncio.CancelledError):
 
-        async def broken(session_id):
-            raise StopAsyncIteration
+            async def broken(session_id, kind=kind):
+                raise kind
 
-        with pytest.raises(RuntimeError, match="StopAsyncIteration"):
-            await client.gather(broken, ids[:3])
+            with pytest.raises(RuntimeError, match=kind.__name__):
+                await client.gather(broken, ids[:3])
+
+    @pytest.mark.parametrize("call", [None, "get_session"])
+    async def test_refuses_what_is_no_call(self, client, ids, call):
+        """What cannot be called is refused at once, by name."""
+        with pytest.raises(InvalidArgumentError, match="call"):
+            client.stream(call, ids)
+        with pytest.raises(InvalidArgumentError, match="call"):
+            await client.gather(call, ids)
 
     async def test_a_deadline_inside_a_call_stays_there(self, emulator, client, ids):
         """A deadline that one item sets does not reach the items beside it."""

@@ -129,6 +129,18 @@ class TestSharedBackend:
         for start in range(len(token) - 7):
             assert token[start : start + 8] not in stored
 
+    async def test_the_backend_may_forget_it_in_time(self, monkeypatch):
+        """The backend gets the time to live too, so that garbage does not pile up."""
+        backend = SimpleMemoryCache()
+        times = []
+
+        async def note(key, value, ttl, **_):
+            times.append(ttl)
+
+        monkeypatch.setattr(backend, "set", note)
+        await shared(backend, ttl=100).put(SESSION)
+        assert 90 <= times[0] <= 110
+
     async def test_zero_stores_nothing(self):
         """A time to live of 0 is *do not store*, never *for ever*."""
         backend = SimpleMemoryCache()
@@ -163,6 +175,7 @@ class TestSharedBackend:
             "{",
             "1e999",
             '{"schema": "1"}',
+            '{"schema": "1", "fresh_until": 1' + "0" * 400 + ', "body": {}}',
             '{"schema": "1", "fresh_until": "soon", "body": {}}',
             42,
             object(),
@@ -235,6 +248,29 @@ class TestSharedBackend:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    async def test_a_swallowed_cancellation_is_delivered(self):
+        """A backend that swallows a cancellation, as aiocache's can, hides none."""
+
+        async def swallows(_):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return
+
+        task = asyncio.create_task(shared(Broken(swallows)).get(ID))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def test_a_backend_that_cancels_is_a_failing_one(self):
+        """A cancellation that the backend made up is a miss like any failure."""
+
+        async def cancels(_):
+            raise asyncio.CancelledError
+
+        assert await shared(Broken(cancels)).get(ID) is None
 
     async def test_a_switched_off_aiocache_is_a_miss(self, monkeypatch):
         """`AIOCACHE_DISABLE=1` makes every get a miss and breaks nothing."""

@@ -59,6 +59,13 @@ class TestConstruction:
             "https://example.com?x=1",
             "https://example.com:port",
             "https://exämple.com",
+            "https://a..b",
+            f"https://{'a' * 70}.example",
+            "https://127.0.0.1\\x",
+            "https://exa mple.com",
+            "https://exa\nmple.com",
+            " https://example.com",
+            "https://example.com/../x",
             42,
         ],
     )
@@ -93,6 +100,7 @@ class TestConstruction:
             {"timeout": -1},
             {"timeout": float("nan")},
             {"timeout": None},
+            {"timeout": 1e307},
             {"attempt_timeout": float("inf")},
             {"attempt_timeout": "15"},
             {"concurrency": 0},
@@ -222,6 +230,18 @@ class TestCaching:
         assert "New name" == fresh.name
         assert fresh is await client.get_session(ids[0])
 
+    async def test_an_older_load_does_not_overwrite_a_fresh_one(
+        self, emulator, client, ids
+    ):
+        """What a slow, earlier call brings is not stored over what is newer."""
+        emulator.fail(delay=0.1, times=1)
+        slow = asyncio.create_task(client.get_session(ids[0]))
+        await asyncio.sleep(0.03)
+        emulator.update_session(ids[0], name="New name")
+        fresh = await client.get_session(ids[0], fresh=True)
+        await slow
+        assert fresh is await client.get_session(ids[0])
+
     async def test_a_live_session_is_kept_for_moments_only(self, emulator):
         """An active session is asked for again once `live_ttl` is over."""
         active = emulator.add_session(state="active")
@@ -323,12 +343,49 @@ class TestSingleFlight:
             await bulk
             assert 0 == client.stats.coalesced
 
-    async def test_context_of_a_caller_stays_with_it(self, emulator, client, ids):
+    async def test_context_of_a_caller_stays_with_it(self, emulator, ids):
         """A load runs in no caller's context; each caller keeps its own."""
         variable = contextvars.ContextVar("variable", default="untouched")
         variable.set("mine")
-        await client.get_session(ids[0])
+        seen = []
+
+        async def look(request, handler):
+            seen.append(variable.get())
+            return await handler(request)
+
+        async with aiohttp.ClientSession(middlewares=[look]) as http:
+            async with emulator.client(http=http) as client:
+                await client.get_session(ids[0])
+        assert ["untouched"] == seen
         assert "mine" == variable.get()
+
+    async def test_a_more_patient_caller_gives_a_load_more_time(
+        self, emulator, client, ids
+    ):
+        """A wait that the first caller has no time for is waited for the second."""
+        emulator.fail(status=503, delay=0.1, headers={"Retry-After": "0.3"}, times=1)
+
+        async def impatient():
+            with client.deadline(0.2):
+                await client.get_session(ids[0])
+
+        first = asyncio.create_task(impatient())
+        await asyncio.sleep(0.02)
+        assert ids[0] == (await client.get_session(ids[0])).id
+        with pytest.raises(DeadlineError):
+            await first
+
+    async def test_no_slot_is_held_during_a_wait(self, emulator, ids):
+        """A call that waits for its retry lets the others use the only slot."""
+        emulator.fail(
+            path=f"*/{ids[0]}", status=503, headers={"Retry-After": "0.5"}, times=1
+        )
+        async with emulator.client(concurrency=1) as client:
+            waiting = asyncio.create_task(client.get_session(ids[0]))
+            await asyncio.sleep(0.05)
+            with client.deadline(0.2):
+                await client.get_session(ids[1])
+            await waiting
 
 
 class TestDeadlines:
@@ -367,6 +424,11 @@ class TestDeadlines:
         with client.deadline(0.1), client.deadline(10), pytest.raises(DeadlineError):
             await client.get_session(ids[0])
         assert time.monotonic() - started < 0.2
+
+    def test_needs_an_event_loop(self, emulator):
+        """Outside of async code there is no clock to set a deadline by."""
+        with pytest.raises(ConfigurationError, match="event loop"):
+            emulator.client().deadline(1)
 
     async def test_ends_with_its_block(self, emulator, client, ids):
         """After the `with` the call has its ordinary time."""
@@ -604,6 +666,32 @@ class TestLifeCycle:
         async with emulator.client(http=http) as client:
             with pytest.raises(ConfigurationError, match="closed"):
                 await client.get_session(ids[1])
+
+    async def test_middlewares_of_a_session_of_yours_see_every_request(self, emulator):
+        """What you have put round your own session is there for all methods."""
+        seen = []
+
+        async def look(request, handler):
+            seen.append(request.method)
+            return await handler(request)
+
+        emulator.fail("*", status=200, body={})
+        async with aiohttp.ClientSession(middlewares=[look]) as http:
+            async with emulator.client(http=http) as client:
+                for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+                    await client.request(method, "/v1/x")
+        assert ["GET", "POST", "PATCH", "PUT", "DELETE"] == seen
+
+    async def test_a_session_that_does_not_fit_is_a_configuration_error(
+        self, emulator, ids
+    ):
+        """A session of yours that cannot carry our requests is named as the cause."""
+        with pytest.raises(InvalidArgumentError, match="http"):
+            emulator.client(http=object())
+        async with aiohttp.ClientSession(proxy="http://[::1") as http:
+            async with emulator.client(http=http) as client:
+                with pytest.raises(EmoggError):
+                    await client.get_session(ids[0])
 
     async def test_logs_nothing_above_debug_in_normal_work(
         self, emulator, client, ids, caplog

@@ -209,7 +209,7 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, what):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait([task])
-            await pipeline.flights.settle()
+            await pipeline.flights.drain()
             assert {asyncio.current_task()} == asyncio.all_tasks()
             assert 0 == client.stats.in_flight
             assert (2, 1) == (pipeline.gate._free, pipeline.gate._free_for_bulk)

@@ -2,6 +2,7 @@ import asyncio
 import gc
 import math
 import traceback
+import weakref
 
 import pytest
 import simulated
@@ -89,7 +90,7 @@ def test_the_load_ends_with_its_last_caller():
         await asyncio.wait(tasks)
         assert 1 == await loads.get()
         assert (2, 1) == (loads.begun, loads.cancelled)
-        await loads.flights.settle()
+        await loads.flights.drain()
         assert 1 == len(asyncio.all_tasks())
 
     simulated.run(main())
@@ -102,7 +103,7 @@ def test_a_load_abandoned_before_it_began_leaves_nothing():
         loads = Loads()
         call = Call(Priority.SINGLE, math.inf)
         loads.flights.abandon(loads.flights.start("key", call, loads.load))
-        await loads.flights.settle()
+        await loads.flights.drain()
         assert 0 == loads.begun
         assert 1 == await loads.get()
 
@@ -167,7 +168,7 @@ def test_a_failure_that_nobody_waits_for_is_silent():
         await asyncio.sleep(0.5)
         task.cancel()
         await asyncio.wait([task])
-        await flights.settle()
+        await flights.drain()
         del flight, task
         gc.collect()
         assert [] == problems
@@ -190,6 +191,61 @@ def test_closing_cuts_everybody_off():
                 await task
         assert 1 == loads.begun
         assert 1 == len(asyncio.all_tasks())
+
+    simulated.run(main())
+
+
+def test_closing_that_is_cancelled_still_tells_everybody():
+    """Whoever waits is told, also for a load that had not begun, and none hangs."""
+
+    async def main():
+        loads = Loads()
+        early = asyncio.create_task(loads.get())
+        await asyncio.sleep(0.5)
+        late = asyncio.create_task(loads.get(key="other"))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(loads.flights.close())
+        asyncio.get_running_loop().call_soon(closing.cancel)
+        await asyncio.wait([closing])
+        for task in (early, late):
+            with pytest.raises(Cut):
+                await task
+
+    simulated.run(main())
+
+
+def test_a_failure_keeps_nothing_alive():
+    """The error of a load leads to no frame that leads back to it."""
+
+    async def main():
+        loads = Loads(NotFoundError("no such session", status=404))
+        gc.collect()
+        gc.disable()
+        try:
+            with pytest.raises(NotFoundError) as caught:
+                await loads.get()
+            gone = weakref.ref(caught.value)
+            loads.error = None
+            del caught
+            await asyncio.sleep(0)
+            assert gone() is None
+        finally:
+            gc.enable()
+
+    simulated.run(main())
+
+
+def test_a_foreign_error_is_not_copied():
+    """An error that is none of ours reaches everybody as it is."""
+
+    class OddError(Exception):
+        def __init__(self, one, two):
+            super().__init__("message")
+
+    async def main():
+        loads = Loads(OddError(1, 2))
+        ends = await asyncio.gather(loads.get(), loads.get(), return_exceptions=True)
+        assert [OddError, OddError] == list(map(type, ends))
 
     simulated.run(main())
 
@@ -244,7 +300,7 @@ def test_every_caller_gets_an_end_and_loads_never_overlap(plan):
         assert len(plan) == len(ends)
         for task in ends:
             assert task.cancelled() or isinstance(task.exception(), ABANDONED_OR_FINE)
-        await loads.flights.settle()
+        await loads.flights.drain()
         assert loads.begun == loads.cancelled + loads.ended
         assert 1 == len(asyncio.all_tasks())
 

@@ -190,6 +190,37 @@ def test_a_server_that_turns_in_circles_is_left():
             walk.take(page)
 
 
+def test_a_rise_at_the_edge_of_a_page_is_seen():
+    """The last item of a page decides nothing alone: what it would hide is found."""
+    for odd in range(90, 100):
+        sessions = [session(n, 10 * n) for n in range(250)]
+        sessions[249 - odd] = session(249 - odd, -9_000)  # far older than its id says
+        found = walk_through(Server(sessions, by_id), 100)
+        assert {each.id for each in sessions} == {each.id for each in found}
+
+
+def test_deletions_hide_nothing_even_where_a_page_comes_back_empty():
+    """When all that a window showed is gone, the walk looks further up."""
+    server = Server([session(n, 7) for n in range(300)], by_timestamp)
+    walk, found = Walk(NO_FILTERS), []
+    for _ in range(2):
+        found += walk.take(server.answer(walk.query(100)))
+    gone = {each.id for each in found[:150]}
+    server.sessions = [each for each in server.sessions if each.id not in gone]
+    while not walk.is_over:
+        found += walk.take(server.answer(walk.query(100)))
+    assert 300 == len({each.id for each in found})
+
+
+def test_the_end_of_time_is_no_end():
+    """A session dated in the last millisecond that there is does no harm."""
+    last = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - START
+    sessions = [session(n, 10 * n) for n in range(150)]
+    sessions.append(session(900, last // timedelta(milliseconds=1)))
+    server = Server(sessions, by_timestamp)
+    assert 151 == len(walk_through(server, 100))
+
+
 class TestFilters:
     def test_are_sent_in_the_services_terms(self):
         """Dates are widened to the millisecond, so that no session is lost."""
@@ -215,6 +246,9 @@ class TestFilters:
             ("started_before", (None, None, None, "2024-04-01")),
             ("state", (42, None, None, None)),
             ("type", (None, "", None, None)),
+            ("state", ("\ud800", None, None, None)),
+            ("started_before", (None, None, None, datetime.max.replace(tzinfo=UTC))),
+            ("started_after", (None, None, datetime.min.replace(tzinfo=UTC), None)),
         ],
     )
     def test_nonsense_is_refused(self, name, arguments):
@@ -240,7 +274,7 @@ class TestSessionListing:
         assert emulator.sessions[0] == await listing.first()
         assert [("limit", "1")] == list(emulator.requests[-1].query)
         assert list(emulator.sessions[:150]) == await listing.collect(150)
-        assert "51" == dict(emulator.requests[-1].query)["limit"]
+        assert "52" == dict(emulator.requests[-1].query)["limit"]
         assert [] == await listing.collect(0)
         async for _ in listing:
             break

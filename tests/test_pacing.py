@@ -53,6 +53,23 @@ def test_single_calls_go_first():
     simulated.run(main())
 
 
+def test_a_turn_that_nobody_takes_is_given_back():
+    """Who is cancelled in the very turn in which a slot was granted keeps none."""
+
+    async def main():
+        gate = Gate(1)
+        await gate.enter(Priority.SINGLE)
+        waiter = asyncio.create_task(gate.enter(Priority.SINGLE))
+        await asyncio.sleep(0)
+        gate.leave(Priority.SINGLE)
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        assert waiter.cancelled()
+        assert gate.enter_nowait(Priority.SINGLE)
+
+    simulated.run(main())
+
+
 @pytest.mark.property
 @given(
     slots=st.integers(1, 6),

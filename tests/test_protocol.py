@@ -44,7 +44,7 @@ def decipher(status, body=b"", headers=(), *, request=GET, complete=True):
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
     response = Response(status, CIMultiDict(headers), body, complete)
-    return protocol.decipher(request, response, lambda: NOW)
+    return protocol.decipher(request, response, lambda: NOW, "s3cret")
 
 
 def refused(status, body=b"", headers=(), *, request=GET):

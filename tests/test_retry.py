@@ -206,7 +206,12 @@ def test_a_deadline_that_moves_away_counts():
 
 def test_cancellation_is_never_retried():
     """A cancelled attempt, or wait, ends the call at once."""
-    for ends in ([lambda: asyncio.sleep(10)], [server_error(retry_after=10.0)]):
+    in_flight = lambda: asyncio.sleep(10)  # noqa: E731
+    for sends, ends in (
+        (1, [in_flight]),
+        (1, [server_error(retry_after=10.0)]),
+        (2, [NOT_SENT, in_flight]),
+    ):
         service = Service(*ends)
 
         async def main(service=service):
@@ -218,7 +223,7 @@ def test_cancellation_is_never_retried():
             await asyncio.sleep(30)
 
         simulated.run(main())
-        assert 1 == len(service.sends)
+        assert sends == len(service.sends)
 
 
 def test_a_bug_is_not_retried():

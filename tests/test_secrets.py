@@ -5,6 +5,7 @@ import traceback
 
 import pytest
 from aiocache import SimpleMemoryCache
+from rawserver import always, http, serving
 
 from emogg_async import (
     AsyncEmoggClient,
@@ -23,6 +24,13 @@ def assert_clean(*texts):
     for text in texts:
         for start in range(len(TOKEN) - 7):
             assert TOKEN[start : start + 8] not in text
+
+
+def everything_in(error):
+    """Show an error, and what led to it, in every way there is."""
+    while error is not None:
+        yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
+        error = error.__cause__ or error.__context__
 
 
 @pytest.fixture
@@ -65,7 +73,7 @@ async def test_no_error_shows_the_token(emulator, everything_logged, fault):
                 await call
             error = caught.value
             chain = "".join(traceback.format_exception(error))
-            assert_clean(str(error), repr(error), repr(vars(error)), chain)
+            assert_clean(chain, *everything_in(error))
             assert_clean(repr(pickle.dumps(error)), repr(vars(copy.copy(error))))
         assert_clean(repr(client), repr(client.stats), repr(client.rate_limit))
     assert_clean(everything_logged.text, repr(emulator), repr(emulator.requests))
@@ -81,6 +89,27 @@ async def test_no_cache_key_and_no_value_has_the_token(emulator, everything_logg
         await client.get_session(session.id)
     assert 1 == len(backend._cache)
     assert_clean(repr(backend._cache), everything_logged.text)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 2**17 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        http("401 No", b'{"message": "tok\\u002d5ecret-0123456789-abcdef is bad"}'),
+        http("400 No", b'{"message": "' + b"x" * 190 + TOKEN.encode() + b'"}'),
+    ],
+    ids=range(6),
+)
+async def test_no_broken_answer_shows_the_token(everything_logged, answer):
+    """Nor do the errors of the HTTP library below, or an escaped or cut echo."""
+    async with serving(always(answer, keep=False)) as server:
+        async with AsyncEmoggClient(TOKEN, base_url=server.url, retry=FAST) as client:
+            with pytest.raises(EmoggError) as caught:
+                await client.get_session("0" * 24)
+    assert_clean(*everything_in(caught.value), everything_logged.text)
 
 
 async def test_a_refused_connection_does_not_show_the_token(everything_logged):

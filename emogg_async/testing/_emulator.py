@@ -148,6 +148,9 @@ class EmoggEmulator:
         buckets, the latency and the clock start over. The address stays.
         """
         with self._lifecycle:
+            if self._server is not None:
+                # What was sent before belongs to the old state, read or not.
+                self._server.catch_up()
             old, self._state = self._state, State(self._settings)
             if self._server is not None:
                 self._server.call_soon(_drop_requests, old)

@@ -16,6 +16,10 @@ _GRACE: Final = 0.1
 """Seconds for which aiohttp may wait for handlers; they are cancelled before that."""
 
 
+_CATCHING_UP: Final = 5
+"""Turns of the loop: accept, connect, read, handle, and one to spare."""
+
+
 class ServerThread:
     """A running server; it runs from the end of the constructor until `stop`.
 
@@ -47,6 +51,13 @@ class ServerThread:
     def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
         """Run *call* on the server's loop soon."""
         self._loop.call_soon_threadsafe(call, *arguments)
+
+    def catch_up(self) -> None:
+        """Wait until what has arrived by now is known: connections, then requests.
+
+        To be called from any thread but the server's.
+        """
+        asyncio.run_coroutine_threadsafe(_turns(_CATCHING_UP), self._loop).result()
 
     def stop(self) -> None:
         """Drop all connections, end all requests, and wait for the thread to end.
@@ -83,6 +94,11 @@ class ServerThread:
             await _drop_connections(runner)
         finally:
             await runner.cleanup()
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
 
 
 async def _drop_connections(runner: web.AppRunner) -> None:
