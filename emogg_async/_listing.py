@@ -95,7 +95,7 @@ class Walk:
         self._by_key = True
         self._anchored = False
         self._seen: set[str] = set()
-        self._last: datetime | None = None
+        self._begun = False
         self._ties = 0
         self._barren = 0
         self._limit = MAX_LIMIT
@@ -158,7 +158,7 @@ class Walk:
             )
 
     def _advance(self, sessions: tuple[Session, ...]) -> None:
-        first_page = self._last is None
+        first_page, self._begun = not self._begun, True
         if self._by_key and self._rises(sessions):
             logger.info("the listing is not sorted by timestamp: going on by offset")
             self._by_key = False
@@ -167,7 +167,6 @@ class Walk:
                 self._to = _rounded_up(self._filters.started_before)
                 self._offset, self._anchored, self.is_over = 0, False, False
                 return
-        self._last = sessions[-1].timestamp
         # From the last item but one, so that a rise between two pages can be seen.
         edge = _after(sessions[-2:][0].timestamp)
         if self._by_key and edge and (self._to is None or edge < self._to):
