@@ -16,15 +16,16 @@ from datetime import datetime
 from functools import partial
 from ipaddress import ip_address
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from emogg_async import __version__, _bulk, _context, _listing, _protocol
+from emogg_async import __version__, _bulk, _context, _jobs, _listing, _protocol
 from emogg_async._alarms import Alarms
 from emogg_async._cache import CachePolicy, open_cache
 from emogg_async._checks import number, whole_number
 from emogg_async._outcomes import Batch
 from emogg_async._pacing import bulk_share
+from emogg_async._pages import EAGER, THRIFTY, Thrift
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import QueryValue, RateLimit
 from emogg_async._retry import RetryPolicy
@@ -48,6 +49,15 @@ __all__ = ["AsyncEmoggClient"]
 T = TypeVar("T")
 
 DEFAULT_BASE_URL: Final = "https://api.emogg.com"
+
+Via = Literal["auto", "get", "pages"]
+
+_THRIFT: Final[Mapping[Via, Thrift | None]] = {
+    "auto": THRIFTY,
+    "get": None,
+    "pages": EAGER,
+}
+"""When pages are worth it, for each way to get many sessions; None is never."""
 
 
 class AsyncEmoggClient:
@@ -211,23 +221,34 @@ class AsyncEmoggClient:
         *,
         fresh: bool = False,
         concurrency: int | None = None,
+        via: Via = "auto",
     ) -> Batch[Session]:
         """Get many sessions at once.
 
         An id that fails costs nobody else: its error is in the batch's `errors`.
 
+        Pages of the list answer up to a hundred ids each, where that saves requests.
+        What they do not hold is got by itself, so that the result is the same.
+
+        Source: https://docs.emogg.com, "List sessions" and "Get a session".
+
         Args:
             session_ids: The ids; one that comes twice is fetched once.
             fresh: Whether to ask the service even for sessions that the cache has.
             concurrency: Requests in flight at once; None is as many as bulk work gets.
+            via: "get" asks for each id by itself, "pages" asks for pages even where
+                they hardly save requests, "auto" where they do.
 
         Raises:
-            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
+            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated;
+                or another argument is out of its range.
             AuthenticationError: The token was refused.
             ClientClosedError: The client was closed meanwhile.
         """
-        call = partial(self.get_session, fresh=fresh)
-        return await self.gather(call, session_ids, concurrency=concurrency)
+        _bulk.check_ids(session_ids, asynchronous=False)
+        workers = self._workers(concurrency)
+        make_jobs = partial(self._jobs, fresh=fresh, via=_known_way(via), window=None)
+        return await _bulk.collect(make_jobs, session_ids, workers, self._settle)
 
     def stream_sessions(
         self,
@@ -235,6 +256,7 @@ class AsyncEmoggClient:
         *,
         fresh: bool = False,
         concurrency: int | None = None,
+        via: Via = "auto",
     ) -> "_bulk.OutcomeStream[Session]":
         """Get many sessions and have each as soon as it is there.
 
@@ -254,12 +276,35 @@ class AsyncEmoggClient:
                 id that comes twice among a thousand is fetched once.
             fresh: Whether to ask the service even for sessions that the cache has.
             concurrency: Requests in flight at once; None is as many as bulk work gets.
+            via: As in `get_sessions`, for a thousand ids at a time. Those of an async
+                iterable are always asked for one by one, as soon as they are there.
 
         Raises:
-            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
+            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated;
+                or another argument is out of its range.
         """
-        call = partial(self.get_session, fresh=fresh)
-        return self.stream(call, session_ids, concurrency=concurrency)
+        _bulk.check_ids(session_ids, asynchronous=True)
+        jobs = self._jobs(session_ids, fresh=fresh, via=_known_way(via))
+        return _bulk.OutcomeStream(jobs, self._workers(concurrency), self._settle)
+
+    def _jobs(
+        self,
+        ids: Iterable[str] | AsyncIterable[str],
+        *,
+        fresh: bool,
+        via: Via,
+        window: int | None = _jobs.WINDOW,
+    ) -> _jobs.Jobs[Session]:
+        get = partial(self.get_session, fresh=fresh)
+        thrift = _THRIFT[via]
+        if thrift is None or isinstance(ids, AsyncIterable):
+            return _jobs.Calls(get, ids)
+        service = _jobs.Service(
+            cached=lambda ids: self._open().cached(ids, fresh=fresh),
+            page=lambda query, take: self._open().page(query, take),
+            get=get,
+        )
+        return _jobs.PagedGets(service, ids, thrift, window)
 
     def stream(
         self,
@@ -279,8 +324,8 @@ class AsyncEmoggClient:
             InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
         """
         _bulk.check_ids(session_ids, asynchronous=True)
-        workers = self._workers(concurrency)
-        return _bulk.OutcomeStream(call, session_ids, workers, self._settle)
+        jobs = _jobs.Calls(call, session_ids)
+        return _bulk.OutcomeStream(jobs, self._workers(concurrency), self._settle)
 
     async def gather(
         self,
@@ -303,7 +348,8 @@ class AsyncEmoggClient:
         """
         _bulk.check_ids(session_ids, asynchronous=False)
         workers = self._workers(concurrency)
-        return await _bulk.collect(call, session_ids, workers, self._settle)
+        make_jobs = partial(_jobs.Calls, call)
+        return await _bulk.collect(make_jobs, session_ids, workers, self._settle)
 
     def _workers(self, concurrency: int | None) -> int:
         most = bulk_share(self._concurrency)
@@ -473,6 +519,12 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _known_way(via: Via) -> Via:
+    if isinstance(via, str) and via in _THRIFT:
+        return via
+    raise InvalidArgumentError(f"via: expected one of {', '.join(_THRIFT)}")
 
 
 def _instance(name: str, value: T, kind: type) -> T:
