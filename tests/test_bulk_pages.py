@@ -79,7 +79,7 @@ class TestWhatItCosts:
             for number in range(3_000):
                 emulator.add_session(
                     timestamp=start + timedelta(minutes=number),
-                    hidden=number % 50 == 0,
+                    hidden=number % 50 == 30,
                 )
             everything = [each.id for each in emulator.sessions]
             ids = [each for n in range(0, 3_000, 300) for each in everything[n:][:29]]
