@@ -7,41 +7,20 @@ belong to the `async with`: leaving it leaves nothing running.
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import (
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-)
-from itertools import islice
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar, cast
+from typing import Generic, Self, TypeVar
 
 from emogg_async import _context
+from emogg_async._jobs import Jobs, keyed
 from emogg_async._outcomes import Batch, Failed, Fetched, Outcome
-from emogg_async._protocol import check_session_id
-from emogg_async.errors import (
-    AuthenticationError,
-    ClientClosedError,
-    ConfigurationError,
-    EmoggError,
-    InvalidArgumentError,
-)
+from emogg_async.errors import ConfigurationError, EmoggError, InvalidArgumentError
 
-__all__ = ["OutcomeStream", "check_ids", "collect"]
+__all__ = ["OutcomeStream", "check_call", "check_ids", "collect"]
 
 T = TypeVar("T")
 
-Ids = Iterable[str] | AsyncIterable[str]
-OneIdCall = Callable[[str], Awaitable[T]]
 Drain = Callable[[], Awaitable[None]]
-
-WINDOW: Final = 1_000
-"""Ids among which duplicates are found."""
-
-_FATAL = (AuthenticationError, ClientClosedError)
-"""What makes every other id pointless."""
 
 
 def check_ids(ids: object, *, asynchronous: bool) -> None:
@@ -69,26 +48,6 @@ def check_call(call: object) -> None:
         )
 
 
-def _distinct(ids: Iterable[object]) -> Iterator[tuple[str, object]]:
-    """Yield each id once in a window, as the key of its outcome and as it was given."""
-    source = iter(ids)
-    while window := list(islice(source, WINDOW)):
-        yield from {_key(given): given for given in window}.items()
-
-
-def _key(given: object) -> str:
-    """Return what an outcome goes by: the id in lower case, or what is none as is."""
-    try:
-        return check_session_id(given)
-    except InvalidArgumentError:
-        pass
-    try:
-        hash(given)
-    except TypeError:
-        return repr(given)
-    return cast("str", given)
-
-
 class OutcomeStream(Generic[T]):
     """The outcomes of many calls, in the order in which they end.
 
@@ -99,11 +58,8 @@ class OutcomeStream(Generic[T]):
                 ...
     """
 
-    def __init__(
-        self, call: OneIdCall[T], ids: Ids, workers: int, drain: Drain
-    ) -> None:
-        self._call = call
-        self._ids = ids
+    def __init__(self, jobs: Jobs[T], workers: int, drain: Drain) -> None:
+        self._jobs = jobs
         self._workers = workers
         self._drain = drain
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,9 +73,7 @@ class OutcomeStream(Generic[T]):
             raise ConfigurationError("a stream of outcomes can be entered only once")
         self._entered = True
         self._news = asyncio.Event()
-        # Outcomes that wait to be taken count too: a slow consumer slows the workers.
-        self._room = asyncio.Semaphore(2 * self._workers)
-        self._source = _Source(self._ids)
+        self._room = asyncio.Event()
         context = contextvars.copy_context()
         context.run(_context.priority.set, _context.Priority.BULK)
         loop = asyncio.get_running_loop()
@@ -166,16 +120,22 @@ class OutcomeStream(Generic[T]):
                 raise StopAsyncIteration
             self._news.clear()
             await self._news.wait()
-        self._room.release()
-        return self._outcomes.popleft()
+        outcome = self._outcomes.popleft()
+        if len(self._outcomes) < self._workers:
+            self._room.set()
+        return outcome
 
     async def _work(self) -> None:
         try:
             while self._fatal is None:
-                await self._room.acquire()
-                if (item := await self._source.next()) is None:
+                # A slow consumer slows the workers. Each may add to what waits to be
+                # taken, so there are never more than twice as many, and one page.
+                while len(self._outcomes) >= self._workers:
+                    self._room.clear()
+                    await self._room.wait()
+                if (outcomes := await self._jobs.do_next()) is None:
                     return
-                self._outcomes.append(await self._outcome(*item))
+                self._outcomes.extend(outcomes)
                 self._news.set()
         except (StopAsyncIteration, asyncio.CancelledError) as error:
             if _is_cancelled():
@@ -186,51 +146,24 @@ class OutcomeStream(Generic[T]):
         except Exception as error:
             self._fatal = self._fatal or error
 
-    async def _outcome(self, key: str, given: object) -> Outcome[T]:
-        try:
-            return Fetched(key, await self._call(given))  # type: ignore[arg-type]
-        except _FATAL:
-            raise
-        except EmoggError as error:
-            return Failed(key, error.with_traceback(None))  # frames would fill memory
-
 
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-class _Source:
-    """One iterator over ids of either kind, for all workers."""
-
-    def __init__(self, ids: Ids) -> None:
-        self._lock = asyncio.Lock()
-        self._items: Iterator[tuple[str, object]] | None = None
-        if isinstance(ids, AsyncIterable):
-            self._async_ids = aiter(ids)
-        else:
-            self._items = _distinct(ids)
-
-    async def next(self) -> tuple[str, object] | None:
-        """Return the key of the next outcome and its id as given; None at the end."""
-        if self._items is not None:
-            return next(self._items, None)
-        async with self._lock:  # an async generator takes one caller at a time
-            try:
-                given = await anext(self._async_ids)
-            except StopAsyncIteration:
-                return None
-        return _key(given), given
-
-
 async def collect(
-    call: OneIdCall[T], ids: Iterable[str], workers: int, drain: Drain
+    make_jobs: Callable[[Iterable[str]], Jobs[T]],
+    ids: Iterable[str],
+    workers: int,
+    drain: Drain,
 ) -> Batch[T]:
-    """Make all calls and return what came of them, in the order of *ids*."""
+    """Do all jobs for *ids* and return what came of them, in the order of *ids*."""
     # One window over all: a batch is a mapping, so each id counts once.
-    asked = {_key(given): given for given in ids}
+    asked = keyed(ids)
+    jobs = make_jobs(asked.values())  # type: ignore[arg-type]
     outcomes: dict[str, Outcome[T]] = {}
-    stream = OutcomeStream(call, asked.values(), min(workers, len(asked)), drain)
+    stream = OutcomeStream(jobs, min(workers, len(asked)), drain)
     async with stream:
         async for outcome in stream:
             outcomes[outcome.session_id] = outcome

@@ -15,7 +15,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
@@ -124,8 +124,14 @@ class SessionCache(Protocol):
     async def get(self, session_id: str) -> Session | None:
         """Return what is fresh."""
 
+    async def get_many(self, session_ids: Sequence[str]) -> dict[str, Session]:
+        """Return what is fresh of *session_ids*, by id."""
+
     async def put(self, session: Session) -> None:
         """Store *session*, if its state deserves it."""
+
+    async def put_many(self, sessions: Iterable[Session]) -> None:
+        """Do what `put` does for each of *sessions*."""
 
 
 def open_cache(
@@ -175,10 +181,18 @@ class _OwnCache:
     async def get(self, session_id: str) -> Session | None:
         return self.peek(session_id)
 
+    async def get_many(self, session_ids: Sequence[str]) -> dict[str, Session]:
+        found = ((each, self.peek(each)) for each in session_ids)
+        return {each: session for each, session in found if session is not None}
+
     async def put(self, session: Session) -> None:
         if ttl := self._policy.ttl_of(session):
             key = self._prefix + session.id.lower()
             await self._backend.set(key, session, ttl=_jittered(ttl, self._rng))
+
+    async def put_many(self, sessions: Iterable[Session]) -> None:
+        for session in sessions:
+            await self.put(session)
 
 
 class _SharedCache:
@@ -205,6 +219,20 @@ class _SharedCache:
         envelope = await self._guard.ask(
             lambda: self._backend.get(key, loads_fn=_as_text)
         )
+        return self._accepted(session_id, envelope)
+
+    async def get_many(self, session_ids: Sequence[str]) -> dict[str, Session]:
+        keys = [self._prefix + each for each in session_ids]
+        envelopes = await self._guard.ask(
+            lambda: self._backend.multi_get(keys, loads_fn=_as_text)
+        )
+        if not isinstance(envelopes, list) or len(envelopes) != len(keys):
+            return {}
+        found = map(self._accepted, session_ids, envelopes)
+        pairs = zip(session_ids, found, strict=True)
+        return {each: session for each, session in pairs if session is not None}
+
+    def _accepted(self, session_id: str, envelope: object) -> Session | None:
         session = _unwrapped(envelope, self._policy, time.time())
         return session if session and session.id.lower() == session_id else None
 
@@ -217,6 +245,10 @@ class _SharedCache:
         await self._guard.ask(
             lambda: self._backend.set(key, envelope, ttl=ttl, dumps_fn=_as_text)
         )
+
+    async def put_many(self, sessions: Iterable[Session]) -> None:
+        # All at once: one by one, a page's would take a hundred round trips.
+        await asyncio.gather(*map(self.put, sessions))
 
 
 def _as_text(value: Any) -> Any:

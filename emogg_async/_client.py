@@ -1,9 +1,7 @@
 """The client: a facade with one short method for each call."""
 
 import asyncio
-import os
 import random
-import re
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -15,17 +13,17 @@ from collections.abc import (
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
-from ipaddress import ip_address
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
-from emogg_async import __version__, _bulk, _context, _listing, _protocol
+from emogg_async import __version__, _bulk, _context, _jobs, _listing, _protocol
 from emogg_async._alarms import Alarms
 from emogg_async._cache import CachePolicy, open_cache
 from emogg_async._checks import number, whole_number
+from emogg_async._config import usable_base_url, usable_token
 from emogg_async._outcomes import Batch
 from emogg_async._pacing import bulk_share
+from emogg_async._pages import EAGER, THRIFTY, Thrift
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import QueryValue, RateLimit
 from emogg_async._retry import RetryPolicy
@@ -48,14 +46,18 @@ __all__ = ["AsyncEmoggClient"]
 
 T = TypeVar("T")
 
-DEFAULT_BASE_URL: Final = "https://api.emogg.com"
 LONGEST: Final = 1e9
 """Seconds: the most that a timeout can be."""
 
-_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
-_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
-_VISIBLE = re.compile(r"[!-~]+")
-_PATH_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
+
+Via = Literal["auto", "get", "pages"]
+
+_THRIFT: Final[Mapping[Via, Thrift | None]] = {
+    "auto": THRIFTY,
+    "get": None,
+    "pages": EAGER,
+}
+"""When pages are worth it, for each way to get many sessions; None is never."""
 
 
 class AsyncEmoggClient:
@@ -102,8 +104,8 @@ class AsyncEmoggClient:
         allow_http: bool = False,
         http: "aiohttp.ClientSession | None" = None,
     ) -> None:
-        self._token = _usable_token(token)
-        self._base_url = _usable_base_url(base_url, allow_http=allow_http)
+        self._token = usable_token(token)
+        self._base_url = usable_base_url(base_url, allow_http=allow_http)
         self._timeout = number("timeout", timeout, above=0, at_most=LONGEST)
         self._attempt_timeout = number(
             "attempt_timeout", attempt_timeout, above=0, at_most=LONGEST
@@ -224,23 +226,34 @@ class AsyncEmoggClient:
         *,
         fresh: bool = False,
         concurrency: int | None = None,
+        via: Via = "auto",
     ) -> Batch[Session]:
         """Get many sessions at once.
 
         An id that fails costs nobody else: its error is in the batch's `errors`.
 
+        Pages of the list answer up to a hundred ids each, where that saves requests.
+        What they do not hold is got by itself, so that the result is the same.
+
+        Source: https://docs.emogg.com, "List sessions" and "Get a session".
+
         Args:
             session_ids: The ids; one that comes twice is fetched once.
             fresh: Whether to ask the service even for sessions that the cache has.
             concurrency: Requests in flight at once; None is as many as bulk work gets.
+            via: "get" asks for each id by itself, "pages" asks for pages even where
+                they hardly save requests, "auto" where they do.
 
         Raises:
-            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
+            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated;
+                or another argument is out of its range.
             AuthenticationError: The token was refused.
             ClientClosedError: The client was closed meanwhile.
         """
-        call = partial(self.get_session, fresh=fresh)
-        return await self.gather(call, session_ids, concurrency=concurrency)
+        _bulk.check_ids(session_ids, asynchronous=False)
+        workers = self._workers(concurrency)
+        make_jobs = partial(self._jobs, fresh=fresh, via=_known_way(via), window=None)
+        return await _bulk.collect(make_jobs, session_ids, workers, self._drain)
 
     def stream_sessions(
         self,
@@ -248,6 +261,7 @@ class AsyncEmoggClient:
         *,
         fresh: bool = False,
         concurrency: int | None = None,
+        via: Via = "auto",
     ) -> "_bulk.OutcomeStream[Session]":
         """Get many sessions and have each as soon as it is there.
 
@@ -267,12 +281,35 @@ class AsyncEmoggClient:
                 id that comes twice among a thousand is fetched once.
             fresh: Whether to ask the service even for sessions that the cache has.
             concurrency: Requests in flight at once; None is as many as bulk work gets.
+            via: As in `get_sessions`, for a thousand ids at a time. Those of an async
+                iterable are always asked for one by one, as soon as they are there.
 
         Raises:
-            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
+            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated;
+                or another argument is out of its range.
         """
-        call = partial(self.get_session, fresh=fresh)
-        return self.stream(call, session_ids, concurrency=concurrency)
+        _bulk.check_ids(session_ids, asynchronous=True)
+        jobs = self._jobs(session_ids, fresh=fresh, via=_known_way(via))
+        return _bulk.OutcomeStream(jobs, self._workers(concurrency), self._drain)
+
+    def _jobs(
+        self,
+        ids: Iterable[str] | AsyncIterable[str],
+        *,
+        fresh: bool,
+        via: Via,
+        window: int | None = _jobs.WINDOW,
+    ) -> _jobs.Jobs[Session]:
+        get = partial(self.get_session, fresh=fresh)
+        thrift = _THRIFT[via]
+        if thrift is None or isinstance(ids, AsyncIterable):
+            return _jobs.Calls(get, ids)
+        service = _jobs.Service(
+            cached=lambda ids: self._open().cached(ids, fresh=fresh),
+            page=lambda query, take: self._open().page(query, take),
+            get=get,
+        )
+        return _jobs.PagedGets(service, ids, thrift, window)
 
     def stream(
         self,
@@ -293,8 +330,8 @@ class AsyncEmoggClient:
         """
         _bulk.check_call(call)
         _bulk.check_ids(session_ids, asynchronous=True)
-        workers = self._workers(concurrency)
-        return _bulk.OutcomeStream(call, session_ids, workers, self._drain)
+        jobs = _jobs.Calls(call, session_ids)
+        return _bulk.OutcomeStream(jobs, self._workers(concurrency), self._drain)
 
     async def gather(
         self,
@@ -318,7 +355,8 @@ class AsyncEmoggClient:
         _bulk.check_call(call)
         _bulk.check_ids(session_ids, asynchronous=False)
         workers = self._workers(concurrency)
-        return await _bulk.collect(call, session_ids, workers, self._drain)
+        make_jobs = partial(_jobs.Calls, call)
+        return await _bulk.collect(make_jobs, session_ids, workers, self._drain)
 
     def _workers(self, concurrency: int | None) -> int:
         most = bulk_share(self._concurrency)
@@ -454,59 +492,10 @@ def _check_loop(pipeline: Pipeline) -> None:
         )
 
 
-def _usable_token(token: str | None) -> str:
-    found = os.environ.get("EMOGG_API_TOKEN", "") if token is None else token
-    if not isinstance(found, str):
-        raise ConfigurationError("token: expected text")
-    found = found.strip()
-    if not found:
-        raise ConfigurationError("no token: pass token= or set EMOGG_API_TOKEN")
-    if not (found.isascii() and found.isprintable() and " " not in found):
-        raise ConfigurationError("token: it has characters that no token has")
-    return found
-
-
-def _usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
-    given = os.environ.get("EMOGG_BASE_URL") if base_url is None else base_url
-    url = given or DEFAULT_BASE_URL
-    if not isinstance(url, str):
-        raise ConfigurationError("base_url: expected text")
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        host = ""
-    if (
-        not (_HOST_NAME.fullmatch(host) or _is_address(host))
-        or parts.scheme not in {"http", "https"}
-        or not _PATH_PREFIX.fullmatch(parts.path)
-        or not _VISIBLE.fullmatch(url)
-    ):
-        raise ConfigurationError(
-            "base_url: expected http(s)://host, perhaps with a port and a path"
-        )
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigurationError("base_url: it has a query, a fragment or a password")
-    if parts.scheme == "http" and not (allow_http or _is_loopback(host)):
-        raise ConfigurationError(
-            f"base_url: http:// would send the token to {host} unencrypted; use "
-            "https://, or pass allow_http=True"
-        )
-    return url.rstrip("/")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        return bool(ip_address(host))
-    except ValueError:
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+def _known_way(via: Via) -> Via:
+    if isinstance(via, str) and via in _THRIFT:
+        return via
+    raise InvalidArgumentError(f"via: expected one of {', '.join(_THRIFT)}")
 
 
 def _instance(name: str, value: T, kind: type) -> T:

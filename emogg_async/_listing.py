@@ -96,6 +96,9 @@ class Walk:
         self._anchored = False
         self._seen: set[str] = set()
         self._begun = False
+        # What an anchor can be: only of what was seen since the walk started over is it
+        # certain that nothing before it was left out.
+        self._passed = self._seen
         self._ties = 0
         self._barren = 0
         self._limit = MAX_LIMIT
@@ -124,12 +127,14 @@ class Walk:
             ResponseShapeError: Page after page promises more, and brings nothing.
         """
         sessions = page.data
-        if self._anchored and not (sessions and sessions[0].id in self._seen):
+        if self._anchored and self._has_shifted(page):
             self._offset = max(0, self._offset - self._limit)
             self._anchored = self._offset > 0
             return []  # something was deleted in between: look further up
+        passed = len(self._passed)
         new = self._unseen(sessions)
-        self._check_progress(page, new)
+        self._passed.update(session.id for session in sessions)
+        self._check_progress(page, gained=len(self._passed) - passed)
         self.is_over = not page.has_more
         if sessions:
             self._advance(sessions)
@@ -137,6 +142,12 @@ class Walk:
             self._offset += self._limit
             self._anchored = False
         return new
+
+    def _has_shifted(self, page: Page) -> bool:
+        """Say whether what stood at the offset is not where it was."""
+        if page.data:
+            return page.data[0].id not in self._passed
+        return not page.has_more  # even the anchor lies before the offset by now
 
     def _unseen(self, sessions: tuple[Session, ...]) -> list[Session]:
         new = []
@@ -146,8 +157,8 @@ class Walk:
                 new.append(session)
         return new
 
-    def _check_progress(self, page: Page, new: list[Session]) -> None:
-        self._barren = 0 if new else self._barren + 1
+    def _check_progress(self, page: Page, *, gained: int) -> None:
+        self._barren = 0 if gained else self._barren + 1
         again = len(self._seen) // max(1, self._limit - 1)  # a walk that went back
         if page.has_more and self._barren > PATIENCE + (again if page.data else 0):
             raise ResponseShapeError(
@@ -166,6 +177,7 @@ class Walk:
             if not first_page:  # what `to` has hidden so far must be seen yet
                 self._to = _rounded_up(self._filters.started_before)
                 self._offset, self._anchored, self.is_over = 0, False, False
+                self._passed = set()
                 return
         # From the last item but one, so that a rise between two pages can be seen.
         edge = _after(sessions[-2:][0].timestamp)

@@ -5,7 +5,7 @@ Each hop adds one policy. The pipeline belongs to the event loop in which it was
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from emogg_async._cache import SessionCache
 from emogg_async._context import Call, Priority
 from emogg_async._converter import structure
 from emogg_async._flight import Abandoned, Cut, Flights
+from emogg_async._listing import Page
 from emogg_async._pacing import Gate
 from emogg_async._protocol import RateLimit, Repeat, Request
 from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
@@ -95,6 +96,31 @@ class Pipeline:
             for priority in Priority:
                 self.flights.detach((session_id, priority))
         return await self._share(request, load, key=session_id)
+
+    async def cached(
+        self, session_ids: Sequence[str], *, fresh: bool
+    ) -> dict[str, Session]:
+        """Return which of *session_ids*, that were checked, the cache has, by id."""
+        if self.cache is None or fresh:
+            return {}
+        found = await self.cache.get_many(session_ids)
+        self._counters.calls += len(found)
+        self._counters.cache_hits += len(found)
+        return found
+
+    async def page(
+        self, query: list[tuple[str, str]], take: Callable[[Page], list[Session]]
+    ) -> list[Session]:
+        """Load a page; cache and return what *take* takes of it, as gets would.
+
+        The rest is not cached: it would push out what somebody has asked for.
+        """
+        sessions = take(await self.model(_protocol.list_sessions(query), Page))
+        self._counters.calls += len(sessions)
+        if self.cache:
+            self._counters.cache_misses += len(sessions)
+            await self.cache.put_many(sessions)
+        return sessions
 
     async def model(self, request: Request, model: type[T]) -> T:
         """Carry out *request*, alone, and make a *model* of the answer."""

@@ -50,7 +50,7 @@ class TestGetSessions:
         broken = ids[5]
         emulator.fail(path=f"*/{broken}", status=500)
         bad = ["zz", "", 42, None, ["list"], "../users"]
-        batch = await client.get_sessions([*bad, *ids[:100], UNKNOWN])
+        batch = await client.get_sessions([*bad, *ids[:100], UNKNOWN], via="get")
         assert [each for each in ids[:100] if each != broken] == list(batch)
         assert [
             "zz",
@@ -91,7 +91,7 @@ class TestGetSessions:
     async def test_concurrency_bounds_what_is_in_flight(self, emulator, client, ids):
         """No more requests than asked for are out at once."""
         emulator.latency = 0.01
-        await client.get_sessions(ids[:30], concurrency=3)
+        await client.get_sessions(ids[:30], concurrency=3, via="get")
         assert 3 == emulator.max_in_flight
 
     async def test_a_revoked_token_ends_it_at_once(self, emulator, ids):
@@ -104,10 +104,10 @@ class TestGetSessions:
     async def test_fresh_passes_the_cache_by(self, emulator, client, ids):
         """A second bulk is answered by the cache, a fresh one by the service."""
         finished = [each.id for each in emulator.sessions if each.state == "finished"]
-        await client.get_sessions(finished)
-        await client.get_sessions(finished)
+        await client.get_sessions(finished, via="get")
+        await client.get_sessions(finished, via="get")
         assert len(finished) == len(emulator.requests)
-        await client.get_sessions(finished, fresh=True)
+        await client.get_sessions(finished, fresh=True, via="get")
         assert 2 * len(finished) == len(emulator.requests)
 
 
@@ -116,7 +116,7 @@ class TestStream:
         """The quick ones come before the slow one, each with its id."""
         emulator.fail(path=f"*/{ids[0]}", delay=0.2)
         seen = []
-        async with client.stream_sessions([*ids[:20], "zz"]) as outcomes:
+        async with client.stream_sessions([*ids[:20], "zz"], via="get") as outcomes:
             async for outcome in outcomes:
                 match outcome:
                     case Fetched(session_id, session):
@@ -133,7 +133,7 @@ class TestStream:
     async def test_breaking_off_leaves_nothing(self, emulator, client, ids):
         """After a break no task is alive, and few requests were made."""
         emulator.latency = 0.01
-        async with client.stream_sessions(ids) as outcomes:
+        async with client.stream_sessions(ids, via="get") as outcomes:
             async for _ in outcomes:
                 break
         assert await no_task_but_this()
@@ -144,14 +144,14 @@ class TestStream:
         """An exception of the consumer's leaves as it is, and nothing runs on."""
         emulator.latency = 0.01
         with pytest.raises(KeyError, match="mine"):
-            async with client.stream_sessions(ids) as outcomes:
+            async with client.stream_sessions(ids, via="get") as outcomes:
                 async for _ in outcomes:
                     raise KeyError("mine")
         assert await no_task_but_this()
 
     async def test_a_slow_consumer_slows_it_down(self, emulator, client, ids):
         """What nobody has taken yet is bounded, however many ids there are."""
-        async with client.stream_sessions(ids, concurrency=4) as outcomes:
+        async with client.stream_sessions(ids, concurrency=4, via="get") as outcomes:
             await anext(outcomes)
             await asyncio.sleep(0.2)
             assert client.stats.requests <= 9
@@ -220,7 +220,7 @@ class TestStream:
         emulator.latency = 0.02
         client = emulator.client()
         with pytest.raises(ClientClosedError):
-            async with client.stream_sessions(ids) as outcomes:
+            async with client.stream_sessions(ids, via="get") as outcomes:
                 async for _ in outcomes:
                     await client.aclose()
         assert await no_task_but_this()
@@ -232,7 +232,7 @@ class TestStream:
         emulator.fail(path=f"*/{ids[5]}", status=401, delay=0.1)
         seen = []
         with pytest.raises(AuthenticationError):
-            async with client.stream_sessions(ids[:6]) as outcomes:
+            async with client.stream_sessions(ids[:6], via="get") as outcomes:
                 await asyncio.sleep(0.2)
                 async for outcome in outcomes:
                     seen.append(outcome.session_id)  # noqa: PERF401 - it ends in error

@@ -337,7 +337,7 @@ class TestSingleFlight:
         ids = [each.id for each in emulator.sessions[:60]]
         emulator.latency = 0.1
         async with emulator.client(cache=None) as client:
-            bulk = asyncio.create_task(client.get_sessions(ids))
+            bulk = asyncio.create_task(client.get_sessions(ids, via="get"))
             await asyncio.sleep(0.05)
             await client.get_session(ids[0])
             await bulk
@@ -450,7 +450,7 @@ class TestDeadlines:
         """A bulk may outlast the timeout: each id's time begins with its send."""
         emulator.latency = 0.05
         async with emulator.client(concurrency=2, timeout=0.3, cache=None) as client:
-            batch = await client.get_sessions(ids[:16])
+            batch = await client.get_sessions(ids[:16], via="get")
         assert 16 == len(batch)
 
     async def test_bounds_each_item_of_a_bulk(self, emulator, ids):
@@ -458,7 +458,7 @@ class TestDeadlines:
         emulator.fail(path=f"*/{ids[3]}", fault="hang")
         async with emulator.client(timeout=0.2) as client:
             started = time.monotonic()
-            batch = await client.get_sessions(ids[:10])
+            batch = await client.get_sessions(ids[:10], via="get")
             assert time.monotonic() - started < 0.4
         assert [ids[3]] == list(batch.errors)
         assert isinstance(batch.errors[ids[3]], DeadlineError)
@@ -480,7 +480,7 @@ class TestDeadlines:
         emulator.latency = 0.05
         async with emulator.client(concurrency=2, cache=None) as client:
             with client.deadline(0.12):
-                batch = await client.get_sessions(ids[:20])
+                batch = await client.get_sessions(ids[:20], via="get")
             assert client.stats.requests == len(emulator.requests) <= 4
         unsent = [error for error in batch.errors.values() if not error.sent]
         assert {0} == {error.attempts for error in unsent}
@@ -752,7 +752,8 @@ class TestStatsAndLimits:
         """However many slots a bulk wants, a single call finds one free."""
         emulator.latency = 0.3
         async with emulator.client(cache=None, retry=RetryPolicy(attempts=1)) as client:
-            bulk = asyncio.create_task(client.get_sessions(ids, concurrency=32))
+            gets = client.get_sessions(ids, concurrency=32, via="get")
+            bulk = asyncio.create_task(gets)
             await asyncio.sleep(0.1)
             assert 24 == client.stats.in_flight
             single = asyncio.create_task(client.get_session(ids[-1]))

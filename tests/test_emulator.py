@@ -210,6 +210,34 @@ class TestListSessions:
         assert one.json["hasMore"] is False
         assert ids(call(emulator, "/v1/sessions", state="paused")) == []
 
+    def test_sorted_by_id(self) -> None:
+        """An emulator can sort by id, also where timestamps say otherwise."""
+        with EmoggEmulator(sort="id") as emulator:
+            for number in range(6):
+                second = int(T0.timestamp()) + number * 10
+                late = timedelta(seconds=number * 10 + 25 * (number == 2))
+                emulator.add_session(id=f"{second:08x}{0:016x}", timestamp=T0 + late)
+            listed = call(emulator, "/v1/sessions", limit=4)
+            rest = call(emulator, "/v1/sessions", limit=4, offset=4)
+            until = format_datetime(T0 + timedelta(seconds=45))
+            older = call(emulator, "/v1/sessions", to=until)
+            everything = sorted((each.id for each in emulator.sessions), reverse=True)
+        assert ids(listed) + ids(rest) == everything
+        assert (listed.json["hasMore"], rest.json["hasMore"]) == (True, False)
+        assert ids(older) == [everything[n] for n in (1, 2, 4, 5)]
+
+    def test_leaves_out_what_is_hidden(self) -> None:
+        """A hidden session is shown by a get, and by no list, also when it changes."""
+        with EmoggEmulator(sessions=3) as emulator:
+            hidden = emulator.add_session(hidden=True, state="active")
+            emulator.update_session(hidden.id, state="finished")
+            listed = call(emulator, "/v1/sessions")
+            found = call(emulator, f"/v1/sessions/{hidden.id}")
+            assert len(emulator.sessions) == 4
+        assert len(ids(listed)) == 3
+        assert hidden.id not in ids(listed)
+        assert (found.status, found.json["state"]) == (200, "finished")
+
     def test_lists_only_the_own_ones(self, emulator: EmoggEmulator) -> None:
         """A list holds no session of another user."""
         emulator.add_session(token=emulator.add_token("other"))
@@ -1019,6 +1047,7 @@ class TestLifecycle:
         [
             ("sessions", -1),
             ("sessions", True),
+            ("sort", "name"),
             ("seed", "x"),
             ("token", ""),
             ("token", "two words"),

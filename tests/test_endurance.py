@@ -183,7 +183,9 @@ def test_open_call_cancel_close_leaves_nothing(emulator, scale):
     assert [] == problems
 
 
-@pytest.mark.parametrize("what", ["get", "get_many", "list", "request", "stream"])
+@pytest.mark.parametrize(
+    "what", ["get", "get_many", "pages", "list", "request", "stream"]
+)
 async def test_cancelled_at_any_step_nothing_is_left(emulator, what):
     """Cancelled at its n-th step, for each n, a call gives back all that it held."""
     ids = [each.id for each in emulator.sessions[:3]]
@@ -197,6 +199,7 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, what):
         call = {
             "get": partial(client.get_session, ids[0]),
             "get_many": partial(client.get_sessions, ids),
+            "pages": partial(client.get_sessions, ids, via="pages"),
             "list": client.list_sessions().first,
             "request": partial(client.request, "GET", "/v1/sessions"),
             "stream": stream,

@@ -210,7 +210,8 @@ def test_bulk_fetch(emogg_emulator: EmoggEmulator, tmp_path: Path) -> None:
     fetched = {line["_id"]: line for line in map(json.loads, run.stdout.splitlines())}
     assert fetched.keys() == set(ids)
     assert fetched[ids[0]]["name"] == emogg_emulator.sessions[0].name
-    assert run.stdout.count("\n") == len(emogg_emulator.requests) == len(ids)
+    assert run.stdout.count("\n") == len(ids)
+    assert len(emogg_emulator.requests) <= 3  # pages answer most of them
     assert json.loads(run.stderr) == {"fetched": len(ids), "failed": 0}
 
 

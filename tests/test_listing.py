@@ -1,3 +1,4 @@
+import random
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ from emogg_async import InvalidArgumentError, ResponseShapeError, SessionState
 from emogg_async._converter import structure
 from emogg_async._listing import Page, Walk, check_filters
 from emogg_async.models import Session
+from emogg_async.testing import EmoggEmulator
 
 START = datetime(2024, 4, 1, 10, 30, tzinfo=UTC)
 NO_FILTERS = check_filters(None, None, None, None)
@@ -327,3 +329,24 @@ class TestSessionListing:
         """A negative limit is refused at once."""
         with pytest.raises(InvalidArgumentError, match="limit"):
             await client.list_sessions().collect(-1)
+
+    @pytest.mark.parametrize("order", ["timestamp", "id"])
+    async def test_a_long_walk_through_an_account_that_changes(self, order):
+        """Of 3,000, one in 20 older by id: nothing twice, nothing kept is missing."""
+        with EmoggEmulator(sort=order, rate_limit=None) as emulator:
+            throughout = set()
+            for number in range(3_000):
+                moment = emulator.now() - timedelta(minutes=3_000 - number)
+                age = 25 * 86_400 if number % 20 == 7 else 0
+                made = f"{int(moment.timestamp()) - age:08x}{number:016x}"
+                throughout.add(emulator.add_session(id=made, timestamp=moment).id)
+            chance, seen = random.Random(order), []
+            async with emulator.client() as client:
+                async for page in client.list_sessions().pages():
+                    seen += [each.id for each in page]
+                    emulator.add_session()
+                    for gone in chance.sample(emulator.sessions, 5):
+                        emulator.remove_session(gone.id)
+                        throughout.discard(gone.id)
+        assert len(seen) == len(set(seen))
+        assert throughout <= set(seen)

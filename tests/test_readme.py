@@ -285,7 +285,7 @@ async def test_shares_of_concurrency(emogg_emulator: EmoggEmulator) -> None:
     ids = [session.id for session in emogg_emulator.sessions]
     emogg_emulator.latency = 0.02
     async with emogg_emulator.client(concurrency=4) as client:
-        (await client.get_sessions(ids)).raise_for_errors()
+        (await client.get_sessions(ids, via="get")).raise_for_errors()
     assert emogg_emulator.max_in_flight == 3
 
 

@@ -130,7 +130,8 @@ async def _fetch(
         expand=True,
     )
     # Those that still run are the newest, and are kept for the shortest time: last.
-    async with client.stream_sessions(reversed(ids)) as outcomes:
+    # And one by one: pages would need three requests, which leaves nothing to go wrong.
+    async with client.stream_sessions(reversed(ids), via="get") as outcomes:
         with progress:
             bar = progress.add_task("", total=len(ids), retries=0)
             async for outcome in outcomes:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from emogg_async.errors import ConfigurationError
 from emogg_async.models import Session, Source
@@ -40,6 +40,8 @@ class EmoggEmulator:
 
     Args:
         sessions: How many made-up sessions there are at first.
+        sort: What lists are sorted by, newest first: "timestamp", or "id", which is the
+            same as long as no session's id is older than its timestamp.
         seed: Decides what those look like, and when faults with a probability strike.
         token: Token of the first user, to whom those sessions belong.
         rate_limit: Capacity of each user's token bucket, and the seconds in which it
@@ -57,6 +59,7 @@ class EmoggEmulator:
         self,
         *,
         sessions: int = 0,
+        sort: Literal["timestamp", "id"] = "timestamp",
         seed: int = 0,
         token: str = "emogg-emulator-token",  # noqa: S107 - of no use elsewhere
         rate_limit: tuple[int, float] | None = (10_000, 60.0),
@@ -65,6 +68,7 @@ class EmoggEmulator:
     ) -> None:
         self._settings = Settings(
             sessions=sessions,
+            sort=sort,
             seed=seed,
             token=token,
             rate_limit=rate_limit,
@@ -238,6 +242,7 @@ class EmoggEmulator:
         timestamp: datetime | None = None,
         duration: float | None = None,
         sources: Iterable[Source | Mapping[str, Any]] | None = None,
+        hidden: bool = False,
         **extra_wire_fields: Any,
     ) -> Session:
         """Add a session.
@@ -254,6 +259,7 @@ class EmoggEmulator:
             duration: Seconds that it lasted; None makes one up.
             sources: Its sources, as models or in their wire form; None means that it
                 names none.
+            hidden: Whether lists leave it out; a get by its id shows it.
             **extra_wire_fields: Any other field under its name on the wire, e.g.
                 `meta={…}`.
 
@@ -270,7 +276,8 @@ class EmoggEmulator:
         }
         world = self._state.world
         owner = self._user(self.token if token is None else token)
-        return world.add(owner, id, fields | extra_wire_fields).session
+        fields |= extra_wire_fields
+        return world.add(owner, id, fields, hidden=hidden).session
 
     def update_session(self, session_id: str, **changes: Any) -> Session:
         """Change a session, as the service itself would, e.g. `state="finished"`.

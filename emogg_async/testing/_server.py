@@ -11,7 +11,8 @@ guessing:
 - `from` and `to` are ISO 8601 with an offset, and 400 otherwise; a `state` or `type`
   that does not occur gives an empty page; of a parameter that is repeated the first
   counts, and unknown ones are ignored;
-- sessions with the same timestamp are listed by id, descending.
+- "newest first" is by timestamp, and sessions with the same one are listed by id,
+  descending; an emulator can be told to sort by id alone instead.
 """
 
 import asyncio
@@ -100,6 +101,7 @@ async def list_sessions(request: web.Request) -> web.Response:
         before=_moment(request, "to"),
         limit=_whole(request, "limit", 10, least=1, most=_MOST_PER_PAGE),
         offset=_whole(request, "offset", 0),
+        by_id=caller.state.sort == "id",
     )
     found, has_more = caller.state.world.page(caller.user, page)
     more = "true" if has_more else "false"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "State"]
 
+SORTS = ("timestamp", "id")
+
 _MOST_PORTS = 65_535
 
 
@@ -31,6 +33,7 @@ class Settings:
     """What an emulator was asked to be; see `EmoggEmulator` for each."""
 
     sessions: int
+    sort: str
     seed: int
     token: str = attrs.field(repr=False)
     rate_limit: tuple[int, float] | None
@@ -44,6 +47,7 @@ class Settings:
             InvalidArgumentError: It names the argument and the rule that it breaks.
         """
         require(is_count(self.sessions), "sessions", "an integer, 0 or more")
+        require(self.sort in SORTS, "sort", '"timestamp" or "id"')
         require(type(self.seed) is int, "seed", "an integer")
         require(is_token(self.token), "token", "visible ASCII characters")
         require(is_seconds(self.latency), "latency", SECONDS)
@@ -75,6 +79,7 @@ class State:
 
     def __init__(self, settings: Settings) -> None:
         self.latency: float = settings.latency
+        self.sort = settings.sort
         self.clock = Clock()
         self.journal = Journal()
         chance = random.Random(~settings.seed)  # noqa: S311 - repeatable, not secret

@@ -37,6 +37,7 @@ _OBJECT_ID_SECONDS: Final = range(2**32)
 
 _BEGUN: Final = attrgetter("timestamp")
 _KEY: Final = attrgetter("key")
+_ID: Final = attrgetter("id")
 
 _FIXED: Final = frozenset({"_id", "id", "user"})
 """What a session keeps for its whole life."""
@@ -45,12 +46,27 @@ _FIXED: Final = frozenset({"_id", "id", "user"})
 class StoredSession:
     """A session as the service keeps it, encoded once for all answers."""
 
-    __slots__ = ("_session", "body", "id", "key", "timestamp", "user", "wire")
+    __slots__ = (
+        "_session",
+        "body",
+        "hidden",
+        "id",
+        "key",
+        "timestamp",
+        "user",
+        "wire",
+    )
 
     def __init__(
-        self, user: "User", wire: dict[str, Any], *, trusted: bool = False
+        self,
+        user: "User",
+        wire: dict[str, Any],
+        *,
+        trusted: bool = False,
+        hidden: bool = False,
     ) -> None:
         self.user = user
+        self.hidden = hidden  # from lists; a get shows it
         self.wire = wire
         self.id: str = wire["_id"]
         self._session = None if trusted else _checked(wire)
@@ -88,6 +104,8 @@ class Page:
     before: datetime | None = None
     limit: int = 10
     offset: int = 0
+    by_id: bool = False
+    """Whether they are sorted by id, not by timestamp."""
 
 
 class World:
@@ -127,7 +145,12 @@ class World:
             self._keep(StoredSession(user, wire, trusted=True))
 
     def add(
-        self, user: User, session_id: str | None, fields: Mapping[str, Any]
+        self,
+        user: User,
+        session_id: str | None,
+        fields: Mapping[str, Any],
+        *,
+        hidden: bool = False,
     ) -> StoredSession:
         """Add a session of *user*'s; *fields* of the wire that are None are made up."""
         given = _wire_fields(fields)
@@ -140,7 +163,7 @@ class World:
                 "duration": invent_duration(self._rng),
             }
             wire = {"_id": session_id} | invented | self._owned(user) | given
-            return self._keep(StoredSession(user, wire))
+            return self._keep(StoredSession(user, wire, hidden=hidden))
 
     def update(self, session_id: str, changes: Mapping[str, Any]) -> StoredSession:
         """Replace fields of a session; None removes one."""
@@ -149,7 +172,7 @@ class World:
         with self._lock:
             old = self._known(session_id)
             kept = {name: old.wire[name] for name in old.wire if name not in removed}
-            new = StoredSession(old.user, kept | given)
+            new = StoredSession(old.user, kept | given, hidden=old.hidden)
             self._drop(old)
             return self._keep(new)
 
@@ -176,10 +199,15 @@ class World:
             last = len(stored)
             if page.before:
                 last = bisect_left(stored, page.before, key=_BEGUN)
+            candidates: Iterable[StoredSession]
+            candidates = map(stored.__getitem__, range(last - 1, first - 1, -1))
+            if page.by_id:
+                candidates = sorted(candidates, key=_ID, reverse=True)
             matching = (
                 item
-                for item in map(stored.__getitem__, range(last - 1, first - 1, -1))
-                if page.state in {None, item.wire["state"]}
+                for item in candidates
+                if not item.hidden
+                and page.state in {None, item.wire["state"]}
                 and page.type in {None, item.wire["type"]}
             )
             end = page.offset + page.limit

@@ -159,6 +159,8 @@ async def many_sessions(client: AsyncEmoggClient) -> None:
     batch.raise_for_errors()
     await client.get_sessions(session_id for session_id in (ID,))
     await client.get_sessions({ID}, concurrency=None)
+    await client.get_sessions([ID], via="pages")
+    await client.get_sessions([ID], via="page")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def async_ids() -> AsyncIterator[str]:
