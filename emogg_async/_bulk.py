@@ -13,8 +13,10 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
+    Sized,
 )
 from itertools import islice
+from math import inf
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
@@ -90,6 +92,8 @@ class OutcomeStream(Generic[T]):
         self._outcomes: deque[Outcome[T]] = deque()
         self._fatal: Exception | None = None
         self._entered = False
+        # As the pacer wants to know it; an iterator's length nobody knows.
+        self._backlog = _context.Backlog(len(ids) if isinstance(ids, Sized) else inf)
 
     async def __aenter__(self) -> Self:
         """Start the workers."""
@@ -102,6 +106,7 @@ class OutcomeStream(Generic[T]):
         self._source = _Source(self._ids)
         context = contextvars.copy_context()
         context.run(_context.priority.set, _context.Priority.BULK)
+        context.run(_context.backlog.set, self._backlog)
         loop = asyncio.get_running_loop()
         for _ in range(self._workers):
             task = loop.create_task(self._work(), context=context.copy())
@@ -152,6 +157,7 @@ class OutcomeStream(Generic[T]):
                 await self._room.acquire()
                 if (item := await self._source.next()) is None:
                     return
+                self._backlog.left -= 1
                 self._outcomes.append(await self._outcome(*item))
                 self._news.set()
         except StopAsyncIteration as error:  # the consumer would take it for the end

@@ -23,8 +23,8 @@ from emogg_async import __version__, _bulk, _context, _listing, _protocol
 from emogg_async._alarms import Alarms
 from emogg_async._cache import CachePolicy, open_cache
 from emogg_async._checks import number, whole_number
+from emogg_async._gate import bulk_share, shared_pacer
 from emogg_async._outcomes import Batch
-from emogg_async._pacing import bulk_share
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import QueryValue, RateLimit
 from emogg_async._retry import RetryPolicy
@@ -72,6 +72,8 @@ class AsyncEmoggClient:
         concurrency: Requests in flight at once; bulk work gets three quarters of them.
         retry: How to repeat what failed.
         cache: What to keep, for how long and where; None keeps nothing.
+        pace: Whether to stay below the rate limit that the service's headers tell;
+            clients of one token in one event loop do so together.
         allow_http: Whether the token may travel unencrypted to a host that is not this
             machine.
         http: Your own aiohttp session, which is never closed here; None makes one.
@@ -91,6 +93,7 @@ class AsyncEmoggClient:
         concurrency: int = 32,
         retry: RetryPolicy = RetryPolicy(),
         cache: CachePolicy | None = CachePolicy(),
+        pace: bool = True,
         allow_http: bool = False,
         http: "aiohttp.ClientSession | None" = None,
     ) -> None:
@@ -101,6 +104,7 @@ class AsyncEmoggClient:
         self._concurrency = whole_number("concurrency", concurrency, at_least=1)
         self._retry = _instance("retry", retry, RetryPolicy)
         self._cache = None if cache is None else _instance("cache", cache, CachePolicy)
+        self._pace = _instance("pace", pace, bool)
         self._http = http
         self._counters = Counters()
         self._pipeline: Pipeline | None = None
@@ -169,6 +173,9 @@ class AsyncEmoggClient:
             cache=cache,
             retry=self._retry,
             slots=self._concurrency,
+            pacer=(
+                shared_pacer(self._base_url, self._token, rng) if self._pace else None
+            ),
             timeout=self._timeout,
             counters=self._counters,
             rng=rng,
