@@ -264,8 +264,8 @@ class BucketModel:
         """
         self._rationed = True
         wait = self.wait(now)
-        if self._drains(now, demand) and not wait:
-            return 0.0
+        if self._drains(now, demand):
+            return wait
         missing = self._price - self._credit
         if missing <= _NEARLY:
             return wait
@@ -273,7 +273,9 @@ class BucketModel:
 
     def _drains(self, now: float, demand: float) -> bool:
         """Say whether what is left of a bulk may go as fast as the window allows."""
-        drains = demand <= self._level and self.alone
+        # Once begun, it does not end for what answers in flight may put right.
+        slack = 1.0 + self.in_flight if self._draining else 0.0
+        drains = demand <= self._level + slack and self.alone
         is_new = not self._bulk_in_flight and now > self._last_bulk + NEW_BULK
         if is_new or not self._draining:
             self.window = 1  # as it begins, every process believes itself alone

@@ -1,4 +1,5 @@
 import asyncio
+import math
 from collections import Counter
 
 import pytest
@@ -6,18 +7,22 @@ import simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emogg_async._context import Priority
-from emogg_async._pacing import Gate, bulk_share
+from emogg_async._context import Call, Priority
+from emogg_async._gate import Gate, bulk_share
+
+
+# -- slots -----------------------------------------------------------------------------
 
 
 async def hold(gate, priority, seconds, log=None):
-    await gate.enter(priority)
+    call = Call(priority, math.inf)
+    await gate.enter(call)
     try:
         if log is not None:
             log.append(priority)
         await asyncio.sleep(seconds)
     finally:
-        gate.leave(priority)
+        gate.answered(call, 0.0)
 
 
 def test_bulk_leaves_a_quarter_of_the_slots():
@@ -75,7 +80,8 @@ def test_slots_are_never_lost_nor_exceeded(slots, plan):
 
         async def visit(priority, arrives, stays, cancelled):
             await asyncio.sleep(arrives)
-            await gate.enter(priority)
+            call = Call(priority, math.inf)
+            await gate.enter(call)
             try:
                 inside.update([priority, "all"])
                 most.update(
@@ -84,7 +90,7 @@ def test_slots_are_never_lost_nor_exceeded(slots, plan):
                 await asyncio.sleep(stays)
             finally:
                 inside.subtract([priority, "all"])
-                gate.leave(priority)
+                gate.leave(call)
 
         tasks = []
         for each in plan:
@@ -96,8 +102,9 @@ def test_slots_are_never_lost_nor_exceeded(slots, plan):
         assert {asyncio.CancelledError, None.__class__} >= set(map(type, results))
         assert most["all"] <= slots
         assert most[Priority.BULK] <= bulk_share(slots)
+        call = Call(Priority.SINGLE, math.inf)
         for _ in range(slots):
-            assert gate.enter_nowait(Priority.SINGLE)
-        assert not gate.enter_nowait(Priority.SINGLE)
+            assert gate.enter_nowait(call, 0.0)
+        assert not gate.enter_nowait(call, 0.0)
 
     simulated.run(main())
