@@ -13,10 +13,10 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
-    Sized,
 )
 from itertools import islice
 from math import inf
+from operator import length_hint
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
@@ -92,8 +92,8 @@ class OutcomeStream(Generic[T]):
         self._outcomes: deque[Outcome[T]] = deque()
         self._fatal: Exception | None = None
         self._entered = False
-        # As the pacer wants to know it; an iterator's length nobody knows.
-        self._backlog = _context.Backlog(len(ids) if isinstance(ids, Sized) else inf)
+        # As the pacer wants to know it; what has no length may be endless.
+        self._backlog = _context.Backlog(length_hint(ids, 0) or inf)
 
     async def __aenter__(self) -> Self:
         """Start the workers."""

@@ -654,6 +654,7 @@ class TestStatsAndLimits:
         """However many slots a bulk wants, a single call finds one free."""
         emulator.latency = 0.3
         async with emulator.client(cache=None, retry=RetryPolicy(attempts=1)) as client:
+            await client.get_session(ids[0])  # from then on the rate limit is known
             bulk = asyncio.create_task(client.get_sessions(ids, concurrency=32))
             await asyncio.sleep(0.1)
             assert 24 == client.stats.in_flight
