@@ -99,7 +99,7 @@ class Service:
         self._headers = headers
 
     async def ask(self) -> tuple[bool, RateLimit | None]:
-        """Send one request; return whether it was accepted, and what its headers say."""
+        """Send one request; return whether it was accepted, and what headers say."""
         await self._travel()
         now = simulated.now()
         accepted = self.bucket.take(now)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from emogg_async._context import Call, Priority
 from emogg_async._gate import Gate, bulk_share
 
-
 # -- slots -----------------------------------------------------------------------------
 
 
