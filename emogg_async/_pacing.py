@@ -44,25 +44,29 @@ class RateEstimate:
 
     `Remaining` is rounded down, and `Reset` in a way that nobody tells, so each answer
     bounds the rate. The bounds of the newest answers are intersected; older ones that
-    contradict them belong to a rate that is no more.
+    contradict them belong to a rate that is no more. An answer that leaves the bounds
+    as they are is passed over, but not each time, so that old ones are forgotten.
     """
 
     _KEPT = 10
 
     def __init__(self) -> None:
         self._intervals: deque[tuple[float, float]] = deque(maxlen=self._KEPT)
+        self._skipped = 0
         self.low = 0.0
         self.high = math.inf
 
     def narrow(self, limit: RateLimit) -> bool:
-        """Take in one answer; return whether the bounds have changed."""
+        """Take in one answer; return whether the bounds may have changed."""
         missing, reset = limit.limit - limit.remaining, limit.reset
         if not missing:
             return False  # a full bucket says nothing about its rate
         low = (missing - 1) / (reset + 1.0)
         high = missing / (reset - 1.0) if reset > 1.0 else math.inf
-        if low <= self.low and high >= self.high:
+        if low <= self.low and high >= self.high and self._skipped < self._KEPT:
+            self._skipped += 1
             return False  # nearly always, so the usual answer costs next to nothing
+        self._skipped = 0
         self._intervals.append((low, high))
         self._intersect()
         return True
@@ -122,6 +126,7 @@ class BucketModel:
         self._defined = -math.inf
         self._level = self._predicted = 0.0
         self._ceiling = math.inf
+        self._capped = -math.inf
         self._lingering: deque[float] = deque()
         self._bulk_in_flight = 0
         self._draining = False
@@ -182,7 +187,7 @@ class BucketModel:
         if lingers:
             self.in_flight += 1
             self._lingering.append(now + LINGER)
-        self._ceiling = min(self._ceiling, self._level)
+        self._cap(now, self._level)
 
     def answer(
         self, sent: float, now: float, limit: RateLimit | None, *, bulk: bool
@@ -197,7 +202,7 @@ class BucketModel:
         """
         self._land(now, bulk)
         if limit is None:
-            self._ceiling = min(self._ceiling, self._level)
+            self._cap(now, self._level)
             return
         told = limit.remaining - self.in_flight
         known, self.limit = self.limit, limit
@@ -207,10 +212,10 @@ class BucketModel:
         if self._estimate.narrow(limit) or known.policy != limit.policy:
             self._set_rate(limit)
         if sent >= self._defined:
-            self._define(now, told)
+            self._define(sent, now, told)
         else:
             self._level = min(self._level, told)
-            self._ceiling = min(self._ceiling, told)
+            self._cap(now, told)
 
     def refuse(
         self,
@@ -309,7 +314,7 @@ class BucketModel:
         while self._lingering and self._lingering[0] <= now:
             self._lingering.popleft()
             self.in_flight -= 1
-            self._ceiling = min(self._ceiling, self._level)
+            self._cap(now, self._level)
         elapsed = now - self._time
         if elapsed <= 0.0 or self.limit is None:
             return
@@ -323,6 +328,11 @@ class BucketModel:
         self._ceiling += gain
         if self._rationed:
             self._earn(before, elapsed)
+
+    def _cap(self, now: float, level: float) -> None:
+        """Raise the level no further than this, until there is later news."""
+        self._ceiling = min(self._ceiling, level)
+        self._capped = now
 
     def _land(self, now: float, bulk: bool) -> None:
         self._advance(now)
@@ -346,7 +356,7 @@ class BucketModel:
         self.rate = self._estimate.value(limit)
         self._growth = self.rate - self.others
 
-    def _define(self, now: float, told: float) -> None:
+    def _define(self, sent: float, now: float, told: float) -> None:
         """Let an answer define the level; what it says is the newest there is."""
         shortfall = self._predicted - told
         if self._draining:
@@ -358,6 +368,6 @@ class BucketModel:
             self._others += (used - self._others) * -math.expm1(-elapsed / MEMORY)
             self._growth = self.rate - self.others
         self._defined = now
-        self._level = min(told, self._ceiling)
+        self._level = told if sent >= self._capped else min(told, self._ceiling)
         self._predicted = told
         self._ceiling = math.inf
