@@ -26,6 +26,9 @@ MIN_RATE: Final = 1 / 60
 USUAL_WINDOW: Final = 60.0
 """Seconds in which a bucket fills, as long as neither policy nor level tells it."""
 
+RAMP_PATIENCE: Final = 0.1
+"""Seconds after which one slow answer no longer holds back the beginning of a bulk."""
+
 NEW_BULK: Final = 1.0
 """Seconds without a bulk request after which the next one begins another bulk."""
 
@@ -134,6 +137,7 @@ class BucketModel:
         self._price = 1.0
         self._last_bulk = -math.inf
         self._rationed = False
+        self._ramp = 1
 
     # -- what it shows -------------------------------------------------------------
 
@@ -149,8 +153,12 @@ class BucketModel:
 
     @property
     def alone(self) -> bool:
-        """Whether nobody else seems to use the bucket."""
-        return self._others < max(0.05 * self.rate, 0.15)
+        """Whether nobody else seems to use the bucket.
+
+        While a bulk drains it, it takes more to stop that than it took to begin.
+        """
+        doubt = max(0.05 * self.rate, 0.15)
+        return self._others < (2 * doubt if self._draining else doubt)
 
     # -- what happens --------------------------------------------------------------
 
@@ -201,6 +209,7 @@ class BucketModel:
             bulk: Whether its request was one of many.
         """
         self._land(now, bulk)
+        self._ramp += bulk
         if limit is None:
             self._cap(now, self._level)
             return
@@ -272,9 +281,11 @@ class BucketModel:
         if self._drains(now, demand):
             return wait
         missing = self._price - self._credit
-        if missing <= _NEARLY:
-            return wait
-        return max(wait, self._time_to_earn(missing))
+        if missing > _NEARLY:
+            wait = max(wait, self._time_to_earn(missing))
+        if self._bulk_in_flight >= self._ramp:
+            wait = max(wait, self._last_bulk + RAMP_PATIENCE - now)
+        return wait
 
     def _drains(self, now: float, demand: float) -> bool:
         """Say whether what is left of a bulk may go as fast as the window allows."""
@@ -291,7 +302,8 @@ class BucketModel:
     #
     # Bulk is sent at rate · ((level - 1) / scale)², which needs no messages between
     # processes: each of N settles at an N-th of the rate, where the level stands at
-    # 1 + scale / √N.
+    # 1 + scale / √N. When all begin on a full bucket, before any has seen another, it
+    # would be too much: so the first requests in flight double with each round trip.
 
     def _earn(self, before: float, elapsed: float) -> None:
         """Add what the law gave while the level rose to what it is now."""
@@ -350,7 +362,7 @@ class BucketModel:
         self._time = self._defined = now
         self._level = self._predicted = told
         self._ceiling = math.inf
-        self.window = 1
+        self.window = self._ramp = 1
 
     def _set_rate(self, limit: RateLimit) -> None:
         self.rate = self._estimate.value(limit)

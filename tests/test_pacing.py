@@ -446,7 +446,8 @@ def test_law_several_processes(processes, size, delay, seed):
     """Within what one bucket can serve, refusals are rare and nobody starves."""
     capacity, window = size
     rate = capacity / window
-    assume(capacity / 4 >= processes**0.5 * (processes - 1 + rate * 4 * delay))
+    busy = processes - 1 + rate * 4 * delay
+    assume(capacity / 4 >= processes**0.5 * busy)
     seconds = 2 * window
     run = simulate(
         processes,
@@ -458,7 +459,10 @@ def test_law_several_processes(processes, size, delay, seed):
         seed=seed,
     )
     assert run.accepted <= capacity + rate * seconds
-    assert run.refusals <= 0.01
+    refusals = [each for process in run.processes for each in process.refusals]
+    began = 2 * window / 5 + 8 * delay  # on a full bucket, and nobody knows of anybody
+    assert sum(each > began for each in refusals) <= 0.01 * run.accepted
+    assert len(refusals) <= 0.04 * run.accepted
     fair = processes / rate
     for process in run.processes:
         late = [each for each in process.sends if each > window]
