@@ -29,6 +29,9 @@ USUAL_WINDOW: Final = 60.0
 RAMP_PATIENCE: Final = 0.1
 """Seconds after which one slow answer no longer holds back the beginning of a bulk."""
 
+SAFE_SHARE: Final = 1 / 64
+"""Of the level: what may be in flight at the beginning of a bulk in any case."""
+
 NEW_BULK: Final = 1.0
 """Seconds without a bulk request after which the next one begins another bulk."""
 
@@ -283,7 +286,7 @@ class BucketModel:
         missing = self._price - self._credit
         if missing > _NEARLY:
             wait = max(wait, self._time_to_earn(missing))
-        if self._bulk_in_flight >= self._ramp:
+        if self._bulk_in_flight >= max(self._ramp, self._level * SAFE_SHARE):
             wait = max(wait, self._last_bulk + RAMP_PATIENCE - now)
         return wait
 

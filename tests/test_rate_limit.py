@@ -142,7 +142,7 @@ async def test_a_single_call_beside_a_bulk(window):
 
 
 async def test_a_near_deadline_is_refused_unsent():
-    """What would wait too long for a token fails at once, says when, and is not sent."""
+    """What would wait too long fails at once, says when to come back, and is unsent."""
     with EmoggEmulator(sessions=1, rate_limit=(1, 30.0)) as emulator:
         session_id = emulator.sessions[0].id
         async with emulator.client(cache=None) as client:
@@ -160,7 +160,7 @@ async def test_a_near_deadline_is_refused_unsent():
 
 async def test_waiting_for_a_token_is_counted():
     """`stats.waited` is what calls have waited for tokens, too."""
-    with EmoggEmulator(sessions=1, rate_limit=(2, 0.5)) as emulator:
+    with EmoggEmulator(sessions=1, rate_limit=(2, 1.0)) as emulator:
         session_id = emulator.sessions[0].id
         async with emulator.client(cache=None) as client:
             for _ in range(4):
