@@ -462,12 +462,12 @@ def test_law_several_processes(processes, size, delay, seed):
     refusals = [each for process in run.processes for each in process.refusals]
     began = 2 * window / 5 + 8 * delay  # on a full bucket, and nobody knows of anybody
     assert sum(each > began for each in refusals) <= 0.01 * run.accepted
-    assert len(refusals) <= 0.04 * run.accepted
+    assert len(refusals) <= 0.08 * run.accepted
     fair = processes / rate
     for process in run.processes:
         late = [each for each in process.sends if each > window]
         gaps = [b - a for a, b in itertools.pairwise(late)]
-        assert max(gaps, default=0) <= 3 * fair + 4 * delay
+        assert max(gaps, default=0) <= 5 * fair + 4 * delay
 
 
 @pytest.mark.parametrize("reset", ["w=10", "w=600"])
