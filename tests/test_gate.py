@@ -418,3 +418,21 @@ def test_a_turn_that_nobody_takes_is_given_back():
         assert 32 == gate._free
 
     simulated.run(main())
+
+
+def test_a_cancelled_waiter_is_skipped():
+    """One that was cancelled, and does not know it yet, takes no token."""
+
+    async def main():
+        gate = gate_that_knows(1)
+        call = Call(Priority.SINGLE, math.inf)
+        assert gate.enter_nowait(call, 0.0)
+        first, second = (asyncio.create_task(enter(gate)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        gate.leave(call)  # in the same turn of the loop
+        assert 0.0 == await second
+        assert first.cancelled()
+        assert 1 == model_of(gate).in_flight
+
+    simulated.run(main())

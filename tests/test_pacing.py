@@ -230,6 +230,8 @@ def test_others_are_noticed_and_forgotten():
         if second == 20:
             assert not model.alone
             assert 1.0 == pytest.approx(model.others, rel=0.3)
+            before, after = model.level(20.0), model.level(20.5)
+            assert (model.rate - model.others) / 2 == pytest.approx(after - before)
     assert 0.4 > model.others
 
 
