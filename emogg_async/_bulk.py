@@ -76,6 +76,7 @@ class OutcomeStream(Generic[T]):
         self._room = asyncio.Event()
         context = contextvars.copy_context()
         context.run(_context.priority.set, _context.Priority.BULK)
+        context.run(_context.backlog.set, self._jobs.backlog)
         loop = asyncio.get_running_loop()
         for _ in range(self._workers):
             task = loop.create_task(self._work(), context=context.copy())

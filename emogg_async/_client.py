@@ -21,8 +21,8 @@ from emogg_async._alarms import Alarms
 from emogg_async._cache import CachePolicy, open_cache
 from emogg_async._checks import number, whole_number
 from emogg_async._config import usable_base_url, usable_token
+from emogg_async._gate import bulk_share, shared_pacer
 from emogg_async._outcomes import Batch
-from emogg_async._pacing import bulk_share
 from emogg_async._pages import EAGER, THRIFTY, Thrift
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import QueryValue, RateLimit
@@ -82,6 +82,8 @@ class AsyncEmoggClient:
         concurrency: Requests in flight at once; bulk work gets three quarters of them.
         retry: How to repeat what failed.
         cache: What to keep, for how long and where; None keeps nothing.
+        pace: Whether to stay below the rate limit that the service's headers tell;
+            clients of one token in one event loop do so together.
         allow_http: Whether the token may travel unencrypted to a host that is not this
             machine.
         http: Your own aiohttp session, which is never closed here; None makes one.
@@ -101,6 +103,7 @@ class AsyncEmoggClient:
         concurrency: int = 32,
         retry: RetryPolicy = RetryPolicy(),
         cache: CachePolicy | None = CachePolicy(),
+        pace: bool = True,
         allow_http: bool = False,
         http: "aiohttp.ClientSession | None" = None,
     ) -> None:
@@ -115,6 +118,7 @@ class AsyncEmoggClient:
         self._cache = None if cache is None else _instance("cache", cache, CachePolicy)
         if http is not None and not is_session(http):
             raise InvalidArgumentError("http: expected an aiohttp.ClientSession")
+        self._pace = _instance("pace", pace, bool)
         self._http = http
         self._counters = Counters()
         self._pipeline: Pipeline | None = None
@@ -183,6 +187,9 @@ class AsyncEmoggClient:
             cache=cache,
             retry=self._retry,
             slots=self._concurrency,
+            pacer=(
+                shared_pacer(self._base_url, self._token, rng) if self._pace else None
+            ),
             timeout=self._timeout,
             counters=self._counters,
             rng=rng,

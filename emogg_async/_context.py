@@ -16,7 +16,15 @@ import attrs
 
 from emogg_async.errors import EmoggError
 
-__all__ = ["Call", "Priority", "deadline", "deadline_in", "priority"]
+__all__ = [
+    "Backlog",
+    "Call",
+    "Priority",
+    "backlog",
+    "deadline",
+    "deadline_in",
+    "priority",
+]
 
 
 class Priority(IntEnum):
@@ -31,6 +39,20 @@ class Priority(IntEnum):
 
 priority: ContextVar[Priority] = ContextVar("priority", default=Priority.SINGLE)
 """The priority of the calls made in this context."""
+
+
+@attrs.define(eq=False)
+class Backlog:
+    """What a bulk has still to ask for, besides the calls that it has begun."""
+
+    left: float = math.inf
+    """How many calls at most; infinite when nobody knows."""
+
+
+UNKNOWN = Backlog()
+
+backlog: ContextVar[Backlog] = ContextVar("backlog", default=UNKNOWN)
+"""The backlog of the bulk to which the calls made in this context belong."""
 
 deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 """When, on the loop's clock, the calls made in this context must be over."""
@@ -59,6 +81,9 @@ class Call:
     """Seconds from its first send to its end; counted for bulk calls only, whose time
     in the queue is nobody's loss."""
 
+    backlog: Backlog = UNKNOWN
+    """What else the bulk will ask for, of which it is a part."""
+
     since: datetime | None = None
     """When it began, by the wall clock; noted for writes only."""
 
@@ -67,6 +92,9 @@ class Call:
 
     sending: bool = False
     """Whether a request is out, or was when the call was cut off."""
+
+    refused: bool = False
+    """Whether our own pacer would not let it wait for a token."""
 
     in_doubt: bool = False
     """Whether one of its requests was sent and has an unknown fate."""

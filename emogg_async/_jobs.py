@@ -15,10 +15,13 @@ from collections.abc import (
     Sequence,
 )
 from itertools import islice
+from math import inf
+from operator import length_hint
 from typing import Final, Generic, Protocol, TypeVar, cast
 
 import attrs
 
+from emogg_async._context import Backlog
 from emogg_async._listing import Page
 from emogg_async._outcomes import Failed, Fetched, Outcome
 from emogg_async._pages import Plan, Thrift
@@ -50,6 +53,9 @@ _FATAL = (AuthenticationError, ClientClosedError)
 
 class Jobs(Protocol[T]):
     """The work of a bulk, shared by all of its workers."""
+
+    backlog: Backlog
+    """How many calls are still to come at most, for the pacer."""
 
     async def do_next(self) -> Sequence[Outcome[T]] | None:
         """Do the next piece of work and return what came of it; None at the end.
@@ -96,6 +102,11 @@ async def _outcome(call: OneIdCall[T], key: str, given: object) -> Outcome[T]:
         return Failed(key, error.with_traceback(None))  # frames would fill memory
 
 
+def _backlog_of(ids: object) -> Backlog:
+    """Return the backlog of a bulk over *ids*; what has no length may be endless."""
+    return Backlog(length_hint(ids, 0) or inf)
+
+
 class Calls(Generic[T]):
     """One call for each id.
 
@@ -105,6 +116,7 @@ class Calls(Generic[T]):
     """
 
     def __init__(self, call: OneIdCall[T], ids: Ids) -> None:
+        self.backlog = _backlog_of(ids)
         self._call = call
         self._lock = asyncio.Lock()
         self._items: Iterator[tuple[str, object]] | None = None
@@ -117,6 +129,7 @@ class Calls(Generic[T]):
         """Make the next call."""
         if (item := await self._next()) is None:
             return None
+        self.backlog.left -= 1
         return (await _outcome(self._call, *item),)
 
     async def _next(self) -> tuple[str, object] | None:
@@ -168,6 +181,7 @@ class PagedGets:
         thrift: Thrift,
         window: int | None = WINDOW,
     ) -> None:
+        self.backlog = _backlog_of(ids)
         self._service = service
         self._ids = iter(ids)
         self._thrift = thrift
@@ -186,9 +200,11 @@ class PagedGets:
             may_lead = not self._is_led and not self._is_over
             if may_lead and (self._is_looking_ahead or not self._to_get):
                 if outcomes := await self._lead():
+                    self.backlog.left -= len(outcomes)
                     return outcomes
             elif self._to_get:
                 key = self._to_get.popleft()
+                self.backlog.left -= 1
                 return (await _outcome(self._service.get, key, key),)
             elif self._is_over:
                 return None

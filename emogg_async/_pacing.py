@@ -1,79 +1,388 @@
-"""The gate that every request passes: who may send, and when.
+"""What we know of the user's token bucket, and who may therefore send, and when.
 
-It holds the slots: so many requests in flight at once, single calls first, and never
-all of the slots for bulk work. Nothing is held while somebody sleeps between two
-attempts.
+Plain classes of the time they are told; `_gate` is their asyncio shell. All knowledge
+comes from the headers of the answers. Nothing else is needed to share a bucket with
+other processes: all read the same level, and all follow the same law.
 """
 
-import asyncio
+import math
+import random
 from collections import deque
+from typing import Final
 
-from emogg_async._context import Priority
+from emogg_async._protocol import RateLimit
 
-__all__ = ["Gate", "bulk_share"]
+__all__ = ["BucketModel", "RateEstimate"]
+
+LINGER: Final = 5.0
+"""Seconds for which a request without an answer may still reach the service."""
+
+MEMORY: Final = 10.0
+"""Seconds over which the use of others is averaged."""
+
+MIN_RATE: Final = 1 / 60
+"""Tokens a second: no header, however wrong, makes a token take longer than this."""
+
+USUAL_WINDOW: Final = 60.0
+"""Seconds in which a bucket fills, as long as neither policy nor level tells it."""
+
+RAMP_PATIENCE: Final = 0.1
+"""Seconds after which one slow answer no longer holds back the beginning of a bulk."""
+
+SAFE_SHARE: Final = 1 / 64
+"""Of the level: what may be in flight at the beginning of a bulk in any case."""
+
+NEW_BULK: Final = 1.0
+"""Seconds without a bulk request after which the next one begins another bulk."""
+
+CATCH_UP: Final = 0.02
+"""Seconds by which timers may be late without any loss to the law for bulk."""
+
+MAX_SHARE_OF_OTHERS: Final = 0.95
+"""Of the rate: so that whoever waits does so for a finite time."""
+
+_NEARLY = 1e-9
+"""Tokens by which floating point may be off."""
 
 
-def bulk_share(slots: int) -> int:
-    """Return how many of the *slots* bulk work may hold: not all, if there are more."""
-    return max(1, slots * 3 // 4)
+class RateEstimate:
+    """The rate at which the bucket refills, in tokens a second, between two bounds.
 
-
-class Gate:
-    """Hands out slots, first come, first served, single calls before bulk.
-
-    Args:
-        slots: How many requests may be in flight at once; bulk gets three quarters.
+    `Remaining` is rounded down, and `Reset` in a way that nobody tells, so each answer
+    bounds the rate. The bounds of the newest answers are intersected; older ones that
+    contradict them belong to a rate that is no more. An answer that leaves the bounds
+    as they are is passed over, but not each time, so that old ones are forgotten.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._free = slots
-        self._free_for_bulk = bulk_share(slots)
-        self._queues: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
+    _KEPT = 10
 
-    def enter_nowait(self, priority: Priority) -> bool:
-        """Take a slot, if there is one and nobody is waiting; `leave` gives it back."""
-        if self._queues[priority] or not self._has_room(priority):
-            return False
-        self._take(priority)
+    def __init__(self) -> None:
+        self._intervals: deque[tuple[float, float]] = deque(maxlen=self._KEPT)
+        self._skipped = 0
+        self.low = 0.0
+        self.high = math.inf
+
+    def narrow(self, limit: RateLimit) -> bool:
+        """Take in one answer; return whether the bounds may have changed."""
+        missing, reset = limit.limit - limit.remaining, limit.reset
+        if not missing:
+            return False  # a full bucket says nothing about its rate
+        low = (missing - 1) / (reset + 1.0)
+        high = missing / (reset - 1.0) if reset > 1.0 else math.inf
+        if low <= self.low and high >= self.high and self._skipped < self._KEPT:
+            self._skipped += 1
+            return False  # nearly always, so the usual answer costs next to nothing
+        self._skipped = 0
+        self._intervals.append((low, high))
+        self._intersect()
         return True
 
-    async def enter(self, priority: Priority) -> None:
-        """Wait for a slot and take it; `leave` gives it back."""
-        if self.enter_nowait(priority):
+    def _intersect(self) -> None:
+        low, high = 0.0, math.inf
+        kept = 0
+        for lower, upper in reversed(self._intervals):
+            if max(low, lower) > min(high, upper):
+                break
+            low, high, kept = max(low, lower), min(high, upper), kept + 1
+        while len(self._intervals) > kept:
+            self._intervals.popleft()
+        self.low, self.high = low, high
+
+    def value(self, limit: RateLimit) -> float:
+        """Return the best guess: what the policy says, within the bounds."""
+        named = limit.limit / (limit.window or USUAL_WINDOW)
+        return max(MIN_RATE, min(max(named, self.low), self.high))
+
+
+class BucketModel:
+    """The user's token bucket as seen from here: never fuller than it really is.
+
+    The level is what the service would have left once all that is in flight has
+    arrived. It falls by one with each send, and grows at the bucket's rate less what
+    others use. Answers correct it, at any delay and in any order:
+
+    - `Remaining` less our requests in flight is what an answer says, because those may
+      have been counted in it or not.
+    - Only an answer to a request that was sent after the answer that defines the level
+      had come may raise it: all others may be older news. What those say meanwhile is
+      a ceiling for the next raise, since their requests may have been served last.
+
+    Args:
+        rng: The source of jitter, without which processes would march in step.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self.limit: RateLimit | None = None
+        """What the last answer with headers said; None before the first."""
+
+        self.rate = 0.0
+        self.in_flight = 0
+        self.window = 1
+        """Bulk requests in flight while a bulk is drained."""
+
+        self.resumes = -math.inf
+        """When the service, having refused a request, may be asked again."""
+
+        self._estimate = RateEstimate()
+        self._growth = 0.0
+        self._scale = 1.0
+        self._others = 0.0
+        self._time = -math.inf
+        self._defined = -math.inf
+        self._level = self._predicted = 0.0
+        self._ceiling = math.inf
+        self._capped = -math.inf
+        self._lingering: deque[float] = deque()
+        self._bulk_in_flight = 0
+        self._draining = False
+        self._credit = 0.0
+        self._price = 1.0
+        self._last_bulk = -math.inf
+        self._rationed = False
+        self._ramp = 1
+
+    # -- what it shows -------------------------------------------------------------
+
+    def level(self, now: float) -> float:
+        """Return the tokens that are ours to spend *now*; below 0 they are owed."""
+        self._advance(now)
+        return self._level
+
+    @property
+    def others(self) -> float:
+        """Tokens a second that others use."""
+        return min(max(self._others, 0.0), MAX_SHARE_OF_OTHERS * self.rate)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else seems to use the bucket.
+
+        While a bulk drains it, it takes more to stop that than it took to begin.
+        """
+        doubt = max(0.05 * self.rate, 0.15)
+        return self._others < (2 * doubt if self._draining else doubt)
+
+    # -- what happens --------------------------------------------------------------
+
+    def send(self, now: float, *, bulk: bool) -> None:
+        """Note that a request leaves *now*."""
+        self._advance(now)
+        self._level -= 1.0
+        self._predicted -= 1.0
+        self._ceiling -= 1.0
+        self.in_flight += 1
+        if bulk:
+            self._bulk_in_flight += 1
+            self._credit = max(0.0, self._credit - self._price)
+            self._price = self._rng.uniform(0.5, 1.5)
+            self._last_bulk = now
+
+    def take_back(self, now: float, *, bulk: bool) -> None:
+        """Note that a request has surely not left after all."""
+        self._land(now, bulk)
+        self._level += 1.0
+        self._predicted += 1.0
+        self._ceiling += 1.0
+
+    def lose(self, now: float, *, bulk: bool, lingers: bool) -> None:
+        """Note that a request will have no answer.
+
+        Args:
+            now: The present time.
+            bulk: Whether it was one of many.
+            lingers: Whether it may still be on its way; it is not when its connection
+                is gone.
+        """
+        self._land(now, bulk)
+        if lingers:
+            self.in_flight += 1
+            self._lingering.append(now + LINGER)
+        self._cap(now, self._level)
+
+    def answer(
+        self, sent: float, now: float, limit: RateLimit | None, *, bulk: bool
+    ) -> None:
+        """Take in an answer.
+
+        Args:
+            sent: When its request was sent.
+            now: When it came.
+            limit: What its headers say; None when they say nothing.
+            bulk: Whether its request was one of many.
+        """
+        self._land(now, bulk)
+        self._ramp += bulk
+        if limit is None:
+            self._cap(now, self._level)
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues[priority].append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave(priority)  # it was our turn, and nobody is left to use it
-            raise
+        told = limit.remaining - self.in_flight
+        known, self.limit = self.limit, limit
+        if known is None or known.limit != limit.limit:
+            self._restart(now, limit, told)
+            return
+        if self._estimate.narrow(limit) or known.policy != limit.policy:
+            self._set_rate(limit)
+        if sent >= self._defined:
+            self._define(sent, now, told)
+        else:
+            self._level = min(self._level, told)
+            self._cap(now, told)
 
-    def leave(self, priority: Priority) -> None:
-        """Give a slot back to whoever is next."""
-        self._free += 1
-        if priority is Priority.BULK:
-            self._free_for_bulk += 1
-        if self._queues[Priority.SINGLE]:
-            self._admit(Priority.SINGLE)
-        if self._queues[Priority.BULK]:
-            self._admit(Priority.BULK)
+    def refuse(
+        self,
+        sent: float,
+        now: float,
+        limit: RateLimit | None,
+        retry_after: float | None,
+        *,
+        bulk: bool,
+    ) -> None:
+        """Take in a 429: its request cost no token, because there is none.
 
-    def _admit(self, priority: Priority) -> None:
-        queue = self._queues[priority]
-        while queue and self._has_room(priority):
-            turn = queue.popleft()
-            if not turn.done():  # a cancelled waiter is simply skipped
-                self._take(priority)
-                turn.set_result(None)
+        How long to wait is never `Reset`, which is the time to a *full* bucket.
 
-    def _has_room(self, priority: Priority) -> bool:
-        return self._free > 0 and (
-            priority is Priority.SINGLE or self._free_for_bulk > 0
-        )
+        Args:
+            sent: When its request was sent.
+            now: When it came.
+            limit: What its headers say; None when they say nothing.
+            retry_after: Seconds that the service asks for; None when it does not.
+            bulk: Whether its request was one of many.
+        """
+        self._predicted += 1.0
+        self.answer(sent, now, limit, bulk=bulk)
+        if self.limit is None:
+            return
+        self._level = min(self._level, -float(self.in_flight))
+        pause = self._rng.uniform(0.5, 1.5) / self.rate
+        self.resumes = max(self.resumes, now + (retry_after or pause))
 
-    def _take(self, priority: Priority) -> None:
-        self._free -= 1
-        if priority is Priority.BULK:
-            self._free_for_bulk -= 1
+    # -- who may send --------------------------------------------------------------
+
+    def wait(self, now: float, position: int = 1) -> float:
+        """Return the seconds until a single call may send.
+
+        Args:
+            now: The present time.
+            position: Its place among those that wait, from 1.
+        """
+        self._advance(now)
+        wait = self.resumes - now
+        if self._level < position - _NEARLY:
+            wait = max(wait, (position - self._level) / self._growth)
+        return max(0.0, wait)
+
+    def bulk_wait(self, now: float, demand: float) -> float:
+        """Return the seconds until the next bulk request may send.
+
+        Args:
+            now: The present time.
+            demand: How many bulk requests are yet to be sent, as far as is known.
+        """
+        self._rationed = True
+        wait = self.wait(now)
+        if self._drains(now, demand):
+            return wait
+        missing = self._price - self._credit
+        if missing > _NEARLY:
+            wait = max(wait, self._time_to_earn(missing))
+        if self._bulk_in_flight >= max(self._ramp, self._level * SAFE_SHARE):
+            wait = max(wait, self._last_bulk + RAMP_PATIENCE - now)
+        return wait
+
+    def _drains(self, now: float, demand: float) -> bool:
+        """Say whether what is left of a bulk may go as fast as the window allows."""
+        # Once begun, it does not end for what answers in flight may put right.
+        slack = 1.0 + self.in_flight if self._draining else 0.0
+        drains = demand <= self._level + slack and self.alone
+        is_new = not self._bulk_in_flight and now > self._last_bulk + NEW_BULK
+        if is_new or not self._draining:
+            self.window = 1  # as it begins, every process believes itself alone
+        self._draining = drains
+        return drains and self._bulk_in_flight < self.window
+
+    # -- the law for bulk ----------------------------------------------------------
+    #
+    # Bulk is sent at rate · ((level - 1) / scale)², which needs no messages between
+    # processes: each of N settles at an N-th of the rate, where the level stands at
+    # 1 + scale / √N. When all begin on a full bucket, before any has seen another, it
+    # would be too much: so the first requests in flight double with each round trip.
+
+    def _earn(self, before: float, elapsed: float) -> None:
+        """Add what the law gave while the level rose to what it is now."""
+        low, high = max(0.0, before - 1.0), max(0.0, self._level - 1.0)
+        if before < 1.0:
+            elapsed = max(0.0, elapsed - (1.0 - before) / self._growth)
+        mean = self.rate * (low * low + low * high + high * high) / 3 / self._scale**2
+        self._credit = min(self._credit + mean * elapsed, self._price + mean * CATCH_UP)
+
+    def _time_to_earn(self, missing: float) -> float:
+        """Return the seconds until the law has given *missing*, as the level grows."""
+        above = self._level - 1.0
+        cubes = 3.0 * self._growth * missing * self._scale**2 / self.rate
+        return (math.cbrt(max(0.0, above) ** 3 + cubes) - above) / self._growth
+
+    # -- the level -----------------------------------------------------------------
+
+    def _advance(self, now: float) -> None:
+        """Let the time pass until *now*."""
+        while self._lingering and self._lingering[0] <= now:
+            self._lingering.popleft()
+            self.in_flight -= 1
+            self._cap(now, self._level)
+        elapsed = now - self._time
+        if elapsed <= 0.0 or self.limit is None:
+            return
+        self._time = now
+        gain = elapsed * self._growth
+        # A full bucket loses what flows in, also while our requests are on their way.
+        most = float(self.limit.limit - self.in_flight)
+        before = self._level
+        self._level = min(before + gain, max(most, before))
+        self._predicted = min(self._predicted + gain, max(most, self._predicted))
+        self._ceiling += gain
+        if self._rationed:
+            self._earn(before, elapsed)
+
+    def _cap(self, now: float, level: float) -> None:
+        """Raise the level no further than this, until there is later news."""
+        self._ceiling = min(self._ceiling, level)
+        self._capped = now
+
+    def _land(self, now: float, bulk: bool) -> None:
+        self._advance(now)
+        self.in_flight -= 1
+        if bulk:
+            self._bulk_in_flight -= 1
+
+    def _restart(self, now: float, limit: RateLimit, told: float) -> None:
+        """Begin anew: this is the first answer, or the bucket has become another."""
+        self._estimate = RateEstimate()
+        self._estimate.narrow(limit)
+        self._others = 0.0
+        self._scale = max(3.0, limit.limit / 4)
+        self._set_rate(limit)
+        self._time = self._defined = now
+        self._level = self._predicted = told
+        self._ceiling = math.inf
+        self.window = self._ramp = 1
+
+    def _set_rate(self, limit: RateLimit) -> None:
+        self.rate = self._estimate.value(limit)
+        self._growth = self.rate - self.others
+
+    def _define(self, sent: float, now: float, told: float) -> None:
+        """Let an answer define the level; what it says is the newest there is."""
+        shortfall = self._predicted - told
+        if self._draining:
+            hold = shortfall <= 1.0 + self.in_flight / 2
+            self.window = self.window + 1 if hold else max(1, self.window // 2)
+        elapsed = now - self._defined
+        if elapsed > 0.0:
+            used = shortfall / elapsed + self.rate - self._growth
+            self._others += (used - self._others) * -math.expm1(-elapsed / MEMORY)
+            self._growth = self.rate - self.others
+        self._defined = now
+        self._level = told if sent >= self._capped else min(told, self._ceiling)
+        self._predicted = told
+        self._ceiling = math.inf

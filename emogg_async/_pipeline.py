@@ -6,6 +6,7 @@ Each hop adds one policy. The pipeline belongs to the event loop in which it was
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,8 +16,8 @@ from emogg_async._cache import SessionCache
 from emogg_async._context import Call, Priority
 from emogg_async._converter import structure
 from emogg_async._flight import Abandoned, Cut, Flights
+from emogg_async._gate import Gate, Pacer
 from emogg_async._listing import Page
-from emogg_async._pacing import Gate
 from emogg_async._protocol import RateLimit, Repeat, Request
 from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
 from emogg_async._stats import Counters
@@ -44,6 +45,7 @@ class Pipeline:
         cache: Where sessions are kept, or None.
         retry: The retry policy.
         slots: Requests in flight at most.
+        pacer: Who gives out the tokens of the user's bucket; None asks for none.
         timeout: Seconds for a whole call.
         counters: Where to count.
         rng: The source of jitter.
@@ -58,6 +60,7 @@ class Pipeline:
         cache: SessionCache | None,
         retry: RetryPolicy,
         slots: int,
+        pacer: Pacer | None,
         timeout: float,
         counters: Counters,
         rng: random.Random,
@@ -65,11 +68,16 @@ class Pipeline:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.cache = cache
-        self.gate = Gate(slots)
+        self.gate = Gate(slots, pacer)
         self.flights = Flights(alarms)
         self.rate_limit: RateLimit | None = None
         self._transport = transport
-        self._retrier = Retrier(retry, rng=rng, on_retry=self._count_retry)
+        self._retrier = Retrier(
+            retry,
+            rng=rng,
+            paced=pacer.after_refusal if pacer else lambda: None,
+            on_retry=self._count_retry,
+        )
         self._timeout = timeout
         self._counters = counters
         self._secret = secret
@@ -164,7 +172,8 @@ class Pipeline:
     def _new_call(self) -> Call:
         priority, deadline = _context.priority.get(), _context.deadline.get()
         if priority is Priority.BULK:
-            return Call(priority, deadline, allowance=self._timeout)
+            backlog = _context.backlog.get()
+            return Call(priority, deadline, self._timeout, backlog)
         return Call(priority, min(deadline, self.loop.time() + self._timeout))
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
@@ -191,15 +200,10 @@ class Pipeline:
 
     async def _attempt(self, request: Request, call: Call) -> Any:
         """Send *request* once, when its turn comes, and decipher the answer."""
-        counters, loop = self._counters, self.loop
-        departure = loop.time()
-        if not self.gate.enter_nowait(call.priority):
-            await self.gate.enter(call.priority)
-            queued, departure = departure, loop.time()
-            counters.waited += departure - queued
-        if departure >= call.deadline:
-            self.gate.leave(call.priority)
-            raise _too_late(request, call)
+        departure = self.loop.time()
+        if not self.gate.enter_nowait(call, departure):
+            departure = await self._queue(request, call, departure)
+        counters = self._counters
         counters.requests += 1
         counters.in_flight += 1
         call.departs(departure)
@@ -208,16 +212,46 @@ class Pipeline:
         time_left = call.deadline - departure if bulk else self._timeout
         try:
             response = await self._transport.send(request, time_left)
+        except BaseException as error:
+            self.gate.failed(call, error)
+            raise
         finally:
             counters.in_flight -= 1
-            self.gate.leave(call.priority)
         call.answered()
-        self.rate_limit = RateLimit.from_headers(response.headers) or self.rate_limit
+        limit = RateLimit.from_headers(response.headers)
+        self.rate_limit = limit or self.rate_limit
+        refusal = None
         try:
             return _protocol.decipher(request, response, _utc_now, self._secret)
-        except RateLimitedError:
+        except RateLimitedError as error:
+            refusal = error
             counters.rate_limited += 1
             raise
+        finally:
+            self.gate.answered(call, departure, limit, refusal)
+
+    async def _queue(self, request: Request, call: Call, since: float) -> float:
+        """Wait at the gate, and return when the request may leave: now."""
+        limit: AbstractContextManager[object] = nullcontext()
+        if call.attempts:  # from its first send on, the time of a bulk's item counts
+            limit = self.flights.alarms.limit(call.deadline - since)
+        try:
+            with limit:
+                await self.gate.enter(call)
+        except TimeoutError:
+            raise _too_late(request, call) from None
+        except RateLimitedError as refusal:
+            call.refused = True
+            refusal.method, refusal.path = request.method, request.path
+            refusal.attempts = call.attempts
+            raise
+        finally:
+            now = self.loop.time()
+            self._counters.waited += now - since
+        if now >= call.deadline:
+            self.gate.leave(call)
+            raise _too_late(request, call)
+        return now
 
     def _count_retry(self, wait: float) -> None:
         self._counters.retries += 1

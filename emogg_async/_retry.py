@@ -161,6 +161,8 @@ class Retrier:
         policy: How to retry.
         rng: The source of jitter.
         sleep: How to wait; tests bring their own.
+        paced: Tells the seconds after which the pacer lets go what met a 429; None
+            when it knows nothing, and the wait is ours to choose.
         on_retry: Told the wait in seconds when a retry is due.
     """
 
@@ -170,11 +172,13 @@ class Retrier:
         *,
         rng: random.Random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        paced: Callable[[], float | None] = lambda: None,
         on_retry: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.policy = policy
         self.budget = Budget(policy.budget)
         self.rng = rng
+        self.paced = paced
         self.on_retry = on_retry
         self._sleep = sleep
 
@@ -247,7 +251,11 @@ class _Course:
         self._call.sending = False
         self._call.in_doubt |= is_ambiguous(error)
         self._call.failure = error
-        self._verdict = verdict(error, self._request.repeat)
+        self._verdict = (
+            Verdict.RAISE
+            if self._call.refused  # by our own pacer, which would only do so again
+            else verdict(error, self._request.repeat)
+        )
         self._failures += 1
         self._counted += self._verdict is not Verdict.RETRY_FREE
         self._undecodable += self._verdict is Verdict.RETRY_ONCE
@@ -255,7 +263,12 @@ class _Course:
         return self._verdict is not Verdict.RAISE
 
     def wait(self, state: RetryCallState) -> float:
-        """Return the seconds until the next attempt: no fewer than the service asks."""
+        """Return the seconds until the next attempt: no fewer than the service asks.
+
+        After a 429 the pacer keeps the next attempt back for as long as it takes.
+        """
+        if self._verdict is Verdict.RETRY_FREE and self._retrier.paced() is not None:
+            return 0.0
         longest = self._retrier.policy.backoff(self._failures)
         wait = self._retrier.rng.uniform(0.0, longest)
         error = _error_of(state)
@@ -266,11 +279,12 @@ class _Course:
         """Say whether the failure that was just noted is the last one."""
         if self._undecodable > 1 or self._counted >= self._retrier.policy.attempts:
             return True
-        ends = asyncio.get_running_loop().time() + state.upcoming_sleep
-        if ends >= self._call.deadline:
-            error = _error_of(state)
+        error, wait = _error_of(state), state.upcoming_sleep
+        if self._verdict is Verdict.RETRY_FREE:
+            wait = max(wait, self._retrier.paced() or 0.0)
+        if asyncio.get_running_loop().time() + wait >= self._call.deadline:
             if isinstance(error, StatusError):
-                error.retry_after = state.upcoming_sleep
+                error.retry_after = wait
             return True
         return not self._retrier.budget.take(self.price)
 

@@ -453,6 +453,30 @@ class TestDeadlines:
             batch = await client.get_sessions(ids[:16], via="get")
         assert 16 == len(batch)
 
+    async def test_bounds_an_item_of_a_bulk_that_waits_for_its_second_turn(
+        self, emulator, ids
+    ):
+        """The time of an item that was sent once runs on while it queues again."""
+        emulator.fail(path=f"*/{ids[0]}", status=503, times=1)
+        emulator.fail(path=f"*/{ids[1]}", delay=0.6)
+        retry = RetryPolicy(base=0.001)
+        async with emulator.client(concurrency=1, timeout=0.3, retry=retry) as client:
+            batch = client.get_sessions([ids[0]], via="get")
+            bulk = asyncio.create_task(batch)
+            await asyncio.sleep(0.001)
+            with client.deadline(5):
+                singles = [
+                    asyncio.create_task(client.get_session(ids[1], fresh=True))
+                    for _ in range(3)
+                ]
+            started = time.monotonic()
+            batch = await bulk
+            assert time.monotonic() - started < 0.45
+            assert isinstance(batch.errors[ids[0]], DeadlineError)
+            for single in singles:
+                single.cancel()
+            await asyncio.wait(singles)
+
     async def test_bounds_each_item_of_a_bulk(self, emulator, ids):
         """An id whose answer never comes fails in time and costs the others nothing."""
         emulator.fail(path=f"*/{ids[3]}", fault="hang")
@@ -752,6 +776,7 @@ class TestStatsAndLimits:
         """However many slots a bulk wants, a single call finds one free."""
         emulator.latency = 0.3
         async with emulator.client(cache=None, retry=RetryPolicy(attempts=1)) as client:
+            await client.get_session(ids[0])  # from then on the rate limit is known
             gets = client.get_sessions(ids, concurrency=32, via="get")
             bulk = asyncio.create_task(gets)
             await asyncio.sleep(0.1)

@@ -28,7 +28,7 @@ from emogg_async._converter import format_datetime, structure, to_dict
 from emogg_async.errors import ConfigurationError, InvalidArgumentError, NotFoundError
 from emogg_async.models import Session, Source
 from emogg_async.testing import EmoggEmulator, RecordedRequest
-from emogg_async.testing._bucket import TokenBucket
+from emogg_async.testing._bucket import Rounding, TokenBucket
 
 T0 = datetime(2024, 3, 1, 12, tzinfo=UTC)
 ID = "65ea1530bb50af72b6e3dc1e"
@@ -349,6 +349,73 @@ class TestRateLimit:
         with EmoggEmulator(rate_limit=None) as emulator:
             answer = call(emulator, "/v1/sessions")
         assert not [name for name in answer.headers if name.startswith("RateLimit")]
+
+    @pytest.mark.parametrize(
+        ("rounding", "resets"),
+        [("up", ["4", "8"]), ("down", ["3", "7"]), ("nearest", ["4", "7"])],
+    )
+    def test_rounding(self, rounding: Rounding, resets: list[str]) -> None:
+        """Nobody knows how the service rounds `Reset`, so tests can choose."""
+        limit = (100, 370.0)  # a token in 3.7 s
+        with EmoggEmulator(rate_limit=limit, reset_rounding=rounding) as emulator:
+            answers = [call(emulator, "/v1/sessions") for _ in range(2)]
+        assert [answer.headers["RateLimit-Reset"] for answer in answers] == resets
+
+    def test_headers_off(self) -> None:
+        """The bucket limits just as well without telling how it stands."""
+        with EmoggEmulator(rate_limit=(1, 3600.0), rate_headers=False) as emulator:
+            answers = [call(emulator, "/v1/sessions") for _ in range(2)]
+        assert [answer.status for answer in answers] == [200, 429]
+        for answer in answers:
+            assert not [name for name in answer.headers if name.startswith("RateLimit")]
+
+    def test_wrong_headers(self) -> None:
+        """Some headers can tell something else, those of refusals too."""
+        wrong = {"RateLimit-Policy": "1;w=10"}
+        with EmoggEmulator(rate_limit=(1, 3600.0), rate_headers=wrong) as emulator:
+            answers = [call(emulator, "/v1/sessions") for _ in range(2)]
+        for answer in answers:
+            assert answer.headers["RateLimit-Policy"] == "1;w=10"
+            assert answer.headers["RateLimit-Remaining"] == "0"
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("reset_rounding", "sideways"),
+            ("rate_headers", None),
+            ("rate_headers", {"RateLimit-Limit": 3}),
+        ],
+    )
+    def test_what_is_refused(self, option: str, value: object) -> None:
+        """Options that make no sense are refused by name."""
+        with pytest.raises(InvalidArgumentError, match=f"^{option}: "):
+            EmoggEmulator(**{option: value})
+
+    def test_fractions_count(self) -> None:
+        """Two halves of a token, each too little for a request, make one."""
+        with EmoggEmulator(rate_limit=(1, 3600.0)) as emulator:
+            statuses = []
+            for _ in range(4):
+                statuses.append(call(emulator, "/v1/sessions").status)
+                emulator.advance(1800)
+        assert statuses == [200, 429, 200, 429]
+
+    def test_answers_out_of_order(self) -> None:
+        """An answer that lags tells of the bucket as it was before others came."""
+        with EmoggEmulator(rate_limit=(9, 3600.0)) as emulator:
+            emulator.fail(lag=0.2, times=1)
+            late: list[Answer] = []
+            slow = threading.Thread(
+                target=lambda: late.append(call(emulator, "/v1/sessions"))
+            )
+            slow.start()
+            assert eventually(lambda: emulator.in_flight == 1)
+            time.sleep(0.05)
+            early = call(emulator, "/v1/sessions")
+            assert late == []
+            slow.join()
+        remaining = [each.headers["RateLimit-Remaining"] for each in (early, *late)]
+        assert remaining == ["7", "8"]
 
     def test_faults_with_a_status_cost_a_token(self, emulator: EmoggEmulator) -> None:
         """They come from behind the limiter, except a 401."""

@@ -49,7 +49,9 @@ NOT_FOUND = NotFoundError("gone", status=404, **FACTS)
 class Service:
     """Attempts that end as planned, and the waits between them, in simulated time."""
 
-    def __init__(self, *ends, policy=None, repeat=Repeat.SAFE, seed=0):
+    def __init__(
+        self, *ends, policy=None, repeat=Repeat.SAFE, seed=0, paced=lambda: None
+    ):
         self.ends = list(ends)
         self.sends = []
         self.waits = []
@@ -57,6 +59,7 @@ class Service:
         self.retrier = Retrier(
             policy or RetryPolicy(),
             rng=random.Random(seed),
+            paced=paced,
             on_retry=self.waits.append,
         )
 
@@ -149,6 +152,36 @@ def test_a_429_is_no_attempt():
     assert "done" == simulated.run(service.run(deadline=600))
     assert 31 == len(service.sends)
     assert 40.0 == service.retrier.budget.level
+
+
+def test_the_pacer_decides_when_a_429_is_retried():
+    """It holds the next attempt back itself, so nothing is waited before."""
+    service = Service(rate_limited(), rate_limited(), paced=lambda: 5.0)
+    assert "done" == simulated.run(service.run())
+    assert [0.0, 0.0, 0.0] == service.sends
+
+
+def test_the_pacer_knows_that_a_retry_would_be_too_late():
+    """When the next token comes after the deadline, the refusal is raised at once."""
+    service = Service(rate_limited(), paced=lambda: 61.0)
+    with pytest.raises(RateLimitedError) as caught:
+        simulated.run(service.run())
+    assert (1, 61.0) == (caught.value.attempts, caught.value.retry_after)
+
+
+def test_what_our_own_pacer_refuses_is_not_retried():
+    """It would only refuse again."""
+    service = Service()
+
+    async def refuse():
+        service.call.refused = True
+        service.call.attempts = 0
+        raise rate_limited(retry_after=0.1)
+
+    service.ends.append(refuse)
+    with pytest.raises(RateLimitedError) as caught:
+        simulated.run(service.run())
+    assert (1, 0) == (len(service.sends), caught.value.attempts)
 
 
 @pytest.mark.parametrize("error", [server_error(retry_after=7.0), rate_limited(7.0)])

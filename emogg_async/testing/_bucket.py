@@ -1,22 +1,32 @@
 """The token bucket that limits one user, as a plain class of the time it is told."""
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
 
 import attrs
 
-__all__ = ["TokenBucket"]
+__all__ = ["ROUNDINGS", "Rounding", "TokenBucket"]
+
+Rounding = Literal["up", "down", "nearest"]
 
 _SLACK = 1e-9
 """Tokens by which floating point may be off: a token that is this near is there."""
+
+ROUNDINGS: Final[Mapping[str, Callable[[float], int]]] = {
+    "up": lambda seconds: math.ceil(seconds - _SLACK),
+    "down": lambda seconds: math.floor(seconds + _SLACK),
+    "nearest": round,
+}
+"""How `Reset` can be made whole seconds."""
 
 
 @attrs.define(eq=False)
 class TokenBucket:
     """A bucket that starts full and refills at a constant rate, fractions included.
 
-    Source: https://docs.emogg.com, "Rate limits". That fractions count, that
-        `Remaining`
-    is rounded down and `Reset` up is a guess: the reference names no rounding.
+    Source: https://docs.emogg.com, "Rate limits". That fractions count and that
+    `Remaining` is rounded down is a guess: the reference names no rounding.
     """
 
     capacity: int
@@ -24,6 +34,9 @@ class TokenBucket:
 
     window: float
     """Seconds in which an empty bucket becomes full."""
+
+    rounding: Rounding = "up"
+    """How `Reset` is made whole seconds."""
 
     _level: float = attrs.field(init=False)
     _updated: float = attrs.field(init=False, default=-math.inf)
@@ -57,7 +70,7 @@ class TokenBucket:
         return {
             "RateLimit-Limit": str(self.capacity),
             "RateLimit-Remaining": str(math.floor(level + _SLACK)),
-            "RateLimit-Reset": str(math.ceil(until_full - _SLACK)),
+            "RateLimit-Reset": str(ROUNDINGS[self.rounding](until_full)),
             "RateLimit-Policy": f"{self.capacity};w={_plain(self.window)}",
         }
 

@@ -1,6 +1,7 @@
 """Checks of the arguments that tests pass to the emulator."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from emogg_async.errors import InvalidArgumentError
 
 __all__ = [
     "SECONDS",
+    "are_headers",
     "is_aware",
     "is_count",
     "is_hex_id",
@@ -60,6 +62,14 @@ def is_hex_id(value: object) -> bool:
 def is_token(value: object) -> bool:
     """Tell whether *value* fits a header: visible ASCII characters, at least one."""
     return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
+
+
+def are_headers(value: object) -> bool:
+    """Tell whether *value* maps names of headers to values, one line of text each."""
+    return isinstance(value, Mapping) and all(
+        isinstance(text, str) and text.isprintable()
+        for text in [*value.keys(), *value.values()]
+    )
 
 
 def is_aware(value: object) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from emogg_async.errors import ConfigurationError
 from emogg_async.models import Session, Source
+from emogg_async.testing._bucket import Rounding
 from emogg_async.testing._checks import SECONDS, is_seconds, is_token, require
 from emogg_async.testing._faults import Fault, FaultRule, make_rule
 from emogg_async.testing._journal import RecordedRequest
@@ -46,6 +47,10 @@ class EmoggEmulator:
         token: Token of the first user, to whom those sessions belong.
         rate_limit: Capacity of each user's token bucket, and the seconds in which it
             becomes full; None means no limit and no rate headers.
+        rate_headers: Whether answers tell how the bucket stands; a mapping lets some
+            of these headers tell something else, e.g. `{"RateLimit-Policy": "9;w=1"}`.
+        reset_rounding: How `RateLimit-Reset` is made whole seconds: `up`, `down` or
+            `nearest`.
         latency: Seconds to wait before each answer.
         port: Where to listen on 127.0.0.1; 0 means any free port.
 
@@ -63,6 +68,8 @@ class EmoggEmulator:
         seed: int = 0,
         token: str = "emogg-emulator-token",  # noqa: S107 - of no use elsewhere
         rate_limit: tuple[int, float] | None = (10_000, 60.0),
+        rate_headers: bool | Mapping[str, str] = True,
+        reset_rounding: Rounding = "up",
         latency: float = 0.0,
         port: int = 0,
     ) -> None:
@@ -72,6 +79,8 @@ class EmoggEmulator:
             seed=seed,
             token=token,
             rate_limit=rate_limit,
+            rate_headers=rate_headers,
+            reset_rounding=reset_rounding,
             latency=latency,
             port=port,
         )
@@ -309,6 +318,7 @@ class EmoggEmulator:
         body: object = None,
         headers: Mapping[str, str] | None = None,
         delay: float = 0.0,
+        lag: float = 0.0,
         times: int | None = None,
         probability: float = 1.0,
     ) -> FaultRule:
@@ -335,6 +345,8 @@ class EmoggEmulator:
             headers: Headers to add to the answer, e.g. `{"Retry-After": "2"}`.
             delay: Seconds to wait first; without *status* and *fault* the real answer
                 follows.
+            lag: Seconds to wait once the request was handled and has paid its token:
+                answers to later requests overtake this one.
             times: How many requests it meets before it is used up; None means no limit.
             probability: How likely it is to meet a request that matches, 0 to 1.
 
@@ -354,6 +366,7 @@ class EmoggEmulator:
             body=body,
             headers=headers,
             delay=delay,
+            lag=lag,
             times=times,
             probability=probability,
         )

@@ -9,7 +9,13 @@ from typing import Any, Final, Literal, get_args
 
 import attrs
 
-from emogg_async.testing._checks import SECONDS, is_count, is_seconds, require
+from emogg_async.testing._checks import (
+    SECONDS,
+    are_headers,
+    is_count,
+    is_seconds,
+    require,
+)
 
 __all__ = ["Fault", "FaultRule", "FaultRules", "make_rule"]
 
@@ -55,6 +61,9 @@ class FaultRule:
 
     delay: float
     """Seconds to wait before anything else happens."""
+
+    lag: float
+    """Seconds to wait after it has happened, so that other answers overtake."""
 
     times: int | None
     """Requests that it meets before it is used up; None means no limit."""
@@ -119,7 +128,7 @@ def make_rule(rules: FaultRules, **options: Any) -> FaultRule:
         InvalidArgumentError: One of them breaks its rule, which the message names.
     """
     _check_what(options["method"], options["path"], options["headers"])
-    _check_how_often(options["delay"], options["times"], options["probability"])
+    _check_when(options)
     _check_answer(options["status"], options["fault"], options["body"])
     options["method"] = options["method"].upper()
     options["body"] = _encode(options["body"])
@@ -131,19 +140,16 @@ def _check_what(method: object, path: object, headers: object) -> None:
     require(isinstance(method, str), "method", "a glob, e.g. 'GET' or '*'")
     require(isinstance(path, str), "path", "a glob, e.g. '/v1/sessions/*'")
     require(
-        headers is None or (isinstance(headers, Mapping) and _are_headers(headers)),
+        headers is None or are_headers(headers),
         "headers",
         "a mapping of names to values, both one line of text",
     )
 
 
-def _are_headers(headers: Mapping[Any, Any]) -> bool:
-    texts = [*headers.keys(), *headers.values()]
-    return all(isinstance(text, str) and text.isprintable() for text in texts)
-
-
-def _check_how_often(delay: object, times: object, probability: Any) -> None:
-    require(is_seconds(delay), "delay", SECONDS)
+def _check_when(options: Mapping[str, Any]) -> None:
+    times, probability = options["times"], options["probability"]
+    for name in ("delay", "lag"):
+        require(is_seconds(options[name]), name, SECONDS)
     require(times is None or is_count(times, 1), "times", "an integer from 1, or None")
     require(
         is_seconds(probability) and probability <= 1,

@@ -18,7 +18,7 @@ guessing:
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime
@@ -28,6 +28,7 @@ from typing import Final
 import attrs
 from aiohttp import web
 
+from emogg_async.testing._bucket import TokenBucket
 from emogg_async.testing._damage import CONNECTION_FAULTS, CUTS, GARBLES
 from emogg_async.testing._faults import FaultRule
 from emogg_async.testing._state import State
@@ -152,6 +153,8 @@ async def _serve(
         if fault in CONNECTION_FAULTS:
             await CONNECTION_FAULTS[fault](request)
         answer = await _answer(state, request, handler, rule)
+        if rule and rule.lag:
+            await asyncio.sleep(rule.lag)
         if fault in CUTS:
             await CUTS[fault](request, answer)
         # Before it leaves: whoever has read the answer shall find it in the log.
@@ -178,7 +181,7 @@ async def _answer(
         bucket = None
     if bucket and not bucket.take(now):
         answer = _error(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests")
-        answer.headers.update(bucket.headers(now))
+        answer.headers.update(_rate_headers(state, bucket, now))
         return answer
     if rule and rule.status is not None:
         answer = _ruled(rule, rule.status)
@@ -186,8 +189,15 @@ async def _answer(
         _caller.set(Caller(state, user))
         answer = await _handle(request, handler)
     if bucket:
-        answer.headers.update(bucket.headers(now))
+        answer.headers.update(_rate_headers(state, bucket, now))
     return _damaged(answer, rule) if rule else answer
+
+
+def _rate_headers(state: State, bucket: TokenBucket, now: float) -> Mapping[str, str]:
+    wanted = state.rate_headers
+    if isinstance(wanted, bool):
+        return bucket.headers(now) if wanted else {}
+    return bucket.headers(now) | dict(wanted)
 
 
 def _damaged(answer: web.Response, rule: FaultRule) -> web.Response:

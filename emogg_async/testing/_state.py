@@ -1,13 +1,15 @@
 """Everything about an emulator that `reset()` makes anew."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from emogg_async.testing._bucket import ROUNDINGS, Rounding
 from emogg_async.testing._checks import (
     SECONDS,
+    are_headers,
     is_count,
     is_seconds,
     is_token,
@@ -37,6 +39,8 @@ class Settings:
     seed: int
     token: str = attrs.field(repr=False)
     rate_limit: tuple[int, float] | None
+    rate_headers: bool | Mapping[str, str]
+    reset_rounding: Rounding
     latency: float
     port: int
 
@@ -61,6 +65,16 @@ class Settings:
             "rate_limit",
             "a capacity from 1 and a window in seconds above 0, or None",
         )
+        require(
+            isinstance(self.rate_headers, bool) or are_headers(self.rate_headers),
+            "rate_headers",
+            "a boolean, or a mapping of names to values, both one line of text",
+        )
+        require(
+            self.reset_rounding in ROUNDINGS,
+            "reset_rounding",
+            f"one of {', '.join(ROUNDINGS)}",
+        )
 
 
 def _is_rate_limit(value: Any) -> bool:
@@ -84,7 +98,10 @@ class State:
         self.journal = Journal()
         chance = random.Random(~settings.seed)  # noqa: S311 - repeatable, not secret
         self.faults = FaultRules(chance)
-        self.world = World(self.clock, settings.seed, settings.rate_limit)
+        self.rate_headers = settings.rate_headers
+        self.world = World(
+            self.clock, settings.seed, settings.rate_limit, settings.reset_rounding
+        )
         self.world.populate(self.world.add_user(settings.token), settings.sessions)
         self.transports: set[asyncio.Transport] = set()
         """Connections with a request in flight; only for the server's thread."""

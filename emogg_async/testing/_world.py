@@ -15,7 +15,7 @@ import attrs
 from emogg_async._converter import format_datetime, structure, to_dict
 from emogg_async.errors import ResponseShapeError
 from emogg_async.models import Session, Source
-from emogg_async.testing._bucket import TokenBucket
+from emogg_async.testing._bucket import Rounding, TokenBucket
 from emogg_async.testing._checks import (
     SECONDS,
     is_aware,
@@ -112,11 +112,16 @@ class World:
     """All users and sessions; safe to use from any thread."""
 
     def __init__(
-        self, clock: Clock, seed: int, rate_limit: tuple[int, float] | None
+        self,
+        clock: Clock,
+        seed: int,
+        rate_limit: tuple[int, float] | None,
+        rounding: Rounding,
     ) -> None:
         self._lock = threading.RLock()
         self._clock = clock
         self._rate_limit = rate_limit
+        self._rounding = rounding
         self._rng = random.Random(seed)  # noqa: S311 - test data, the same each time
         self._machine = f"{self._rng.getrandbits(40):010x}"
         self._counter = self._rng.getrandbits(20)
@@ -133,7 +138,7 @@ class World:
             token = token or f"emogg-emulator-token-{len(self._users) + 1}"
             require(token not in self._users, "token", "not one that is in use already")
             joined = EPOCH.replace(year=EPOCH.year - 1)
-            bucket = self._rate_limit and TokenBucket(*self._rate_limit)
+            bucket = self._rate_limit and TokenBucket(*self._rate_limit, self._rounding)
             user = User(token, self._new_id(joined), self._new_id(joined), bucket)
             self._users[token] = user
             return user
