@@ -411,7 +411,7 @@ class AsyncEmoggClient:
     async def _get_page(self, query: list[tuple[str, str]]) -> _listing.Page:
         pipeline = self._open()
         self._counters.calls += 1
-        return await pipeline.model(_protocol.list_sessions(query), _listing.Page)
+        return await pipeline.list_page(query)
 
     # -- everything else -----------------------------------------------------------
 

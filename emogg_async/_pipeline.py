@@ -123,17 +123,20 @@ class Pipeline:
 
         The rest is not cached: it would push out what somebody has asked for.
         """
-        sessions = take(await self.model(_protocol.list_sessions(query), Page))
+        sessions = take(await self.list_page(query))
         self._counters.calls += len(sessions)
         if self.cache:
             self._counters.cache_misses += len(sessions)
             await self.cache.put_many(sessions)
         return sessions
 
-    async def model(self, request: Request, model: type[T]) -> T:
-        """Carry out *request*, alone, and make a *model* of the answer."""
+    async def list_page(self, query: list[tuple[str, str]]) -> Page:
+        """Load a page of the listing; like all bulk work it yields to single calls."""
+        request = _protocol.list_sessions(query)
         return await self._share(
-            request, lambda call: self._fetch(request, call, model)
+            request,
+            lambda call: self._fetch(request, call, Page),
+            priority=Priority.BULK,
         )
 
     async def payload(self, request: Request) -> Any:
@@ -148,9 +151,10 @@ class Pipeline:
         load: Callable[[Call], Awaitable[T]],
         *,
         key: Hashable = None,
+        priority: Priority | None = None,
     ) -> T:
         """Join the load that is under way for *key*, or start one, and wait for it."""
-        call = self._new_call()
+        call = self._new_call(priority or _context.priority.get())
         if call.deadline <= self.loop.time():
             raise _too_late(request, call)
         if request.repeat is not Repeat.SAFE:
@@ -169,8 +173,8 @@ class Pipeline:
             raise self._cut_off(request, flight.call, signal) from flight.call.failure
         return result
 
-    def _new_call(self) -> Call:
-        priority, deadline = _context.priority.get(), _context.deadline.get()
+    def _new_call(self, priority: Priority) -> Call:
+        deadline = _context.deadline.get()
         if priority is Priority.BULK:
             backlog = _context.backlog.get()
             return Call(priority, deadline, self._timeout, backlog)
