@@ -87,7 +87,8 @@ def soak(session: nox.Session) -> None:
     """Run what takes minutes: full-size rows, and 10,000 examples for each property."""
     session.install(".[cli]", *TEST_TOOLS)
     session.run(
-        *("pytest", "-m", "soak or property", "--timeout", "900", "-rA", "-s"),
+        *("pytest", "-m", "soak or property", "-rA", "-s"),
+        *("--timeout", "1800", "-o", "faulthandler_timeout=0"),
         *session.posargs,
         env={**ENV, "HYPOTHESIS_PROFILE": "soak"},
     )
