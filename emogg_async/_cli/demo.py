@@ -23,7 +23,7 @@ SESSIONS: Final = 300
 LATENCY: Final = 0.03
 
 RATE_LIMIT: Final = (280, 10.0)
-"""Requests and seconds: a little less than needed, so that some are refused."""
+"""Requests and seconds: a little less than needed, so that there is a pace to keep."""
 
 FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"status": 503, "probability": 0.04},
@@ -182,7 +182,7 @@ def _summary(report: Report) -> Table:
         ("sessions", len(report.sessions), "every one of them, in spite of it all"),
         ("requests", stats.requests, "pages of the list and retries included"),
         ("retries", stats.retries, "after a 503, a lost answer or a refusal"),
-        ("refusals (429)", stats.rate_limited, "by the rate limit; waited for"),
+        ("refusals (429)", stats.rate_limited, "by the rate limit: it is kept to"),
         ("cache hits", stats.cache_hits, "when all were fetched again"),
         ("coalesced", stats.coalesced, sharing),
         ("first pass", f"{report.first_pass:.2f} s", "over HTTP, many at a time"),
