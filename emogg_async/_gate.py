@@ -98,8 +98,8 @@ class Pacer:
     def after_refusal(self) -> float | None:
         """Return the least seconds until another try; None when we cannot know.
 
-        That is so without headers, and when there were tokens left by the headers of
-        the refusal: then it has another reason than the bucket.
+        That is so without headers, those of the refusal too, and when they tell of
+        tokens left: then it has another reason than the bucket.
         """
         if not (self.is_paced and self._plausible):
             return None
@@ -128,7 +128,7 @@ class Pacer:
         if refusal is None:
             self.model.answer(sent, now, limit, bulk=bulk)
             return
-        self._plausible = limit is None or limit.remaining < 1
+        self._plausible = limit is not None and limit.remaining < 1
         self.model.refuse(sent, now, limit, refusal.retry_after, bulk=bulk)
         self._turn_away(now)
 
@@ -245,12 +245,19 @@ class Gate:
         now = loop.time()
         if self.enter_nowait(call, now):
             return
+        again = call.attempts > 0 and call.priority is Priority.BULK
         if self._pacer is not None:
-            wait = self._pacer.forecast(now, call.priority)
+            ahead = Priority.SINGLE if again else call.priority
+            wait = self._pacer.forecast(now, ahead)
             if now + wait > call.deadline:
                 raise too_long(wait)
+            if self._pacer.model.resumes > _patience(call, now):
+                raise too_long(self._pacer.model.resumes - now)
         turn: asyncio.Future[None] = loop.create_future()
-        self.queues[call.priority][turn] = call
+        queue = self.queues[call.priority]
+        queue[turn] = call
+        if again:  # its time is running, that of those who have not been sent is not
+            queue.move_to_end(turn, last=False)
         self._pump(joins=True)
         try:
             await turn
@@ -311,7 +318,7 @@ class Gate:
         """Refuse all who wait and whose time is up before *until*."""
         for queue in self.queues:
             for turn, call in list(queue.items()):
-                if call.deadline < until and not turn.done():
+                if _patience(call, now) < until and not turn.done():
                     del queue[turn]
                     turn.set_exception(too_long(until - now))
 
@@ -342,6 +349,15 @@ class Gate:
         self._free -= 1
         if priority is Priority.BULK:
             self._free_for_bulk -= 1
+
+
+def _patience(call: Call, now: float) -> float:
+    """Return until when *call* can wait while the service lets nobody send.
+
+    The time of a bulk's item begins with its first send. To wait for its tokens is no
+    loss; but a service that is closed for longer than a call may take is one.
+    """
+    return min(call.deadline, now + call.allowance)
 
 
 def too_long(wait: float) -> RateLimitedError:

@@ -281,8 +281,8 @@ class BucketModel:
         """
         self._rationed = True
         wait = self.wait(now)
-        if self._drains(now, demand):
-            return wait
+        if self._drains(now, demand) or (self.limit and self.limit.limit < 2):
+            return wait  # of a single token nothing can be left for others
         missing = self._price - self._credit
         if missing > _NEARLY:
             wait = max(wait, self._time_to_earn(missing))
@@ -360,7 +360,8 @@ class BucketModel:
         self._estimate = RateEstimate()
         self._estimate.narrow(limit)
         self._others = 0.0
-        self._scale = max(3.0, limit.limit / 4)
+        # A full bucket gives at least its rate, however small it is.
+        self._scale = min(max(3.0, limit.limit / 4), max(1.0, limit.limit - 1.0))
         self._set_rate(limit)
         self._time = self._defined = now
         self._level = self._predicted = told

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from emogg_async import _context, _protocol
 from emogg_async._alarms import Alarms
 from emogg_async._cache import SessionCache
-from emogg_async._context import Call, Priority
+from emogg_async._context import Backlog, Call, Priority
 from emogg_async._converter import structure
 from emogg_async._flight import Abandoned, Cut, Flights
 from emogg_async._gate import Gate, Pacer
@@ -175,10 +175,13 @@ class Pipeline:
 
     def _new_call(self, priority: Priority) -> Call:
         deadline = _context.deadline.get()
-        if priority is Priority.BULK:
+        if _context.priority.get() is Priority.BULK:
             backlog = _context.backlog.get()
             return Call(priority, deadline, self._timeout, backlog)
-        return Call(priority, min(deadline, self.loop.time() + self._timeout))
+        # A listing yields to single calls, but it is no item of a bulk: all of its time
+        # counts, and no more is known to come.
+        deadline = min(deadline, self.loop.time() + self._timeout)
+        return Call(priority, deadline, backlog=Backlog(0.0))
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
         """Make the error of a waiter whose load did not end."""

@@ -41,7 +41,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 _SESSION_ID = re.compile(r"[0-9a-fA-F]{24}")
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
-_POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9})(?:$|[;,\s])")
+_POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:$|[;,\s])")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}", re.ASCII)
 _CUSTOM_PATH = re.compile(r"/v1/([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
 
@@ -123,7 +123,7 @@ class RateLimit:
     def window(self) -> float | None:
         """Seconds in which an empty bucket fills, by the policy; None when unknown."""
         found = _POLICY_WINDOW.search(self.policy or "")
-        return float(found[1]) if found and int(found[1]) else None
+        return (float(found[1]) or None) if found else None
 
     @classmethod
     def from_headers(cls, headers: Headers) -> "RateLimit | None":

@@ -814,7 +814,7 @@ def test_hostile_rate_limits_are_absent(changes):
         (None, "w=60"),
         (None, "100;w=0"),
         (None, "100;w=-60"),
-        (None, "100;w=6.5"),
+        (6.5, "100;w=6.5"),
         (None, "100;w=1e3"),
         (None, "100;w=nan"),
         (None, "100;w=٦"),
