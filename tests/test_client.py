@@ -713,7 +713,8 @@ class TestLifeCycle:
         with pytest.raises(InvalidArgumentError, match="http"):
             emulator.client(http=object())
         async with aiohttp.ClientSession(proxy="http://[::1") as http:
-            async with emulator.client(http=http) as client:
+            retry = RetryPolicy(attempts=1)
+            async with emulator.client(http=http, retry=retry) as client:
                 with pytest.raises(EmoggError):
                     await client.get_session(ids[0])
 

@@ -12,7 +12,7 @@ from emogg_async.testing import EmoggEmulator
 
 @pytest.mark.parametrize(
     ("rate_limit", "ids", "most"),
-    [((1, 0.2), 4, 2.0), ((2, 0.5), 8, 4.0), ((3, 0.5), 8, 3.0), ((10, 0.5), 40, 3.0)],
+    [((1, 0.2), 4, 2.0), ((2, 0.2), 8, 4.0), ((3, 0.2), 8, 3.0), ((10, 0.2), 40, 3.0)],
 )
 async def test_a_bulk_ends_on_any_bucket(rate_limit, ids, most):
     """However few tokens there are, a bulk gets through, and so does a listing."""
@@ -80,7 +80,7 @@ async def test_refusals_without_headers_are_not_hammered():
 
 async def test_what_is_repeated_in_a_bulk_is_not_lost():
     """An item whose time is running goes before those that have not been sent."""
-    with EmoggEmulator(sessions=50, rate_limit=(10, 1.0)) as emulator:
+    with EmoggEmulator(sessions=50, rate_limit=(10, 0.5)) as emulator:
         emulator.fail("GET", "/v1/sessions/?*", status=503, times=5)
         ids = [each.id for each in emulator.sessions]
         async with emulator.client(cache=None, timeout=1.5) as client:
