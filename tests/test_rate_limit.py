@@ -83,8 +83,7 @@ def test_plain_gets(processes, gets, refusals, slack, window):
         f"{fetched} fetched, {refused} refused, {seconds / least:.3f} of the least time"
     )
     assert total == fetched
-    # On a bucket that fills five times as fast, the delays of a machine with fewer cores
-    # than processes count more; the figures proper are those of the full size.
+    # With fewer cores than processes, a fast bucket also shows the machine's delays.
     scaled = window < 5
     assert refused <= (0.1 * total if scaled else refusals)
     assert seconds <= (slack * least + 1.0 if scaled else slack * least)
