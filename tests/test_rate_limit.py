@@ -85,8 +85,9 @@ def test_plain_gets(processes, gets, refusals, slack, window):
     assert total == fetched
     # With fewer cores than processes, a fast bucket also shows the machine's delays.
     scaled = window < 5
-    assert refused <= (0.1 * total if scaled else refusals)
-    assert seconds <= (slack * least + 1.0 if scaled else slack * least)
+    spare = 3 if processes == 1 else 0.03 * total
+    assert refused <= (refusals + spare if scaled else refusals)
+    assert seconds <= (slack * least + 0.5 if scaled else slack * least)
 
 
 def test_a_full_bucket_is_drained():
@@ -134,7 +135,7 @@ async def test_a_single_call_beside_a_bulk(window):
         f"\na single call beside a bulk: {waits[50] * 1e3:.1f} ms at the median, "
         f"{waits[98] * 1e3:.1f} ms at p99; {stats.rate_limited} refused"
     )
-    assert waits[98] <= (0.1 if window < 5 else 0.025)
+    assert waits[98] <= (0.05 if window < 5 else 0.025)
     assert stats.rate_limited <= 2
 
 
