@@ -23,11 +23,18 @@ MEMORY: Final = 10.0
 MIN_RATE: Final = 1 / 60
 """Tokens a second: no header, however wrong, makes a token take longer than this."""
 
-USUAL_WINDOW: Final = 60.0
-"""Seconds in which a bucket fills, as long as neither policy nor level tells it."""
+SHORT_WINDOW: Final = 1.0
+"""Seconds in which a bucket fills, as long as neither policy nor level tells it.
+
+What takes longer shows after a few requests, because `Reset` then is more than 1; and
+from a guess that is too slow nothing could be learnt, as the bucket would stay full.
+"""
 
 RAMP_PATIENCE: Final = 0.1
 """Seconds after which one slow answer no longer holds back the beginning of a bulk."""
+
+BEGINNING: Final = 10
+"""Answers to a bulk until its process has found out how many others there are."""
 
 SAFE_SHARE: Final = 1 / 64
 """Of the level: what may be in flight at the beginning of a bulk in any case."""
@@ -90,7 +97,7 @@ class RateEstimate:
 
     def value(self, limit: RateLimit) -> float:
         """Return the best guess: what the policy says, within the bounds."""
-        named = limit.limit / (limit.window or USUAL_WINDOW)
+        named = limit.limit / (limit.window or SHORT_WINDOW)
         return max(MIN_RATE, min(max(named, self.low), self.high))
 
 
@@ -134,6 +141,7 @@ class BucketModel:
         self._ceiling = math.inf
         self._capped = -math.inf
         self._lingering: deque[float] = deque()
+        self._unseen = 0.0  # of others, in flight
         self._bulk_in_flight = 0
         self._draining = False
         self._credit = 0.0
@@ -175,7 +183,7 @@ class BucketModel:
         if bulk:
             self._bulk_in_flight += 1
             self._credit = max(0.0, self._credit - self._price)
-            self._price = self._rng.uniform(0.5, 1.5)
+            self._price = self._rng.uniform(0.7, 1.3)
             self._last_bulk = now
 
     def take_back(self, now: float, *, bulk: bool) -> None:
@@ -296,6 +304,8 @@ class BucketModel:
         slack = 1.0 + self.in_flight if self._draining else 0.0
         drains = demand <= self._level + slack and self.alone
         is_new = not self._bulk_in_flight and now > self._last_bulk + NEW_BULK
+        if is_new:
+            self._ramp = 1
         if is_new or not self._draining:
             self.window = 1  # as it begins, every process believes itself alone
         self._draining = drains
@@ -306,19 +316,21 @@ class BucketModel:
     # Bulk is sent at rate · ((level - 1) / scale)², which needs no messages between
     # processes: each of N settles at an N-th of the rate, where the level stands at
     # 1 + scale / √N. When all begin on a full bucket, before any has seen another, it
-    # would be too much: so the first requests in flight double with each round trip.
+    # would be too much. So the first requests in flight double with each round trip,
+    # and what others turn out to have sent in one is taken to be on its way again.
 
     def _earn(self, before: float, elapsed: float) -> None:
         """Add what the law gave while the level rose to what it is now."""
-        low, high = max(0.0, before - 1.0), max(0.0, self._level - 1.0)
-        if before < 1.0:
-            elapsed = max(0.0, elapsed - (1.0 - before) / self._growth)
+        least = 1.0 + self._unseen
+        low, high = max(0.0, before - least), max(0.0, self._level - least)
+        if before < least:
+            elapsed = max(0.0, elapsed - (least - before) / self._growth)
         mean = self.rate * (low * low + low * high + high * high) / 3 / self._scale**2
         self._credit = min(self._credit + mean * elapsed, self._price + mean * CATCH_UP)
 
     def _time_to_earn(self, missing: float) -> float:
         """Return the seconds until the law has given *missing*, as the level grows."""
-        above = self._level - 1.0
+        above = self._level - 1.0 - self._unseen
         cubes = 3.0 * self._growth * missing * self._scale**2 / self.rate
         return (math.cbrt(max(0.0, above) ** 3 + cubes) - above) / self._growth
 
@@ -343,6 +355,7 @@ class BucketModel:
         self._ceiling += gain
         if self._rationed:
             self._earn(before, elapsed)
+        self._unseen = max(0.0, self._unseen - gain)
 
     def _cap(self, now: float, level: float) -> None:
         """Raise the level no further than this, until there is later news."""
@@ -380,6 +393,9 @@ class BucketModel:
             self.window = self.window + 1 if hold else max(1, self.window // 2)
         elapsed = now - self._defined
         if elapsed > 0.0:
+            if self._ramp < BEGINNING:
+                news = max(0.0, shortfall - 1.0)
+                self._unseen = news * (now - sent) / elapsed
             used = shortfall / elapsed + self.rate - self._growth
             self._others += (used - self._others) * -math.expm1(-elapsed / MEMORY)
             self._growth = self.rate - self.others

@@ -163,6 +163,8 @@ def simulate(
     window: float = 60.0,
     seconds: float = 300.0,
     demand: int | None = None,
+    bulks: int = 1,
+    pause: float = 0.0,
     delay: float = 0.02,
     jitter: float = 0.02,
     seed: int = 0,
@@ -177,7 +179,9 @@ def simulate(
         capacity: Of the bucket.
         window: Seconds in which it fills.
         seconds: How long to look.
-        demand: Requests of each process; None is no end of them.
+        demand: Requests of each process in a bulk; None is no end of them.
+        bulks: How many of those each process makes, one after the other.
+        pause: Seconds between those.
         delay: Seconds of a request to the service, and of an answer back, at the least.
         jitter: Seconds that each may take longer.
         seed: Decides everything that is random.
@@ -198,7 +202,9 @@ def simulate(
         async def run(process: Process) -> None:
             await asyncio.sleep(rng.random() * 0.1)
             gate = Gate(SLOTS, Pacer(loop, random.Random(rng.random())))
-            await bulk(service, gate, process, demand, bulk_share(SLOTS))
+            for number in range(bulks):
+                await asyncio.sleep(pause * (number > 0))
+                await bulk(service, gate, process, demand, bulk_share(SLOTS))
 
         for when, event in (events or {}).items():
             loop.call_at(when, event, bucket)
