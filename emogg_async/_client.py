@@ -191,6 +191,7 @@ class AsyncEmoggClient:
                 shared_pacer(self._base_url, self._token, rng) if self._pace else None
             ),
             timeout=self._timeout,
+            page_timeout=min(self._timeout, self._attempt_timeout),
             counters=self._counters,
             rng=rng,
             secret=self._token,

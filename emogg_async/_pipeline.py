@@ -47,6 +47,7 @@ class Pipeline:
         slots: Requests in flight at most.
         pacer: Who gives out the tokens of the user's bucket; None asks for none.
         timeout: Seconds for a whole call.
+        page_timeout: Seconds for a page that stands in for gets.
         counters: Where to count.
         rng: The source of jitter.
         secret: The token: what no error may show.
@@ -62,6 +63,7 @@ class Pipeline:
         slots: int,
         pacer: Pacer | None,
         timeout: float,
+        page_timeout: float,
         counters: Counters,
         rng: random.Random,
         secret: str,
@@ -79,6 +81,7 @@ class Pipeline:
             on_retry=self._count_retry,
         )
         self._timeout = timeout
+        self._page_timeout = page_timeout
         self._counters = counters
         self._secret = secret
 
@@ -121,22 +124,31 @@ class Pipeline:
     ) -> list[Session]:
         """Load a page; cache and return what *take* takes of it, as gets would.
 
-        The rest is not cached: it would push out what somebody has asked for.
+        The rest is not cached: it would push out what somebody has asked for. Gets wait
+        for it, so it has less time than they have.
         """
-        sessions = take(await self.list_page(query))
+        sessions = take(await self.list_page(query, allowance=self._page_timeout))
         self._counters.calls += len(sessions)
         if self.cache:
             self._counters.cache_misses += len(sessions)
             await self.cache.put_many(sessions)
         return sessions
 
-    async def list_page(self, query: list[tuple[str, str]]) -> Page:
-        """Load a page of the listing; like all bulk work it yields to single calls."""
+    async def list_page(
+        self, query: list[tuple[str, str]], allowance: float | None = None
+    ) -> Page:
+        """Load a page of the listing; like all bulk work it yields to single calls.
+
+        Args:
+            query: Which page.
+            allowance: Seconds from the first send on, in a bulk; None is a call's time.
+        """
         request = _protocol.list_sessions(query)
         return await self._share(
             request,
             lambda call: self._fetch(request, call, Page),
             priority=Priority.BULK,
+            allowance=allowance,
         )
 
     async def payload(self, request: Request) -> Any:
@@ -152,9 +164,10 @@ class Pipeline:
         *,
         key: Hashable = None,
         priority: Priority | None = None,
+        allowance: float | None = None,
     ) -> T:
         """Join the load that is under way for *key*, or start one, and wait for it."""
-        call = self._new_call(priority or _context.priority.get())
+        call = self._new_call(priority or _context.priority.get(), allowance)
         if call.deadline <= self.loop.time():
             raise _too_late(request, call)
         if request.repeat is not Repeat.SAFE:
@@ -173,11 +186,11 @@ class Pipeline:
             raise self._cut_off(request, flight.call, signal) from flight.call.failure
         return result
 
-    def _new_call(self, priority: Priority) -> Call:
+    def _new_call(self, priority: Priority, allowance: float | None) -> Call:
         deadline = _context.deadline.get()
         if _context.priority.get() is Priority.BULK:
             backlog = _context.backlog.get()
-            return Call(priority, deadline, self._timeout, backlog)
+            return Call(priority, deadline, allowance or self._timeout, backlog)
         # A listing yields to single calls, but it is no item of a bulk: all of its time
         # counts, and no more is known to come.
         deadline = min(deadline, self.loop.time() + self._timeout)

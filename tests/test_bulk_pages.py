@@ -271,6 +271,15 @@ class TestFailures:
             batch = await client.get_sessions(ids[:60])
         assert ids[:60] == list(batch)
 
+    async def test_a_list_that_hangs_costs_an_exchange(self, emulator, ids):
+        """Gets do not wait for a page for longer than one exchange may take."""
+        emulator.fail("GET", LIST, fault="hang")
+        async with emulator.client(attempt_timeout=0.3) as client:
+            began = asyncio.get_running_loop().time()
+            assert 40 == len(await client.get_sessions(ids[:40]))
+            assert asyncio.get_running_loop().time() - began < 1.0
+        assert 1 == paths(emulator).count(LIST)
+
     async def test_errors_of_gets_stay_with_their_ids(self, emulator, ids):
         """An id that pages do not bring fails as it would alone."""
         hidden = emulator.add_session(hidden=True).id
