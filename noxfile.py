@@ -30,8 +30,14 @@ def run_tests(session: nox.Session, *pins: str) -> None:
     """Install the package with its extras and run the suite on it."""
     session.install(".[cli]", *TEST_TOOLS, *pins)
     session.run("coverage", "erase", env=ENV)
+    pytest = ("coverage", "run", "-m", "pytest")
     try:
-        session.run(*("coverage", "run", "-m", "pytest", *session.posargs), env=ENV)
+        if session.posargs:
+            session.run(*pytest, *session.posargs, env=ENV)
+        else:
+            # What measures time is run by itself, the rest on all processors.
+            session.run(*pytest, "-n", "auto", "-m", "not soak and not timing", env=ENV)
+            session.run(*pytest, "-m", "not soak and timing", env=ENV)
     finally:
         session.run("coverage", "combine", "--quiet", env=ENV, success_codes=[0, 1])
 

@@ -33,8 +33,11 @@ from a guess that is too slow nothing could be learnt, as the bucket would stay 
 RAMP_PATIENCE: Final = 0.1
 """Seconds after which one slow answer no longer holds back the beginning of a bulk."""
 
-BEGINNING: Final = 10
-"""Answers to a bulk until its process has found out how many others there are."""
+BEGINNING: Final = 1 / 5
+"""Of the capacity: answers to a bulk until its process has found out about others."""
+
+GROWTH_OF_OTHERS: Final = 1.25
+"""What others have in flight, of what they had a round trip before, in that time."""
 
 SAFE_SHARE: Final = 1 / 64
 """Of the level: what may be in flight at the beginning of a bulk in any case."""
@@ -142,6 +145,7 @@ class BucketModel:
         self._capped = -math.inf
         self._lingering: deque[float] = deque()
         self._unseen = 0.0  # of others, in flight
+        self._beginning = 0.0
         self._bulk_in_flight = 0
         self._draining = False
         self._credit = 0.0
@@ -375,6 +379,7 @@ class BucketModel:
         self._others = 0.0
         # A full bucket gives at least its rate, however small it is.
         self._scale = min(max(3.0, limit.limit / 4), max(1.0, limit.limit - 1.0))
+        self._beginning = BEGINNING * limit.limit
         self._set_rate(limit)
         self._time = self._defined = now
         self._level = self._predicted = told
@@ -393,9 +398,9 @@ class BucketModel:
             self.window = self.window + 1 if hold else max(1, self.window // 2)
         elapsed = now - self._defined
         if elapsed > 0.0:
-            if self._ramp < BEGINNING:
-                news = max(0.0, shortfall - 1.0)
-                self._unseen = news * (now - sent) / elapsed
+            if self._ramp < self._beginning:
+                landed = max(0.0, shortfall - 1.0) * (now - sent) / elapsed
+                self._unseen = GROWTH_OF_OTHERS * landed
             used = shortfall / elapsed + self.rate - self._growth
             self._others += (used - self._others) * -math.expm1(-elapsed / MEMORY)
             self._growth = self.rate - self.others

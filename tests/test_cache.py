@@ -205,6 +205,7 @@ class TestSharedBackend:
         changed = json.dumps(envelope | change)
         assert await shared(Broken(answers(changed))).get(ID) is None
 
+    @pytest.mark.timing
     @pytest.mark.parametrize("failure", [raises, hangs])
     async def test_a_failing_backend_costs_little_and_is_left_alone(self, failure):
         """It may cost a tenth of a second each, five times; then it is not asked."""

@@ -388,6 +388,7 @@ class TestSingleFlight:
             await waiting
 
 
+@pytest.mark.timing
 class TestDeadlines:
     @pytest.mark.parametrize("seconds", [0.1, 0.3])
     async def test_is_exact(self, emulator, client, ids, seconds):
@@ -773,6 +774,7 @@ class TestStatsAndLimits:
         await client.get_session(ids[0])
         assert time.monotonic() - started >= 0.2
 
+    @pytest.mark.timing
     async def test_a_single_call_starts_at_once_beside_a_bulk(self, emulator, ids):
         """However many slots a bulk wants, a single call finds one free."""
         emulator.latency = 0.3

@@ -325,6 +325,7 @@ def test_ten_thousand_waiters_one_timer():
     simulated.run(main())
 
 
+@pytest.mark.timing
 async def test_waiting_costs_next_to_nothing():
     """Ten thousand waiters take no more than 2 % of the CPU."""
     gate = Gate(64, new_pacer())

@@ -12,12 +12,13 @@ import attrs
 import pytest
 from server_process import served
 
-from emogg_async import AsyncEmoggClient, RateLimitedError
+from emogg_async import AsyncEmoggClient, RateLimitedError, RetryPolicy
 from emogg_async.testing import EmoggEmulator
 
 CAPACITY = 50
 SCALED = pytest.param(1.0, id="scaled")
 FULL = pytest.param(5.0, id="full", marks=pytest.mark.soak)
+timing = pytest.mark.timing
 both_sizes = pytest.mark.parametrize("window", [SCALED, FULL])
 
 
@@ -31,12 +32,24 @@ class Share:
     ended: float
 
 
-def fetch(url, token, ids, start):
-    """Get so many sessions in a process of its own, from that wall time on."""
+class Race:
+    """What a process of a race knows of the others."""
+
+    start = None
+    """The barrier at which all wait for one another."""
+
+
+def line_up(barrier):
+    """Take a process to the start."""
+    Race.start = barrier
+
+
+def fetch(url, token, ids):
+    """Get so many sessions in a process of its own, once all of them are ready."""
 
     async def main():
         async with AsyncEmoggClient(token, base_url=url, cache=None) as client:
-            await asyncio.sleep(max(0.0, start - time.time()))
+            Race.start.wait(30)
             began = time.time()
             batch = await client.gather(client.get_session, ids)
             stats = client.stats
@@ -50,12 +63,14 @@ def race(processes, gets, window, latency=0.0):
     limit = (CAPACITY, window)
     with served(sessions=gets * processes, rate_limit=limit, latency=latency) as server:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=context) as pool:
-            start = time.time() + 0.5 + 0.7 * processes  # all have imported by then
+        with ProcessPoolExecutor(
+            processes,
+            mp_context=context,
+            initializer=line_up,
+            initargs=(context.Barrier(processes),),
+        ) as pool:
             shares = [
-                pool.submit(
-                    fetch, server.url, server.token, server.ids[i::processes], start
-                )
+                pool.submit(fetch, server.url, server.token, server.ids[i::processes])
                 for i in range(processes)
             ]
             found = [share.result() for share in shares]
@@ -67,6 +82,7 @@ def race(processes, gets, window, latency=0.0):
     )
 
 
+@timing
 @both_sizes
 @pytest.mark.parametrize(
     ("processes", "gets", "refusals", "slack"),
@@ -83,13 +99,12 @@ def test_plain_gets(processes, gets, refusals, slack, window):
         f"{fetched} fetched, {refused} refused, {seconds / least:.3f} of the least time"
     )
     assert total == fetched
+    assert refused <= refusals
     # With fewer cores than processes, a fast bucket also shows the machine's delays.
-    scaled = window < 5
-    spare = 3 if processes == 1 else 0.03 * total
-    assert refused <= (refusals + spare if scaled else refusals)
-    assert seconds <= (slack * least + 0.5 if scaled else slack * least)
+    assert seconds <= slack * least + (0.5 if window < 5 else 0)
 
 
+@timing
 def test_a_full_bucket_is_drained():
     """50 gets that the bucket has room for are not held back for long."""
     fetched, refused, seconds = race(1, 50, 5.0, latency=0.02)
@@ -98,6 +113,7 @@ def test_a_full_bucket_is_drained():
     assert seconds <= 1.5
 
 
+@timing
 @both_sizes
 async def test_a_single_call_beside_a_bulk(window):
     """While a bulk takes all that the bucket gives, a single call does not wait."""
@@ -194,7 +210,8 @@ async def test_without_pacing_refusals_back_off():
     """`pace=False` sends at once, and waits longer from refusal to refusal."""
     with EmoggEmulator(sessions=1, rate_limit=(2, 1.0)) as emulator:
         session_id = emulator.sessions[0].id
-        async with emulator.client(cache=None, pace=False) as client:
+        quick = RetryPolicy(base=0.05)
+        async with emulator.client(cache=None, pace=False, retry=quick) as client:
             await asyncio.gather(
                 *(client.get_session(session_id, fresh=True) for _ in range(6))
             )
@@ -215,10 +232,10 @@ async def test_without_pacing_refusals_back_off():
 async def test_headers_that_make_no_sense(headers):
     """Without headers to go by nothing is paced, and refusals back off."""
     with EmoggEmulator(
-        sessions=5, rate_limit=(5, 1.0), rate_headers=headers
+        sessions=5, rate_limit=(5, 0.5), rate_headers=headers
     ) as emulator:
         ids = [each.id for each in emulator.sessions]
-        async with emulator.client(cache=None) as client:
+        async with emulator.client(cache=None, retry=RetryPolicy(base=0.1)) as client:
             for _ in range(2):
                 assert 5 == len(await client.gather(client.get_session, ids))
             assert client.rate_limit is None

@@ -241,6 +241,7 @@ class TestHostileServers:
         # The emulator, in this process too, holds the bomb's 300 kB and little else.
         assert after - before < 60 * 2**20
 
+    @pytest.mark.timing
     @pytest.mark.parametrize("part", [b"X-Slow: ", b"Content-Length: 500\r\n\r\n"])
     async def test_what_trickles_ends_with_the_attempt(self, part):
         """A server that sends a byte now and then, of head or body, holds no call."""
