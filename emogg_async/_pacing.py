@@ -39,6 +39,9 @@ BEGINNING: Final = 1 / 5
 GROWTH_OF_OTHERS: Final = 1.25
 """What others have in flight, of what they had a round trip before, in that time."""
 
+FADING: Final = 2.0
+"""Round trips after which what others had in flight must have arrived."""
+
 SAFE_SHARE: Final = 1 / 64
 """Of the level: what may be in flight at the beginning of a bulk in any case."""
 
@@ -144,7 +147,7 @@ class BucketModel:
         self._ceiling = math.inf
         self._capped = -math.inf
         self._lingering: deque[float] = deque()
-        self._unseen = 0.0  # of others, in flight
+        self._unseen = self._fading = 0.0  # of others, in flight
         self._beginning = 0.0
         self._bulk_in_flight = 0
         self._draining = False
@@ -235,7 +238,7 @@ class BucketModel:
             return
         if self._estimate.narrow(limit) or known.policy != limit.policy:
             self._set_rate(limit)
-        if sent >= self._defined:
+        if sent > self._defined:
             self._define(sent, now, told)
         else:
             self._level = min(self._level, told)
@@ -359,7 +362,7 @@ class BucketModel:
         self._ceiling += gain
         if self._rationed:
             self._earn(before, elapsed)
-        self._unseen = max(0.0, self._unseen - gain)
+        self._unseen = max(0.0, self._unseen - elapsed * self._fading)
 
     def _cap(self, now: float, level: float) -> None:
         """Raise the level no further than this, until there is later news."""
@@ -399,12 +402,13 @@ class BucketModel:
         elapsed = now - self._defined
         if elapsed > 0.0:
             if self._ramp < self._beginning:
-                landed = max(0.0, shortfall - 1.0) * (now - sent) / elapsed
-                self._unseen = GROWTH_OF_OTHERS * landed
+                landed = max(0.0, shortfall - 1.0) / elapsed
+                self._unseen = GROWTH_OF_OTHERS * landed * (now - sent)
+                self._fading = GROWTH_OF_OTHERS * landed / FADING
             used = shortfall / elapsed + self.rate - self._growth
             self._others += (used - self._others) * -math.expm1(-elapsed / MEMORY)
             self._growth = self.rate - self.others
         self._defined = now
-        self._level = told if sent >= self._capped else min(told, self._ceiling)
+        self._level = told if sent > self._capped else min(told, self._ceiling)
         self._predicted = told
         self._ceiling = math.inf

@@ -133,9 +133,12 @@ def test_an_older_answer_that_comes_late_raises_nothing():
     assert 2 == model.level(2.0)
     model.answer(1.0, 2.0, told(4), bulk=False)
     assert 2 == model.level(2.0)
-    model.send(2.0, bulk=False)
+    model.send(2.0, bulk=False)  # a coarse clock does not tell which came first
     model.answer(2.0, 2.1, told(40), bulk=False)
-    assert 40 == model.level(2.1)
+    assert 2 > model.level(2.1)
+    model.send(2.2, bulk=False)
+    model.answer(2.2, 2.2, told(40), bulk=False)
+    assert 40 == model.level(2.2)
 
 
 def test_an_older_request_that_was_served_last_counts():
@@ -367,8 +370,8 @@ def test_the_window_closes_when_others_are_about():
     model = model_that_knows(90)
     model.bulk_wait(0.0, 5)
     model.window = 8
-    model.send(0.0, bulk=True)
-    model.answer(0.0, 0.01, told(80), bulk=True)
+    model.send(0.01, bulk=True)
+    model.answer(0.01, 0.02, told(80), bulk=True)
     assert 4 == model.window
 
 
@@ -467,7 +470,7 @@ def test_law_several_processes(processes, size, delay, seed):
     for process in run.processes:
         late = [each for each in process.sends if each > window]
         gaps = [b - a for a, b in itertools.pairwise(late)]
-        assert max(gaps, default=0) <= 3 * fair + 4 * delay
+        assert max(gaps, default=0) <= 3 * fair + 8 * delay  # two round trips
 
 
 def test_a_later_bulk_begins_as_carefully_as_the_first():
