@@ -470,7 +470,7 @@ def test_law_several_processes(processes, size, delay, seed):
     for process in run.processes:
         late = [each for each in process.sends if each > window]
         gaps = [b - a for a, b in itertools.pairwise(late)]
-        assert max(gaps, default=0) <= 3 * fair + 8 * delay  # two round trips
+        assert max(gaps, default=0) <= 3 * (fair + 4 * delay)
 
 
 def test_a_later_bulk_begins_as_carefully_as_the_first():
