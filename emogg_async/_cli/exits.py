@@ -1,7 +1,7 @@
 """How the command ends: the exit codes, and what is said about an error."""
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, Self
 
 from emogg_async import errors
 from emogg_async._cli.text import json_line, printable
@@ -13,20 +13,29 @@ __all__ = ["Exit", "exit_of", "explain", "explain_as_json"]
 class Exit(IntEnum):
     """The exit codes; scripts rely on them, so none ever changes its meaning."""
 
-    OK = 0
-    OTHER = 1
-    USAGE = 2
-    """click's own, too."""
-    SOME_FAILED = 3
-    """Some of several ids failed, or all of them for different reasons."""
-    CREDENTIALS = 4
-    NOT_FOUND = 5
-    RATE_LIMITED = 6
-    NETWORK = 7
-    SERVICE = 8
-    INTERRUPTED = 130
-    """By Ctrl-C; 128 and the number of the signal, as shells count."""
-    CLOSED_PIPE = 141
+    meaning: str
+    """In a few words, for help texts."""
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """Make an exit code that knows what it means."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "done"
+    OTHER = 1, "anything else"
+    USAGE = 2, "wrong usage, or no session id"  # click's own, too
+    SOME_FAILED = 3, "some of several failed, or all for different reasons"
+    CREDENTIALS = 4, "no token, or a refused one"
+    NOT_FOUND = 5, "not found"
+    RATE_LIMITED = 6, "rate limited"
+    NETWORK = 7, "network or timeout"
+    SERVICE = 8, "the service failed"
+    # From here on 128 and the number of a signal, as shells count.
+    INTERRUPTED = 130, "interrupted, by Ctrl-C"
+    CLOSED_PIPE = 141, "the reader of the output closed it"
+    TERMINATED = 143, "terminated, by SIGTERM"
 
 
 _EXITS: Final[dict[type, Exit]] = {
