@@ -1,16 +1,23 @@
 """The `emogg` command. It uses nothing but the public names of this package.
 
-===========  =====================================================
-module       what it holds
-===========  =====================================================
-`app`        the root command, and where its subcommands are
-`demo`       `emogg demo`
-`emulator`   `emogg emulator`
-`sessions`   `emogg sessions …`
-`output`     sessions as tables and as JSON lines
-`text`       text that no terminal obeys
-`exits`      exit codes, and what is said about an error
-===========  =====================================================
+============  =====================================================
+module        what it holds
+============  =====================================================
+`app`         the root command, and where its subcommands are
+`completion`  `emogg completion`
+`demo`        `emogg demo`
+`showcase`    what it shows
+`doctor`      `emogg doctor`
+`checkup`     its checks
+`probe`       what these do to the network
+`emulator`    `emogg emulator`
+`help`        `emogg help`
+`sessions`    `emogg sessions …`
+`options`     what all commands that meet the service can be told
+`output`      sessions as tables and as JSON lines
+`text`        text that no terminal obeys
+`exits`       exit codes, and what is said about an error
+============  =====================================================
 """
 
 import sys

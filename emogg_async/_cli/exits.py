@@ -17,7 +17,15 @@ from emogg_async import errors
 from emogg_async._cli.text import json_line, printable
 from emogg_async.errors import EmoggError
 
-__all__ = ["CommandError", "Exit", "ending", "exit_of", "explain", "explain_as_json"]
+__all__ = [
+    "SEE_DOCTOR",
+    "CommandError",
+    "Exit",
+    "ending",
+    "exit_of",
+    "explain",
+    "explain_as_json",
+]
 
 _NO_ARGUMENTS: Final[type | tuple[()]] = getattr(
     click.exceptions, "NoArgsIsHelpError", ()
@@ -72,10 +80,11 @@ class CommandError(click.ClickException):
         self.next_step = next_step
 
 
-_LOOK: Final = "`emogg doctor` looks what is wrong"
+SEE_DOCTOR: Final = "; `emogg doctor` tells more"
+"""Ends the next step of what may lie anywhere between here and the service."""
 
 _ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
-    EmoggError: (Exit.OTHER, f"Try again; {_LOOK}"),
+    EmoggError: (Exit.OTHER, f"Try again{SEE_DOCTOR}"),
     errors.ConfigurationError: (
         Exit.CREDENTIALS,
         "Set EMOGG_API_TOKEN, or name a file by --token-file; `emogg demo` needs none",
@@ -85,12 +94,12 @@ _ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
         "Correct the command line; --help explains it",
     ),
     errors.ClientClosedError: (Exit.OTHER, "Run the command again"),
-    errors.TransportError: (Exit.NETWORK, f"Try again; {_LOOK}"),
+    errors.TransportError: (Exit.NETWORK, f"Try again{SEE_DOCTOR}"),
     errors.NotSentError: (
         Exit.NETWORK,
-        f"Check the network and EMOGG_BASE_URL; {_LOOK}",
+        f"Check the network and EMOGG_BASE_URL{SEE_DOCTOR}",
     ),
-    errors.ConnectionLostError: (Exit.NETWORK, f"Try again; if it goes on, {_LOOK}"),
+    errors.ConnectionLostError: (Exit.NETWORK, f"Try again{SEE_DOCTOR}"),
     errors.DeadlineError: (
         Exit.NETWORK,
         "Try again, or allow more time with --timeout",
