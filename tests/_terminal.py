@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 PYTHON = (sys.executable, "-W", "error")
 COMMAND = (*PYTHON, "-m", "emogg_async")
@@ -92,3 +95,47 @@ def _read_all(terminal: int) -> bytes:
         while chunk := os.read(terminal, 65_536):
             chunks.append(chunk)
     return b"".join(chunks)
+
+
+def run_watched(
+    *arguments: str, columns: int = 80, **changes: str | None
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command with its stderr on a terminal, and its stdout in a pipe."""
+    import pty  # noqa: PLC0415 - there is none on Windows
+    import termios  # noqa: PLC0415
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(**changes),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        encoding="utf-8",
+    ) as process:
+        os.close(theirs)
+        with ThreadPoolExecutor(1) as pool:
+            watched = pool.submit(_read_all, ours)
+            assert process.stdout is not None
+            output = process.stdout.read()
+            complaints = watched.result().decode()
+    os.close(ours)
+    return subprocess.CompletedProcess(
+        process.args, process.returncode, output, complaints
+    )
+
+
+def call(
+    capfd: "pytest.CaptureFixture[str]", *arguments: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command in this process: quick, for what needs none of its own."""
+    from emogg_async._cli.app import emogg  # noqa: PLC0415 - needs the extra
+
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        emogg.main(arguments, prog_name="emogg")
+    output, complaints = capfd.readouterr()
+    code = caught.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, output, complaints)

@@ -66,12 +66,18 @@ def value_of(session: Session, field: str) -> Any:
 
 
 def json_value(value: Any) -> Any:
-    """Turn the value of a field into JSON; a model into the service's own."""
-    if isinstance(value, tuple):
-        return [json_value(item) for item in value]
-    if isinstance(value, datetime):
-        return format_moment(value)
-    return emogg_async.to_dict(value) if attrs.has(type(value)) else value
+    """Turn the value of a field into JSON, as the service writes it."""
+    match value:
+        case tuple():
+            return [json_value(item) for item in value]
+        case datetime():
+            return format_moment(value)
+        case float() if value.is_integer():
+            return int(value)
+        case _ if attrs.has(type(value)):
+            return emogg_async.to_dict(value)
+        case _:
+            return value
 
 
 def text_value(value: Any) -> str:

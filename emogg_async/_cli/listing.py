@@ -1,6 +1,7 @@
 """`emogg sessions list`: the newest sessions of an account."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Final
 
 import click
 
@@ -10,7 +11,8 @@ from emogg_async._cli.options import Filters
 
 __all__ = ["list_newest", "pages_of"]
 
-PAGE: int = 100
+PAGE: Final = 100
+"""Sessions to ask for at once, the most that the service allows."""
 
 
 async def pages_of(
@@ -57,8 +59,8 @@ async def list_newest(
         click.echo("No session matches.", err=True)
     if hints and seen > limit:
         click.echo(
-            f"These are the newest {limit:,}; there are more: --limit N shows N, "
-            "`emogg sessions export` writes all.",
+            f"Showing the newest {limit:,}; --limit N shows more, "
+            "`emogg sessions export` all.",
             err=True,
         )
     return 0

@@ -50,9 +50,7 @@ class Bar:
         self._pace = Pace()
         self._pace.mark(now(), 0)
         self._progress = Progress(
-            TextColumn("{task.completed:,.0f} sessions"),
-            TextColumn("{task.fields[requests]:,} requests", style="dim"),
-            TextColumn("{task.fields[pace]}"),
+            TextColumn("{task.fields[facts]}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[left]}", style="cyan"),
             console=Console(stderr=True),
@@ -60,9 +58,7 @@ class Bar:
             transient=True,
             redirect_stdout=False,  # that is where the data go
         )
-        self._task = self._progress.add_task(
-            "", total=None, requests=0, pace="", left=""
-        )
+        self._task = self._progress.add_task("", total=None, facts="Exporting", left="")
 
     def __enter__(self) -> Self:
         """Show it."""
@@ -87,14 +83,16 @@ class Bar:
             total: How many sessions there probably are; None if that is unknown.
         """
         self._pace.mark(self._now(), sessions)
-        speed = self._pace.per_second
+        facts, left = [f"{sessions:,} sessions", f"{requests:,} requests"], ""
+        if speed := self._pace.per_second:
+            facts.append(f"{speed:,.0f}/s")
+            left = f"{clock((total - sessions) / speed)} left" if total else ""
         self._progress.update(
             self._task,
             completed=sessions,
             total=total,
-            requests=requests,
-            pace=f"{speed:,.0f}/s" if speed else "",
-            left=f"{clock((total - sessions) / speed)} left" if speed and total else "",
+            facts=", ".join(facts),
+            left=left,
         )
 
 

@@ -89,6 +89,8 @@ def _text(value: Any) -> str:
     match value:
         case datetime():
             return format_moment(value)
+        case float():
+            return f"{value:g}"
         case tuple():
             return ",".join(value)
         case _:

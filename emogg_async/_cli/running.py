@@ -3,8 +3,10 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import cast
 
 import click
 
@@ -34,24 +36,30 @@ def run(connection: Connection, work: Work) -> int:
 
 
 async def _run(connection: Connection, work: Work) -> int:
-    _stop_on_sigterm()
     began = time.monotonic()
     # Flat memory matters more here than what a cache could save in one run.
-    async with connection.client(cache=None) as client:
+    client = connection.client(cache=None)
+    with _sigterm_cancels():
         try:
-            return await work(client)
+            async with client:
+                return await work(client)
         finally:
             if connection.verbose:
                 click.echo(stats_line(client.stats, time.monotonic() - began), err=True)
 
 
-def _stop_on_sigterm() -> None:
+@contextmanager
+def _sigterm_cancels() -> Iterator[None]:
     """Let SIGTERM cancel this task; a second one kills, as it usually does."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    task = cast("asyncio.Task[int]", asyncio.current_task())
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        if task is not None:
-            loop.call_soon_threadsafe(task.cancel)
+        loop.call_soon_threadsafe(task.cancel)
 
-    signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

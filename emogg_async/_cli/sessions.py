@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["sessions"]
 
-_ENDINGS: Final = "`emogg help exit-codes` says how it can end."
+_ENDINGS: Final = """JSON is lossless. In CSV and in tables, what a terminal would obey
+is replaced; in CSV, what a spreadsheet would take for a formula begins with a '.
+
+`emogg help exit-codes` says how it can end.
+"""
 
 _any_form = output_options("table", "json", "jsonl", "csv")
 
@@ -118,10 +122,6 @@ def export(
     """Write every session of the account to standard output, newest first.
 
     Whatever ends it, it leaves whole lines, and says how to go on.
-
-    JSON lines hold all that the service says. CSV does not: characters that a terminal
-    would obey are replaced, and what a spreadsheet would take for a formula gets a '
-    in front.
     """
     from emogg_async._cli.export import export_all  # noqa: PLC0415 - see above
 

@@ -94,6 +94,9 @@ _FIELD_STYLES: Final[dict[str, Callable[[Session], str]]] = {
     "state": _state_style,
 }
 
+_LONG: Final = {"name", "config", "meta"}
+"""Fields that can be long enough to have to give way; the sources can, too."""
+
 
 def _field_column(field: str) -> _Column:
     return _Column(
@@ -101,7 +104,7 @@ def _field_column(field: str) -> _Column:
         text=lambda session: text_value(value_of(session, field)),
         style=_FIELD_STYLES.get(field, lambda _: ""),
         is_number=field in {"duration", "version"},
-        gives_way=field != "id",
+        gives_way=field in _LONG or field.startswith("sources"),
     )
 
 

@@ -28,10 +28,10 @@ def log_to_stderr() -> None:
     if any(isinstance(handler, _Handler) for handler in logger.handlers):
         return
     formatter = logging.Formatter(
-        "{asctime} {levelname} {name}: {message}", "%Y-%m-%dT%H:%M:%S", style="{"
+        "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+        "%Y-%m-%dT%H:%M:%S",
     )
     formatter.converter = time.gmtime
-    formatter.default_msec_format = "%s.%03dZ"
     handler = _Handler()
     handler.setFormatter(formatter)
     logger.addHandler(handler)
