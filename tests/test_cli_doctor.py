@@ -18,8 +18,9 @@ from rawserver import Writer, always, http, serving
 
 from emogg_async._cli import checkup, probe
 from emogg_async._cli.app import emogg
-from emogg_async._cli.checkup import Finding, examine
+from emogg_async._cli.checkup import examine
 from emogg_async._cli.exits import Exit
+from emogg_async._cli.findings import Finding
 from emogg_async._cli.options import Connection, connection_options
 from emogg_async.testing import EmoggEmulator
 

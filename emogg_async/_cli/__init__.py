@@ -9,6 +9,7 @@ module        what it holds
 `showcase`    what it shows
 `doctor`      `emogg doctor`
 `checkup`     its checks
+`findings`    what these find
 `probe`       what these do to the network
 `emulator`    `emogg emulator`
 `help`        `emogg help`
