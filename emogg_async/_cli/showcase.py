@@ -14,7 +14,8 @@ from rich.table import Table
 
 from emogg_async import AsyncEmoggClient, Failed, Session, Stats
 from emogg_async._cli.exits import Exit, explain
-from emogg_async._cli.output import make_console, session_table
+from emogg_async._cli.output import make_console
+from emogg_async._cli.tables import session_table
 from emogg_async.testing import EmoggEmulator
 
 __all__ = ["present"]
