@@ -48,9 +48,6 @@ def complete(line: str) -> list[str]:
 # -- what it costs ---------------------------------------------------------------------
 
 
-not_yet = pytest.mark.xfail(reason="`sessions` imports all that it needs at once")
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -59,13 +56,13 @@ not_yet = pytest.mark.xfail(reason="`sessions` imports all that it needs at once
         "help",
         "help exit-codes",
         "help environment",
-        pytest.param("help sessions get", marks=not_yet),
+        "help sessions get",
         "doctor --help",
         "completion bash",
         "TAB ",
         "TAB help ",
-        pytest.param("TAB sessions ", marks=not_yet),
-        pytest.param("TAB sessions get --", marks=not_yet),
+        "TAB sessions ",
+        "TAB sessions get --",
         "TAB doctor --",
     ],
 )
