@@ -465,11 +465,24 @@ def test_interrupt(emogg_emulator: EmoggEmulator) -> None:
     emogg_emulator.fail(fault="hang")
     with running("sessions", "get", *ids_of(emogg_emulator, 3)) as process:
         assert process.stderr is not None
-        while emogg_emulator.in_flight < 3:
+        while not emogg_emulator.in_flight:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 130
         assert process.stderr.read() == ""
+
+
+@needs_signals
+def test_closed_from_the_beginning() -> None:
+    """Who closes stdout before it begins gets no complaint."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "help"],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk")

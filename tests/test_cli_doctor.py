@@ -84,9 +84,8 @@ def test_report(emogg_emulator: EmoggEmulator) -> None:
     told = {name.strip(): text for name, text in lines}
     assert tuple(told) == checkup.NAMES
     assert told["base URL"] == f"{emogg_emulator.url}, EMOGG_BASE_URL"
-    assert (
-        told["token"] == f"{len(emogg_emulator.token)} characters, from EMOGG_API_TOKEN"
-    )
+    length = len(emogg_emulator.token)
+    assert told["token"] == f"length {length}, from EMOGG_API_TOKEN"
     assert told["TLS"] == "none needed: loopback"
     assert "10,000 requests left" in told["rate limit"]
     assert "emogg-async " in told["versions"]
@@ -238,6 +237,13 @@ def test_unknown_name(emogg_emulator: EmoggEmulator) -> None:
     assert found["DNS"].code is Exit.NETWORK
     assert found["DNS"].text.startswith("emogg.invalid: ")
     assert by_status(found, "skip") == NETWORK[1:] + CLIENT
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf"])
+def test_odd_timeouts(emogg_emulator: EmoggEmulator, timeout: str) -> None:
+    """No timeout makes it wait for longer than ten seconds, or not at all."""
+    del emogg_emulator
+    assert by_status(findings("--timeout", timeout), "ok") == [*checkup.NAMES]
 
 
 def test_slow_name(

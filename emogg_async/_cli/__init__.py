@@ -21,6 +21,7 @@ module        what it holds
 ============  =====================================================
 """
 
+import os
 import sys
 from importlib.util import find_spec
 from typing import Final
@@ -43,6 +44,10 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before we began
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, open(nowhere, "w", closefd=False))  # noqa: SIM115
     from emogg_async._cli.app import emogg  # noqa: PLC0415 - needs click
 
     return int(emogg.main(prog_name="emogg"))

@@ -75,8 +75,8 @@ class _Checkup:
     """The checks, and what the later ones take from those before them."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._limit = min(connection.timeout, PATIENCE)
+        self._limit = min(PATIENCE, connection.timeout)
+        self._connection = attrs.evolve(connection, timeout=self._limit)
         self._url: SplitResult = urlsplit(DEFAULT_BASE_URL)
         self._endpoints: list[probe.Endpoint] = []
         self._endpoint: probe.Endpoint  # set by `tcp`, as the next one is
@@ -124,8 +124,9 @@ class _Checkup:
         file = self._connection.token_file
         token = os.environ.get("EMOGG_API_TOKEN", "") if file is None else _read(file)
         source = "EMOGG_API_TOKEN" if file is None else "a file"
-        text = f"{len(token.strip())} characters, from {source}"
-        facts = {"length": len(token.strip()), "source": source}
+        length = len(token.strip())
+        text = f"length {length}, from {source}"
+        facts = {"length": length, "source": source}
         if file is not None and os.name == "posix":
             mode = stat.S_IMODE(file.stat().st_mode)
             if mode & 0o077:
