@@ -81,7 +81,7 @@ def test_no_command() -> None:
 
 @pytest.mark.parametrize("library", ["click", "rich"])
 def test_missing_extra(library: str) -> None:
-    """Without the extra, one line says how to install it."""
+    """Without the extra, it says what is missing, and how to install it."""
     done = run_python(
         "-c",
         f"import sys; sys.modules[{library!r}] = None\n"
@@ -89,8 +89,9 @@ def test_missing_extra(library: str) -> None:
     )
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert "python -m pip install 'emogg-async[cli]'" in done.stderr
+    what, next_step = done.stderr.splitlines()
+    assert what == f"Error: the command needs {library}."
+    assert next_step.endswith(": python -m pip install 'emogg-async[cli]'")
 
 
 # -- emogg demo ------------------------------------------------------------------------

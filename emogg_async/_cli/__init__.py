@@ -38,9 +38,11 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    if not all(map(find_spec, _EXTRA)):
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
         print(
-            "emogg: the command needs more: python -m pip install 'emogg-async[cli]'",
+            f"Error: the command needs {' and '.join(missing)}.\n"
+            "Install what it needs: python -m pip install 'emogg-async[cli]'",
             file=sys.stderr,
         )
         return 1
