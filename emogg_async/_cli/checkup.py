@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -28,13 +28,13 @@ from emogg_async import (
     __version__,
 )
 from emogg_async._cli import probe
-from emogg_async._cli.exits import SEE_DOCTOR, Exit, exit_of, explain
+from emogg_async._cli.findings import Finding, failed, failure, skipped, warning
 from emogg_async._cli.options import Connection
 
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["NAMES", "Finding", "examine"]
+__all__ = ["NAMES", "examine"]
 
 PATIENCE: Final = 10.0
 """Seconds at most for each check, however long a call may take otherwise."""
@@ -58,40 +58,6 @@ LIBRARIES: Final = (
 )
 
 
-@attrs.frozen(kw_only=True)
-class Finding:
-    """What a check found."""
-
-    name: str = ""
-    status: Literal["ok", "warn", "fail", "skip"] = "ok"
-    text: str
-    next_step: str = ""
-    code: Exit = Exit.OK
-    facts: Mapping[str, Any] = attrs.Factory(dict)
-    """The same for programs."""
-
-
-def _warning(text: str, next_step: str, **facts: Any) -> Finding:
-    return Finding(status="warn", text=text, next_step=next_step, facts=facts)
-
-
-def _failure(text: str, next_step: str, code: Exit = Exit.NETWORK) -> Finding:
-    return Finding(status="fail", text=text, next_step=next_step, code=code)
-
-
-def _skipped(text: str) -> Finding:
-    return Finding(status="skip", text=text)
-
-
-def _failed(error: EmoggError) -> Finding:
-    what, next_step = explain(error).splitlines()
-    what = what.removeprefix("Error: ")
-    if len(home := os.path.expanduser("~")) > 1:
-        what = what.replace(home, "~")  # the user's name is often part of it
-    next_step = next_step.rstrip(".").removesuffix(SEE_DOCTOR)
-    return _failure(what.rstrip("."), next_step, exit_of(error))
-
-
 def examine(connection: Connection) -> Iterator[Finding]:
     """Make all checks, each one as far as those before it allow."""
     checkup = _Checkup(connection)
@@ -99,7 +65,7 @@ def examine(connection: Connection) -> Iterator[Finding]:
     with contextlib.closing(checkup):
         for name, (check, needed) in _CHECKS.items():
             missing = [other for other in needed if other not in passed]
-            finding = _skipped(f"needs {missing[0]}") if missing else check(checkup)
+            finding = skipped(f"needs {missing[0]}") if missing else check(checkup)
             if finding.status in {"ok", "warn"}:
                 passed.add(name)
             yield attrs.evolve(finding, name=name)
@@ -109,8 +75,8 @@ class _Checkup:
     """The checks, and what the later ones take from those before them."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._limit = min(connection.timeout, PATIENCE)
+        self._limit = min(PATIENCE, connection.timeout)
+        self._connection = attrs.evolve(connection, timeout=self._limit)
         self._url: SplitResult = urlsplit(DEFAULT_BASE_URL)
         self._endpoints: list[probe.Endpoint] = []
         self._endpoint: probe.Endpoint  # set by `tcp`, as the next one is
@@ -142,7 +108,7 @@ class _Checkup:
         try:
             AsyncEmoggClient("none", base_url=given)
         except EmoggError as error:
-            return _failed(error)
+            return failed(error)
         url = given or DEFAULT_BASE_URL
         self._url = urlsplit(url.rstrip("/"))
         source = source if given else "the default"
@@ -154,16 +120,17 @@ class _Checkup:
             # Whatever is wrong with the base URL was already told.
             attrs.evolve(self._connection, base_url=DEFAULT_BASE_URL).client(cache=None)
         except EmoggError as error:
-            return _failed(error)
+            return failed(error)
         file = self._connection.token_file
         token = os.environ.get("EMOGG_API_TOKEN", "") if file is None else _read(file)
         source = "EMOGG_API_TOKEN" if file is None else "a file"
-        text = f"{len(token.strip())} characters, from {source}"
-        facts = {"length": len(token.strip()), "source": source}
+        length = len(token.strip())
+        text = f"length {length}, from {source}"
+        facts = {"length": length, "source": source}
         if file is not None and os.name == "posix":
             mode = stat.S_IMODE(file.stat().st_mode)
             if mode & 0o077:
-                return _warning(
+                return warning(
                     f"{text}, which others may use: its mode is {mode:o}",
                     "Take their rights away: chmod 600",
                     **facts,
@@ -180,7 +147,7 @@ class _Checkup:
         ]
         if not names:
             return Finding(text="none asked for", facts={"variables": []})
-        return _warning(
+        return warning(
             f"{' and '.join(names)} set, and not used: connections are direct",
             "Make sure that this machine may reach the service without a proxy",
             variables=names,
@@ -196,7 +163,7 @@ class _Checkup:
                 lambda: probe.resolve(self._host, self._port), self._limit
             )
         except (OSError, UnicodeError) as error:
-            return _failure(
+            return failure(
                 f"{self._host}: {self._reason(error)}",
                 "Check the base URL for typing errors, and this machine's DNS",
             )
@@ -229,12 +196,12 @@ class _Checkup:
             self._socket.settimeout(self._limit)
             text = f"{endpoint} in {_ms(seconds)}"
             if failures:
-                return _warning(
+                return warning(
                     f"{text}, but not {'; '.join(failures)}",
                     "Look why this machine cannot reach some of the addresses",
                 )
             return Finding(text=text, facts={"seconds": seconds})
-        return _failure(
+        return failure(
             "; ".join(failures),
             "Check that the service runs there, and that no firewall is in between",
         )
@@ -248,7 +215,7 @@ class _Checkup:
         except ssl.SSLCertVerificationError as error:
             return self._refuse(error)
         except (OSError, ValueError) as error:
-            return _failure(
+            return failure(
                 self._reason(error),
                 "Check that the base URL is that of an https server",
             )
@@ -260,7 +227,7 @@ class _Checkup:
         facts["expires"] = certificate.expires.isoformat()
         if days < EXPIRY:
             step = "Tell whoever runs the service that it expires soon"
-            return _warning(text, step, **facts)
+            return warning(text, step, **facts)
         return Finding(text=text, facts=facts)
 
     def _shake_hands(self) -> ssl.SSLSocket:
@@ -270,7 +237,7 @@ class _Checkup:
     def _refuse(self, error: ssl.SSLCertVerificationError) -> Finding:
         text = f"the certificate is refused: {error.verify_message}"
         seen = probe.untrusted_certificate(self._endpoint, self._limit)
-        return _failure(
+        return failure(
             f"{text}; {_in_words(seen)}" if seen else text,
             "If you trust who issued it, let SSL_CERT_FILE name a file with their "
             "root certificate; else check the base URL and this machine's clock",
@@ -283,7 +250,7 @@ class _Checkup:
                 lambda: probe.exchange(self._socket, self._url), self._limit
             )
         except (OSError, http.client.HTTPException) as error:
-            return _failure(
+            return failure(
                 self._reason(error),
                 "Try again later: something accepts connections there, but does not "
                 "answer as a web server",
@@ -294,12 +261,12 @@ class _Checkup:
         if answer.status == 401:
             return Finding(text=text, facts=facts)
         step = "Check the base URL: the Emogg API would answer with 401"
-        return _warning(text, step, **facts)
+        return warning(text, step, **facts)
 
     def clock(self) -> Finding:
         """Compare this machine's clock with the service's."""
         if self._ahead is None:
-            return _skipped("the service does not tell its time")
+            return skipped("the service does not tell its time")
         facts = {"ahead": self._ahead}
         amount, direction = abs(self._ahead), "ahead" if self._ahead > 0 else "behind"
         if amount < 1.0:
@@ -309,7 +276,7 @@ class _Checkup:
         if amount < SKEW:
             return Finding(text=text, facts=facts)
         step = "Set this machine's clock: dates and certificates depend on it"
-        return _warning(text, step, **facts)
+        return warning(text, step, **facts)
 
     # -- the client ----------------------------------------------------------------
 
@@ -318,7 +285,7 @@ class _Checkup:
         try:
             asyncio.run(self._ask())
         except EmoggError as error:
-            return _failed(error)
+            return failed(error)
         return Finding(text="the service accepts the token")
 
     async def _ask(self) -> None:
@@ -336,7 +303,7 @@ class _Checkup:
     def latency(self) -> Finding:
         """Tell how long calls take once there is a connection."""
         if not self._laps:
-            return _skipped("no further call came back")
+            return skipped("no further call came back")
         best, worst = min(self._laps), max(self._laps)
         return Finding(
             text=f"{_ms(best)} to {_ms(worst)}, of {len(self._laps)} calls",

@@ -15,7 +15,7 @@ from emogg_async._cli.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from emogg_async._cli.checkup import Finding
+    from emogg_async._cli.findings import Finding
 
 __all__ = ["doctor"]
 

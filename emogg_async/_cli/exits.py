@@ -6,6 +6,7 @@ Whatever goes wrong is two lines on stderr: what failed, and one next step.
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -231,7 +232,10 @@ def _complain(error: click.ClickException) -> int:
 
 def _confess(error: Exception) -> None:
     """Say that *error* is a bug; where logging is on, as by -v, show where."""
-    logging.getLogger("emogg_async").error("unexpected error", exc_info=error)
+    logger = logging.getLogger("emogg_async")
+    for part in traceback.format_exception(error):
+        for line in part.splitlines():
+            logger.error("%s", line)
     what = f"{type(error).__name__}: {error}"
     step = (
         "This is a bug in emogg-async; please report it, with the output of `emogg "

@@ -58,7 +58,10 @@ def _complete(
 ) -> "list[CompletionItem[str]]":
     """Complete the next word: a topic, a command, or a subcommand of it."""
     words = ctx.params.get(str(parameter.name)) or ()
-    found = _find(ctx.find_root(), words)
+    try:
+        found = _find(ctx.find_root(), words)
+    except click.UsageError:
+        return []
     topics = [] if words else completions(TOPICS, incomplete)
     offers = found.command.shell_complete(found, incomplete)
     return [*topics, *(offer for offer in offers if not offer.value.startswith("-"))]
