@@ -148,12 +148,11 @@ def test_export_can_be_stopped(
     with running("sessions", "export", PYTHONUNBUFFERED=unbuffered) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        while not account.requests or account.in_flight:
-            time.sleep(0.01)
-        time.sleep(0.1)  # a page has more than fits into the pipe: it waits to be read
+        output = process.stdout.readline()
+        time.sleep(0.2)  # until the pipe is full
         process.send_signal(number)
         time.sleep(0.1)
-        output = process.stdout.read()
+        output += process.stdout.read()
         assert process.wait(timeout=10) == code
         advice = process.stderr.read()
     found = ids_in(output)
@@ -170,7 +169,7 @@ def test_export_can_be_stopped(
 
 def test_export_stops_at_an_error(account: EmoggEmulator, tmp_path: Path) -> None:
     """An outage that lasts leaves whole lines; what goes on makes one CSV of both."""
-    account.latency = 0.05
+    account.latency = 0.1
     options = ("-o", "csv", "--state", "finished", "--fields", "id,name")
     path = tmp_path / "sessions.csv"
     with path.open("w") as file, running("sessions", "export", *options) as process:
