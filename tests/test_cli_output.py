@@ -500,6 +500,8 @@ async def test_the_end_is_told() -> None:
     assert 0 == account.looks
     assert horizon.total(account.position(300)) == pytest.approx(10_000, rel=0.01)
     assert horizon.total(account.position(1)) is None
+    assert 700 == horizon.total(account.position(300), limit=700)
+    assert 700 == horizon.total(account.position(1), limit=700)
 
 
 async def test_looking_may_fail() -> None:

@@ -101,14 +101,11 @@ class _Export:
                 writer.write(page)
                 position.add(page)
                 pages += 1
-                if bar is None:
-                    continue
-                if pages >= FIRST_LOOK and self.limit is None:
-                    await horizon.look(position)
-                total = horizon.total(position) or self.limit
-                if total and self.limit:
-                    total = min(total, self.limit)
-                bar.update(position.count, client.stats.requests, total)
+                if bar is not None:
+                    if pages >= FIRST_LOOK and self.limit is None:
+                        await horizon.look(position)
+                    total = horizon.total(position, self.limit)
+                    bar.update(position.count, client.stats.requests, total)
 
     async def _newest_before(
         self, client: AsyncEmoggClient, moment: datetime

@@ -71,17 +71,26 @@ class Horizon:
     def _middle(self) -> timedelta:
         return self._near * sqrt(self._far / self._near)
 
-    def total(self, position: Position) -> float | None:
-        """Estimate how many sessions there are in all; None while nothing is known."""
+    def total(self, position: Position, limit: int | None = None) -> float | None:
+        """Estimate how many sessions there will be; None while nothing is known.
+
+        Args:
+            position: How far the export is.
+            limit: How many there will be at most; None is no limit.
+        """
+        expected = self._expected(position)
+        if limit is None or expected is None:
+            return expected or limit
+        return min(expected, limit)
+
+    def _expected(self, position: Position) -> float | None:
         newest, reached = position.newest, position.reached
         if newest is None or reached is None or reached >= newest:
             return None
         if self._bound is not None:
             span = newest - self._bound
-        elif self._near and self._far > self._near:
-            span = self._middle
+        elif self._near:
+            span = self._middle if self._far > self._near else self._near
         else:
-            span = self._near
-        if not span:
             return None
         return max(1.0, span / (newest - reached)) * position.count
