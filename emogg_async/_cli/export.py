@@ -20,6 +20,7 @@ from emogg_async._cli.listing import pages_of
 from emogg_async._cli.options import Connection, Filters, Output
 from emogg_async._cli.resume import Position, how_to_go_on
 from emogg_async._cli.running import run
+from emogg_async._cli.text import counted
 
 if TYPE_CHECKING:
     from emogg_async._cli.progress import Bar
@@ -84,11 +85,10 @@ class _Export:
 
         with Bar() as bar:
             await self._write_all(client, bar)
-        click.echo(
-            f"Exported {self.position.count:,} sessions with {client.stats.requests:,} "
-            f"requests in {time.monotonic() - began:.1f} s.",
-            err=True,
-        )
+        exported = counted(self.position.count, "session")
+        requests = counted(client.stats.requests, "request")
+        seconds = time.monotonic() - began
+        click.echo(f"Exported {exported} with {requests} in {seconds:.1f} s.", err=True)
         return Exit.OK
 
     async def _write_all(self, client: AsyncEmoggClient, bar: "Bar | None") -> None:

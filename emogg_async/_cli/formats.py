@@ -14,7 +14,14 @@ from emogg_async._cli.fields import record_of, text_value, value_of
 from emogg_async._cli.text import json_line, printable
 from emogg_async.models import Session
 
-__all__ = ["CSVWriter", "JSONLinesWriter", "JSONWriter", "SessionWriter", "csv_lines"]
+__all__ = [
+    "CSVWriter",
+    "JSONLinesWriter",
+    "JSONWriter",
+    "SessionWriter",
+    "csv_lines",
+    "put",
+]
 
 COLUMNS: Final = (
     "id",

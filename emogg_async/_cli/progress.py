@@ -9,6 +9,8 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from emogg_async._cli.text import counted
+
 __all__ = ["Bar", "Pace", "clock"]
 
 RECENT: Final = 30.0
@@ -83,7 +85,8 @@ class Bar:
             total: How many sessions there probably are; None if that is unknown.
         """
         self._pace.mark(self._now(), sessions)
-        facts, left = [f"{sessions:,} sessions", f"{requests:,} requests"], ""
+        facts = [counted(sessions, "session"), counted(requests, "request")]
+        left = ""
         if speed := self._pace.per_second:
             facts.append(f"{speed:,.0f}/s")
             left = f"{clock((total - sessions) / speed)} left" if total else ""

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from emogg_async._cli.moments import format_moment
+from emogg_async._cli.text import counted
 from emogg_async.models import Session
 
 __all__ = ["Position", "command_again", "how_to_go_on"]
@@ -52,7 +53,7 @@ def how_to_go_on(context: click.Context, position: Position) -> str:
     """Say how to go on; nothing, if nothing was written yet."""
     if position.reached is None:
         return ""
-    stopped = f"Stopped after {_sessions(position.count)}."
+    stopped = f"Stopped after {counted(position.count, 'session')}."
     if not position.is_sorted:
         return f"{stopped} They are not sorted by time: to have all, start again."
     changes: dict[str, Any] = {"started_before": position.reached + MILLISECOND}
@@ -95,7 +96,3 @@ def _text(value: Any) -> str:
             return ",".join(value)
         case _:
             return str(value)
-
-
-def _sessions(count: int) -> str:
-    return "1 session" if count == 1 else f"{count:,} sessions"

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from emogg_async._cli.fields import text_value, value_of
+from emogg_async._cli.formats import put
 from emogg_async._cli.output import make_console
 from emogg_async._cli.text import printable
 from emogg_async.models import Session, SessionState
@@ -214,7 +215,9 @@ class TableWriter:
         """Write the sessions that were held back."""
         held, self._held = self._held, []
         if held:
-            self._console.print(self._layout.lines(held), soft_wrap=True)
+            with self._console.capture() as lines:
+                self._console.print(self._layout.lines(held), soft_wrap=True)
+            put(lines.get())
 
     def close(self) -> None:
         """Write the sessions that are still held back."""
