@@ -4,10 +4,34 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 PYTHON = (sys.executable, "-W", "error")
 COMMAND = (*PYTHON, "-m", "emogg_async")
+
+BARE = """
+import click
+
+@click.group(context_settings={"help_option_names": ["--help", "-h"]})
+@click.version_option("1.0", message="bare %(version)s")
+def bare():
+    "Do nothing, with commands."
+
+@bare.command()
+def one():
+    "Do one thing."
+
+@bare.command()
+def two():
+    "Do another."
+
+bare()
+"""
+"""What a click program costs that has nothing to do."""
 
 _AMBIENT = ("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "PYTHONIOENCODING")
 
@@ -92,3 +116,68 @@ def _read_all(terminal: int) -> bytes:
         while chunk := os.read(terminal, 65_536):
             chunks.append(chunk)
     return b"".join(chunks)
+
+
+def run_watched(
+    *arguments: str, columns: int = 80, **changes: str | None
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command with its stderr on a terminal, and its stdout in a pipe."""
+    import pty  # noqa: PLC0415 - there is none on Windows
+    import termios  # noqa: PLC0415
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(**changes),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        encoding="utf-8",
+    ) as process:
+        os.close(theirs)
+        with ThreadPoolExecutor(1) as pool:
+            watched = pool.submit(_read_all, ours)
+            assert process.stdout is not None
+            output = process.stdout.read()
+            complaints = watched.result().decode()
+    os.close(ours)
+    return subprocess.CompletedProcess(
+        process.args, process.returncode, output, complaints
+    )
+
+
+def call(
+    capfd: "pytest.CaptureFixture[str]", *arguments: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command in this process: quick, for what needs none of its own."""
+    from emogg_async._cli.app import emogg  # noqa: PLC0415 - needs the extra
+
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        emogg.main(arguments, prog_name="emogg")
+    output, complaints = capfd.readouterr()
+    code = caught.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, output, complaints)
+
+
+def help_seconds(rounds: int) -> tuple[float, float]:
+    """Return the least time that `--help` takes: of a bare click program, and of ours.
+
+    They take turns, so that whatever slows the machine slows both.
+    """
+    # Who measures coverage would start it in both, and hide the difference.
+    ambient = environment(COVERAGE_PROCESS_CONFIG=None, COVERAGE_PROCESS_START=None)
+    best = [float("inf"), float("inf")]
+    for _ in range(rounds):
+        for each, program in enumerate((("-c", BARE), ("-m", "emogg_async"))):
+            began = time.perf_counter()
+            subprocess.run(
+                [sys.executable, *program, "--help"],
+                env=ambient,
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+            best[each] = min(best[each], time.perf_counter() - began)
+    return best[0], best[1]

@@ -12,10 +12,12 @@ from types import CodeType
 from typing import Any, Final
 
 import pytest
+from _terminal import run_on_terminal
 
 import emogg_async
 from emogg_async import AsyncEmoggClient, RetryPolicy, errors
 from emogg_async._cli.exits import Exit
+from emogg_async._cli.help import VARIABLES
 from emogg_async._protocol import Repeat, custom
 from emogg_async._retry import Verdict, is_ambiguous, verdict
 from emogg_async.errors import (
@@ -257,10 +259,33 @@ def test_shown_defaults() -> None:
 
 
 def test_exit_codes() -> None:
-    """The README names each exit code of the command once."""
-    (sentence,) = re.findall(r"^Exit codes, for scripts: (.*)\.$", TEXT, re.MULTILINE)
-    codes = [int(part.split()[0]) for part in sentence.split(", ")]
-    assert codes == [code.value for code in Exit]
+    """The README explains each exit code of the command as its help does."""
+    rows = _table("Command line")[1:]
+    assert rows == [[str(code.value), code.meaning] for code in Exit]
+
+
+def test_environment() -> None:
+    """The README names each variable that the command reads."""
+    section = TEXT.split("\n## Command line\n", 1)[1].split("\n## ", 1)[0]
+    named = re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", section)
+    assert sorted(named) == sorted(VARIABLES)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
+def test_capture(emogg_emulator: EmoggEmulator) -> None:
+    """The captured terminal shows what the emulator's sessions give in 100 columns."""
+    del emogg_emulator
+    command, *lines = _capture().splitlines()
+    arguments = command.removeprefix("$ emogg ").split()
+    done = run_on_terminal(*arguments, columns=100, NO_COLOR="1")
+    shown = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
+    assert [line.rstrip() for line in shown.splitlines()] == lines
+
+
+def _capture() -> str:
+    (found,) = re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert isinstance(found, str)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,40 @@
 """The `emogg` command. It uses nothing but the public names of this package.
 
-===========  =====================================================
-module       what it holds
-===========  =====================================================
-`app`        the root command, and where its subcommands are
-`demo`       `emogg demo`
-`emulator`   `emogg emulator`
-`sessions`   `emogg sessions …`
-`output`     sessions as tables and as JSON lines
-`text`       text that no terminal obeys
-`exits`      exit codes, and what is said about an error
-===========  =====================================================
+============  =====================================================
+module        what it holds
+============  =====================================================
+`app`         the root command, and where its subcommands are
+`completion`  `emogg completion`
+`demo`        `emogg demo`
+`showcase`    what it shows
+`doctor`      `emogg doctor`
+`checkup`     its checks
+`findings`    what these find
+`probe`       what these do to the network
+`emulator`    `emogg emulator`
+`help`        `emogg help`
+`sessions`    `emogg sessions …`: what its commands can be told
+`get`         `emogg sessions get`
+`ids`         ids that come in lines
+`listing`     `emogg sessions list`
+`export`      `emogg sessions export`
+`horizon`     where an export will end
+`progress`    its progress bar
+`resume`      how to go on with it
+`options`     what several commands can be told
+`running`     how a command runs, and is told to stop
+`verbose`     what `-v` tells
+`fields`      the fields of a session, by name
+`formats`     sessions as JSON, JSON lines and CSV
+`tables`      sessions as a table
+`output`      the console that draws on stdout
+`moments`     dates and times, as they are given
+`text`        text that no terminal obeys
+`exits`       exit codes, and what is said about an error
+============  =====================================================
 """
 
+import os
 import sys
 from importlib.util import find_spec
 from typing import Final
@@ -29,12 +51,18 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    if not all(map(find_spec, _EXTRA)):
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
         print(
-            "emogg: the command needs more: python -m pip install 'emogg-async[cli]'",
+            f"Error: the command needs {' and '.join(missing)}.\n"
+            "Install what it needs: python -m pip install 'emogg-async[cli]'",
             file=sys.stderr,
         )
         return 1
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before we began
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, open(nowhere, "w", closefd=False))  # noqa: SIM115
     from emogg_async._cli.app import emogg  # noqa: PLC0415 - needs click
 
     return int(emogg.main(prog_name="emogg"))

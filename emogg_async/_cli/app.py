@@ -1,27 +1,39 @@
-"""The root command: where its subcommands are, and how any of them ends.
+"""The root command: where its subcommands are.
 
-Subcommands are imported when they are called, so that `--help` and `--version` need
-neither aiohttp nor rich.
+Subcommands are imported when they are called, so that help and completions need neither
+aiohttp nor rich; their modules import both only when they run.
 """
 
-import os
 import sys
+from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from emogg_async import EmoggError, __version__
-from emogg_async._cli.exits import Exit, exit_of, explain
+from emogg_async import __version__
+from emogg_async._cli.exits import Exit, ending
 
-__all__ = ["emogg"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["TOPICS", "completions", "emogg", "suggest"]
 
 _COMMANDS: Final = {
+    "completion": "Print the script that completes this command in a shell.",
     "demo": "See what this package does; needs no account and no network.",
+    "doctor": "Check what lies between here and an answer, for a ticket.",
     "emulator": "Serve made-up sessions as the Emogg API does.",
-    "sessions": "Get sessions.",
+    "help": "Explain a command, or one of the topics below.",
+    "sessions": "Get, list and export sessions.",
 }
 """Every subcommand, an attribute of the module of the same name, and what it does."""
+
+TOPICS: Final = {
+    "environment": "The variables that this command reads.",
+    "exit-codes": "What a script can tell from how it ends.",
+}
+"""What else `emogg help` explains."""
 
 
 class _Root(click.Group):
@@ -39,42 +51,69 @@ class _Root(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a subcommand, or say which one may have been meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            message = f"{error.message}{suggest(args[0], _COMMANDS)}"
+            raise click.UsageError(message, ctx) from error
+
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
-        """Describe the subcommands without importing them."""
+        """Describe the subcommands without importing them, and the topics of help."""
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+        with formatter.section("Topics of `emogg help`"):
+            formatter.write_dl(list(TOPICS.items()))
+
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> "list[CompletionItem[str]]":
+        """Complete a subcommand without importing any."""
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*completions(_COMMANDS, incomplete), *options]
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Parse the options of the root; wrong ones end as anything else does."""
+        with ending():
+            return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand and end with its exit code, whatever happens."""
-        try:
+        with ending():
             code = super().invoke(ctx)
             sys.stdout.flush()
-        except KeyboardInterrupt:
-            ctx.exit(Exit.INTERRUPTED)
-        except BrokenPipeError:
-            _abandon_output()
-            ctx.exit(Exit.CLOSED_PIPE)
-        except EmoggError as error:
-            click.echo(explain(error), err=True)
-            ctx.exit(exit_of(error))
-        except OSError as error:  # a full disk; what the network does is an EmoggError
-            _abandon_output()
-            raise click.ClickException(f"cannot write: {error.strerror}") from error
-        else:
-            ctx.exit(code or Exit.OK)
+        ctx.exit(code or Exit.OK)
 
 
-def _abandon_output() -> None:
-    """Let what is still buffered go nowhere, or Python complains when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def completions(
+    texts: Mapping[str, str], incomplete: str
+) -> "list[CompletionItem[str]]":
+    """Offer the names that begin with *incomplete*, each with its text."""
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - seldom needed
+
+    return [
+        CompletionItem(name, help=text)
+        for name, text in texts.items()
+        if name.startswith(incomplete)
+    ]
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Ask whether one of the *known* words was meant; say nothing if none is near."""
+    from difflib import get_close_matches  # noqa: PLC0415 - seldom needed
+
+    near = get_close_matches(word, known, n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 @click.group(
     cls=_Root,
-    epilog="The environment says who asks and whom: EMOGG_API_TOKEN, and "
-    "EMOGG_BASE_URL unless it is https://api.emogg.com.",
+    epilog="Set EMOGG_API_TOKEN, or begin with `emogg demo`, which needs no token.",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 @click.version_option(__version__, message="emogg %(version)s")

@@ -9,8 +9,8 @@ from typing import Final, NoReturn
 
 import click
 
-from emogg_async import ConfigurationError
-from emogg_async.testing import EmoggEmulator
+from emogg_async import ConfigurationError, testing
+from emogg_async._cli.exits import CommandError
 
 __all__ = ["emulator"]
 
@@ -84,13 +84,13 @@ def emulator(
         eval "$(emogg emulator &)"
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    server = EmoggEmulator(
+    server = testing.EmoggEmulator(
         port=port, sessions=sessions, rate_limit=rate_limit, seed=seed, latency=latency
     )
     try:
         server.start()
     except ConfigurationError as error:
-        raise click.ClickException(f"{error.message}; choose another --port") from error
+        raise CommandError(error.message, "Choose another --port") from error
     with server:
         _introduce(server)
         while True:
@@ -98,7 +98,7 @@ def emulator(
             time.sleep(3_600)
 
 
-def _introduce(server: EmoggEmulator) -> None:
+def _introduce(server: "testing.EmoggEmulator") -> None:
     """Print what a shell has to know, and to people what they can do now."""
     click.echo(f"export EMOGG_BASE_URL={server.url}")
     click.echo(f"export EMOGG_API_TOKEN={server.token}")

@@ -1,70 +1,158 @@
-"""How the command ends: the exit codes, and what is said about an error."""
+"""How the command ends: the exit codes, and what is said about an error.
 
+Whatever goes wrong is two lines on stderr: what failed, and one next step.
+"""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
-from typing import Final
+from typing import Final, Self
+
+import click
 
 from emogg_async import errors
 from emogg_async._cli.text import json_line, printable
 from emogg_async.errors import EmoggError
 
-__all__ = ["Exit", "exit_of", "explain", "explain_as_json"]
+__all__ = [
+    "SEE_DOCTOR",
+    "CommandError",
+    "Exit",
+    "ending",
+    "exit_of",
+    "explain",
+    "explain_as_json",
+]
+
+_NO_ARGUMENTS: Final[type | tuple[()]] = getattr(
+    click.exceptions, "NoArgsIsHelpError", ()
+)
+"""What newer clicks raise for a group without a command; older ones print its help."""
+
+_HINT_FOR_PYTHON: Final = ", or pass allow_http=True"
+"""Part of a message that is of no use on a command line."""
+
+_LONGEST: Final = 200
+"""Characters of the message of an error that nobody foresaw."""
 
 
 class Exit(IntEnum):
     """The exit codes; scripts rely on them, so none ever changes its meaning."""
 
-    OK = 0
-    OTHER = 1
-    USAGE = 2
-    """click's own, too."""
-    SOME_FAILED = 3
-    """Some of several ids failed, or all of them for different reasons."""
-    CREDENTIALS = 4
-    NOT_FOUND = 5
-    RATE_LIMITED = 6
-    NETWORK = 7
-    SERVICE = 8
-    INTERRUPTED = 130
-    """By Ctrl-C; 128 and the number of the signal, as shells count."""
-    CLOSED_PIPE = 141
+    meaning: str
+    """In a few words, for help texts."""
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """Make an exit code that knows what it means."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "all went well"
+    OTHER = 1, "anything else"
+    USAGE = 2, "wrong usage, or what is no session id"  # click's own, too
+    SOME_FAILED = 3, "some of several failed, or all for different reasons"
+    CREDENTIALS = 4, "no usable token or base URL, or a refused token"
+    NOT_FOUND = 5, "not found"
+    RATE_LIMITED = 6, "rate limited"
+    NETWORK = 7, "network or timeout"
+    SERVICE = 8, "the service failed"
+    # From here on 128 and the number of a signal, as shells count.
+    INTERRUPTED = 130, "interrupted, as by Ctrl-C"
+    CLOSED_PIPE = 141, "the output was closed"
+    TERMINATED = 143, "terminated"
 
 
-_EXITS: Final[dict[type, Exit]] = {
-    errors.InvalidArgumentError: Exit.USAGE,
-    errors.ConfigurationError: Exit.CREDENTIALS,
-    errors.AuthenticationError: Exit.CREDENTIALS,
-    errors.PermissionDeniedError: Exit.CREDENTIALS,
-    errors.NotFoundError: Exit.NOT_FOUND,
-    errors.RateLimitedError: Exit.RATE_LIMITED,
-    errors.TransportError: Exit.NETWORK,
-    errors.ServerError: Exit.SERVICE,
-}
+class CommandError(click.ClickException):
+    """A failure that is no `EmoggError`.
 
-_NEXT_STEPS: Final[dict[type, str]] = {
-    errors.InvalidArgumentError: "Correct the command line; --help explains it",
+    Args:
+        message: What failed, in one line.
+        next_step: What to do about it, without the full stop.
+    """
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+SEE_DOCTOR: Final = "; `emogg doctor` tells more"
+"""Ends the next step of what may lie anywhere between here and the service."""
+
+_ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
+    EmoggError: (Exit.OTHER, f"Try again{SEE_DOCTOR}"),
     errors.ConfigurationError: (
-        "Set EMOGG_API_TOKEN, and EMOGG_BASE_URL if it is not https://api.emogg.com; "
-        "`emogg demo` needs neither"
+        Exit.CREDENTIALS,
+        "Set EMOGG_API_TOKEN, or name a file by --token-file; `emogg demo` needs none",
     ),
-    errors.AuthenticationError: "Check EMOGG_API_TOKEN",
-    errors.DeadlineError: "Try again; if it goes on, check EMOGG_BASE_URL",
-    errors.NotSentError: "Check the network, EMOGG_BASE_URL and any proxy",
-    errors.RateLimitedError: "Wait, or ask for less at once",
-    errors.StatusError: "Look this status up at https://docs.emogg.com",
+    errors.InvalidArgumentError: (
+        Exit.USAGE,
+        "Correct the command line; --help explains it",
+    ),
+    errors.ClientClosedError: (Exit.OTHER, "Run the command again"),
+    errors.TransportError: (Exit.NETWORK, f"Try again{SEE_DOCTOR}"),
+    errors.NotSentError: (
+        Exit.NETWORK,
+        f"Check the network and EMOGG_BASE_URL{SEE_DOCTOR}",
+    ),
+    errors.ConnectionLostError: (Exit.NETWORK, f"Try again{SEE_DOCTOR}"),
+    errors.DeadlineError: (
+        Exit.NETWORK,
+        "Try again, or allow more time with --timeout",
+    ),
+    errors.StatusError: (
+        Exit.OTHER,
+        "Look this status up at https://docs.emogg.com",
+    ),
+    errors.BadRequestError: (
+        Exit.OTHER,
+        "Correct the command line; the same request will fail again",
+    ),
+    errors.AuthenticationError: (
+        Exit.CREDENTIALS,
+        "Check EMOGG_API_TOKEN, or the file named by --token-file",
+    ),
+    errors.PermissionDeniedError: (Exit.CREDENTIALS, "Use a token that may do this"),
+    errors.NotFoundError: (
+        Exit.NOT_FOUND,
+        "Check the id, and that this token may see it",
+    ),
+    errors.RateLimitedError: (
+        Exit.RATE_LIMITED,
+        "Wait, or allow more time with --timeout",
+    ),
+    errors.ServerError: (Exit.SERVICE, "Try again later"),
+    errors.ResponseShapeError: (
+        Exit.OTHER,
+        "Update emogg-async; if that does not help, report it",
+    ),
+    errors.OutcomeUnknownError: (
+        Exit.OTHER,
+        "Look whether it took effect before you repeat it",
+    ),
 }
-"""Where an error's own advice speaks to those who write Python."""
+"""How each error ends the command, and what to do next; a subclass does as its base.
+
+An error's own advice speaks to those who write Python.
+"""
+
+_WRONG_URL: Final = "Correct EMOGG_BASE_URL, or --base-url"
 
 
 def exit_of(error: EmoggError) -> Exit:
     """Look up with which code *error* ends the command."""
-    found = (_EXITS[kind] for kind in type(error).__mro__ if kind in _EXITS)
-    return next(found, Exit.OTHER)
+    return _ending_of(error)[0]
 
 
 def explain(error: EmoggError) -> str:
     """Say in two lines what failed and what to do next."""
-    what = str(error).removesuffix(f" {error.advice}.")
-    return f"Error: {printable(what)}\n{_next_step(error)}"
+    what = str(error).removesuffix(f" {error.advice}.").replace(_HINT_FOR_PYTHON, "")
+    return _two_lines(what, _next_step(error))
 
 
 def explain_as_json(session_id: str, error: EmoggError) -> str:
@@ -77,10 +165,85 @@ def explain_as_json(session_id: str, error: EmoggError) -> str:
         "method": error.method,
         "path": error.path,
         "attempts": error.attempts,
-        "next": _next_step(error),
+        "next": f"{_next_step(error)}.",
     }
     return json_line(facts)
 
 
+def _ending_of(error: EmoggError) -> tuple[Exit, str]:
+    return next(_ENDINGS[kind] for kind in type(error).__mro__ if kind in _ENDINGS)
+
+
 def _next_step(error: EmoggError) -> str:
-    return _NEXT_STEPS.get(type(error), error.advice) + "."
+    if isinstance(error, errors.ConfigurationError) and error.message.startswith(
+        "base_url"
+    ):
+        return _WRONG_URL
+    return _ending_of(error)[1]
+
+
+def _two_lines(what: str, next_step: str) -> str:
+    return f"Error: {printable(what)}\n{next_step}."
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Turn whatever is raised inside into its two lines and click's own `Exit`."""
+    code: int = Exit.OTHER
+    try:
+        yield
+    except click.exceptions.Exit:
+        raise
+    except (KeyboardInterrupt, click.Abort):
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:
+        _abandon_output()
+        code = Exit.CLOSED_PIPE
+    except EmoggError as error:
+        click.echo(explain(error), err=True)
+        code = exit_of(error)
+    except click.ClickException as error:
+        code = _complain(error)
+    except OSError as error:  # a full disk; what the network does is an EmoggError
+        _abandon_output()
+        click.echo(
+            _two_lines(f"cannot write: {error.strerror}", "Write elsewhere"), err=True
+        )
+    except Exception as error:  # a bug of ours
+        _confess(error)
+    else:
+        return
+    raise click.exceptions.Exit(code)
+
+
+def _complain(error: click.ClickException) -> int:
+    """Say what click has to say about *error*."""
+    message = error.format_message()
+    if isinstance(error, _NO_ARGUMENTS):
+        click.echo(message)
+        return Exit.OK
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "emogg"
+    next_step = getattr(error, "next_step", f"Try '{path} --help' for help")
+    # click lists choices on lines of their own.
+    click.echo(_two_lines(" ".join(message.split()), next_step), err=True)
+    return error.exit_code
+
+
+def _confess(error: Exception) -> None:
+    """Say that *error* is a bug; where logging is on, as by -v, show where."""
+    logger = logging.getLogger("emogg_async")
+    for part in traceback.format_exception(error):
+        for line in part.splitlines():
+            logger.error("%s", line)
+    what = f"{type(error).__name__}: {error}"
+    step = (
+        "This is a bug in emogg-async; please report it, with the output of `emogg "
+        "doctor`, and of the same command with -v"
+    )
+    click.echo(_two_lines(what[:_LONGEST].strip(), step), err=True)
+
+
+def _abandon_output() -> None:
+    """Let what is still buffered go nowhere, or Python complains when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

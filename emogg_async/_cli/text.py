@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any, Final
 
-__all__ = ["json_line", "printable"]
+__all__ = ["counted", "json_line", "printable"]
 
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters: escape sequences begin with one
@@ -29,3 +29,8 @@ def json_line(value: Any, encoding: str = "ascii") -> str:
     except UnicodeEncodeError:
         return json.dumps(value)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
+def counted(number: int, thing: str) -> str:
+    """Say how many of a thing there are."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

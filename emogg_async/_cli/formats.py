@@ -1,0 +1,150 @@
+"""Sessions on stdout in the forms that programs read: JSON, JSON lines and CSV.
+
+Whatever is written is whole lines, and flushed: a command that ends early, however it
+does, leaves no half of a line behind.
+"""
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from emogg_async._cli.fields import record_of, text_value, value_of
+from emogg_async._cli.text import json_line, printable
+from emogg_async.models import Session
+
+__all__ = [
+    "CSVWriter",
+    "JSONLinesWriter",
+    "JSONWriter",
+    "SessionWriter",
+    "csv_lines",
+    "put",
+]
+
+COLUMNS: Final = (
+    "id",
+    "name",
+    "type",
+    "state",
+    "timestamp",
+    "duration",
+    "sources",
+    "product",
+    "user",
+)
+"""The columns of CSV where `--fields` does not say."""
+
+FORMULAS: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What a spreadsheet takes for the beginning of a formula; four are full-width."""
+
+
+class SessionWriter(Protocol):
+    """Writes sessions to stdout in one form."""
+
+    def write(self, sessions: Iterable[Session]) -> None:
+        """Take sessions, and write them unless they must be held back."""
+
+    def flush(self) -> None:
+        """Write what was held back."""
+
+    def close(self) -> None:
+        """Write what is still missing."""
+
+
+def put(text: str) -> None:
+    """Write whole lines."""
+    stdout = sys.stdout
+    stdout.flush()
+    rest = memoryview(text.encode(stdout.encoding, stdout.errors or "strict"))
+    while rest:
+        # Where Python does not buffer, a signal can make this write only a part.
+        rest = rest[stdout.buffer.write(rest) :]
+    stdout.buffer.flush()
+
+
+class JSONLinesWriter:
+    """Writes each session as JSON on a line of its own.
+
+    Args:
+        fields: Which fields; None writes the service's own JSON.
+    """
+
+    def __init__(self, fields: Sequence[str] | None = None) -> None:
+        self._fields = fields
+
+    def write(self, sessions: Iterable[Session]) -> None:
+        """Write sessions."""
+        put("".join(f"{self._line(session)}\n" for session in sessions))
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is missing."""
+
+    def _line(self, session: Session) -> str:
+        return json_line(record_of(session, self._fields), sys.stdout.encoding)
+
+
+class JSONWriter(JSONLinesWriter):
+    """Writes one array, a session to a line; it is valid wherever it had to end."""
+
+    _before = "[\n"
+
+    def write(self, sessions: Iterable[Session]) -> None:
+        """Write sessions, each behind the comma of the one before."""
+        text = ""
+        for session in sessions:
+            text += f"{self._before}{self._line(session)}"
+            self._before = ",\n"
+        put(text)
+
+    def close(self) -> None:
+        """End the array."""
+        put("[]\n" if self._before == JSONWriter._before else "\n]\n")
+
+
+class CSVWriter:
+    """Writes a line of CSV for each session, below a header.
+
+    Args:
+        fields: Which fields; None writes the usual ones.
+        header: Whether to begin with the names of the fields.
+    """
+
+    def __init__(
+        self, fields: Sequence[str] | None = None, *, header: bool = True
+    ) -> None:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+        self._fields = COLUMNS if fields is None else fields
+        self._header = header
+
+    def write(self, sessions: Iterable[Session]) -> None:
+        """Write sessions."""
+        rows: list[Sequence[Any]] = [self._fields] if self._header else []
+        self._header = False
+        rows += ([value_of(item, field) for field in self._fields] for item in sessions)
+        put(csv_lines(rows))
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Write the header if there was no session."""
+        self.write(())
+
+
+def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
+    """Write *rows* as CSV of one line each, which is safe to look at and to open."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows(map(_cell, row) for row in rows)
+    return lines.getvalue()
+
+
+def _cell(value: Any) -> str:
+    text = text_value(value)
+    # A number may well begin with a minus: it is no formula.
+    guard = "'" if isinstance(value, str | tuple) and text.startswith(FORMULAS) else ""
+    return guard + printable(text)

@@ -1,0 +1,100 @@
+"""`emogg help`: commands, and what belongs to no single one of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from emogg_async._cli.app import TOPICS, completions, suggest
+from emogg_async._cli.exits import Exit
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["VARIABLES", "help"]
+
+VARIABLES: Final = {
+    "EMOGG_API_TOKEN": "The token. --token-file takes it from a file instead.",
+    "EMOGG_BASE_URL": "Where the service is, if not at https://api.emogg.com. "
+    "--base-url wins over it.",
+    "SSL_CERT_FILE": "A file of root certificates to trust instead of the system's.",
+    "SSL_CERT_DIR": "A directory of them, as OpenSSL has it.",
+    "NO_COLOR": "If it is not empty, there are no colours.",
+    "FORCE_COLOR": "If it is not empty, there are colours in a pipe, too.",
+    "COLUMNS": "How wide the terminal is, if that is not what it says itself.",
+    "TERM": "If it is `dumb`, nothing is coloured, and nothing moves.",
+}
+"""Each variable that changes what this command does, and how."""
+
+
+def _write_exit_codes(formatter: click.HelpFormatter) -> None:
+    with formatter.section("Exit codes"):
+        formatter.write_dl([(f"{code:3}", code.meaning) for code in Exit])
+    formatter.write_paragraph()
+    formatter.write_text(
+        "Whatever fails is two lines on standard error: what failed, and what to do "
+        "next. Of several sessions, each one that fails is one line of JSON there "
+        "instead, and the rest is still done."
+    )
+
+
+def _write_environment(formatter: click.HelpFormatter) -> None:
+    with formatter.section("Environment variables"):
+        formatter.write_dl(list(VARIABLES.items()))
+    formatter.write_paragraph()
+    formatter.write_text(
+        "Connections are direct: HTTPS_PROXY and its siblings change nothing."
+    )
+
+
+_WRITERS: Final[Mapping[str, Callable[[click.HelpFormatter], None]]] = {
+    "environment": _write_environment,
+    "exit-codes": _write_exit_codes,
+}
+
+
+def _complete(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> "list[CompletionItem[str]]":
+    """Complete the next word: a topic, a command, or a subcommand of it."""
+    words = ctx.params.get(str(parameter.name)) or ()
+    try:
+        found = _find(ctx.find_root(), words)
+    except click.UsageError:
+        return []
+    topics = [] if words else completions(TOPICS, incomplete)
+    offers = found.command.shell_complete(found, incomplete)
+    return [*topics, *(offer for offer in offers if not offer.value.startswith("-"))]
+
+
+@click.command()
+@click.argument(
+    "words", metavar="[COMMAND | TOPIC]", nargs=-1, shell_complete=_complete
+)
+@click.pass_context
+def help(ctx: click.Context, words: Sequence[str]) -> None:  # noqa: A001 - its name
+    """Explain a command, as its --help does, or a topic.
+
+    Without either, list all of them.
+    """
+    if len(words) == 1 and words[0] in _WRITERS:
+        formatter = ctx.make_formatter()
+        _WRITERS[words[0]](formatter)
+        click.echo(formatter.getvalue(), nl=False)
+    else:
+        click.echo(_find(ctx.find_root(), words).get_help())
+
+
+def _find(root: click.Context, words: Sequence[str]) -> click.Context:
+    """Return a context of the command that *words* name, starting below *root*."""
+    found = root
+    for word in words:
+        group, known, command = found.command, [], None
+        if isinstance(group, click.Group):
+            known = group.list_commands(found)
+            command = group.get_command(found, word)
+        if command is None:
+            near = suggest(word, [*known, *TOPICS] if found is root else known)
+            raise click.UsageError(f"There is no '{word}' to explain.{near}", found)
+        found = click.Context(command, info_name=word, parent=found)
+    return found

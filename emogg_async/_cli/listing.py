@@ -1,0 +1,66 @@
+"""`emogg sessions list`: the newest sessions of an account."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import click
+
+from emogg_async import AsyncEmoggClient, Session
+from emogg_async._cli.formats import SessionWriter
+from emogg_async._cli.options import Filters
+
+__all__ = ["list_newest", "pages_of"]
+
+PAGE: Final = 100
+"""Sessions to ask for at once, the most that the service allows."""
+
+
+async def pages_of(
+    client: AsyncEmoggClient, filters: Filters, limit: int | None
+) -> AsyncIterator[Sequence[Session]]:
+    """Yield the sessions that match, newest first, until there are *limit* of them."""
+    size = PAGE if limit is None else min(PAGE, limit)
+    listing = client.list_sessions(**filters.arguments(), page_size=size)
+    left = limit
+    async for page in listing.pages():
+        if left is None:
+            yield page
+            continue
+        yield page[:left]
+        left -= len(page)
+        if left <= 0:
+            return
+
+
+async def list_newest(
+    client: AsyncEmoggClient,
+    filters: Filters,
+    limit: int,
+    writer: SessionWriter,
+    *,
+    hints: bool,
+) -> int:
+    """Write the newest sessions that match.
+
+    Args:
+        client: Gets them.
+        filters: Which ones.
+        limit: How many.
+        writer: Writes them.
+        hints: Whether to say on stderr that there are none, or more.
+    """
+    seen = 0
+    # One more than is shown, if it matters whether there is one.
+    async for page in pages_of(client, filters, limit + hints):
+        writer.write(page[: limit - seen])
+        seen += len(page)
+    writer.flush()
+    if hints and not seen:
+        click.echo("No session matches.", err=True)
+    if hints and seen > limit:
+        click.echo(
+            f"Showing the newest {limit:,}; --limit N shows more, "
+            "`emogg sessions export` all.",
+            err=True,
+        )
+    return 0

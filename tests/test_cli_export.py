@@ -1,0 +1,216 @@
+"""`emogg sessions export` as a real process: watched, stopped, and gone on with."""
+
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from _terminal import run, run_on_terminal, run_watched, running
+
+from emogg_async import to_dict
+from emogg_async.testing import EmoggEmulator
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
+needs_signals = pytest.mark.skipif(
+    os.name == "nt", reason="Windows has no such signals"
+)
+needs_terminal = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
+
+COUNT = 1_000
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[EmoggEmulator]:
+    """Start an emulator with many sessions, for all tests."""
+    with EmoggEmulator(sessions=COUNT, rate_limit=(1_000_000, 60.0)) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def account(
+    large: EmoggEmulator, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EmoggEmulator]:
+    """Give that emulator as new, and point the command at it."""
+    monkeypatch.setenv("EMOGG_BASE_URL", large.url)
+    monkeypatch.setenv("EMOGG_API_TOKEN", large.token)
+    yield large
+    large.reset()
+
+
+def ids_of(account: EmoggEmulator) -> list[str]:
+    """Return the ids of all sessions, newest first."""
+    return [session.id for session in account.sessions]
+
+
+def ids_in(lines: str) -> list[str]:
+    """Return the ids in JSON lines, all of which are whole."""
+    assert not lines or lines.endswith("\n")
+    return [json.loads(line)["_id"] for line in lines.splitlines()]
+
+
+def go_on(advice: str) -> "CompletedProcess[str]":
+    """Do what was said on stderr; the output is what should be appended."""
+    command = advice.rstrip().splitlines()[-1]
+    *words, into, file = shlex.split(command)
+    assert [">>", "FILE"] == [into, file]
+    assert "emogg" == words[0]
+    return run(*words[1:])
+
+
+def frames_of(screen: str) -> list[str]:
+    """Return the lines that a terminal showed, one after the other."""
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen)
+    return [line for line in re.split(r"[\r\n]+", plain) if line.strip()]
+
+
+# -- what is exported ------------------------------------------------------------------
+
+
+def test_export_writes_all(account: EmoggEmulator) -> None:
+    """Every session is a line of the service's JSON, in spite of a short outage."""
+    account.fail("GET", "/v1/sessions", status=503, times=2)
+    done = run("sessions", "export")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found == [to_dict(session) for session in account.sessions]
+
+
+@needs_terminal
+def test_export_on_a_terminal(account: EmoggEmulator) -> None:
+    """On a terminal, too, an export is JSON lines, and no bar is drawn into it."""
+    done = run_on_terminal("sessions", "export", "--limit", "150")
+    assert done.returncode == 0
+    assert ids_in(done.stdout.replace("\r\n", "\n")) == ids_of(account)[:150]
+
+
+# -- the progress bar ------------------------------------------------------------------
+
+
+@needs_terminal
+@pytest.mark.parametrize("columns", [80, 140])
+def test_export_shows_progress(account: EmoggEmulator, columns: int) -> None:
+    """Who watches sees sessions, requests, pace and time left, in lines that fit."""
+    account.latency = 0.03
+    account.fail("GET", "/v1/sessions", status=503, times=1)
+    done = run_watched("sessions", "export", "-v", columns=columns)
+    assert done.returncode == 0
+    assert ids_in(done.stdout) == ids_of(account)
+    frames = frames_of(done.stderr)
+    shown = [frame for frame in frames if " sessions, " in frame]
+    assert shown
+    assert all(len(frame) <= columns for frame in shown)
+    assert any(
+        re.search(
+            r"^[\d,]+ sessions, \d+ requests, [\d,]+/s .* \d:\d\d left$", frame.rstrip()
+        )
+        for frame in shown
+    )
+    assert any("DEBUG" in frame for frame in frames)
+    # The bar looks for the end at most 8 times.
+    requests = re.search(r"Exported 1,000 sessions with (\d+) requests", done.stderr)
+    assert requests is not None
+    assert 11 <= int(requests[1]) <= 11 + 1 + 8
+
+
+@needs_terminal
+def test_export_can_be_quiet(account: EmoggEmulator) -> None:
+    """`-q` shows nothing, even on a terminal, and no request is made to show it."""
+    done = run_watched("sessions", "export", "-q", "--limit", "700")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert len(ids_in(done.stdout)) == 700
+    assert len(account.requests) == 8
+
+
+# -- how it ends before the end --------------------------------------------------------
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+@pytest.mark.parametrize("unbuffered", [None, "1"])
+def test_export_can_be_stopped(
+    account: EmoggEmulator, number: signal.Signals, code: int, unbuffered: str | None
+) -> None:
+    """A signal leaves whole lines, even in a full pipe, and says how to go on."""
+    with running("sessions", "export", PYTHONUNBUFFERED=unbuffered) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output = process.stdout.readline()
+        time.sleep(0.2)  # until the pipe is full
+        process.send_signal(number)
+        time.sleep(0.1)
+        output += process.stdout.read()
+        assert process.wait(timeout=10) == code
+        advice = process.stderr.read()
+    found = ids_in(output)
+    assert found == ids_of(account)[: len(found)]
+    assert 0 < len(found) < COUNT
+    assert advice.startswith(
+        f"Stopped after {len(found)} sessions. To go on, append:\n"
+    )
+    assert advice.count("\n") == 2
+    rest = go_on(advice)
+    assert rest.returncode == 0
+    assert list(dict.fromkeys(found + ids_in(rest.stdout))) == ids_of(account)
+
+
+def test_export_stops_at_an_error(account: EmoggEmulator, tmp_path: Path) -> None:
+    """An outage that lasts leaves whole lines; what goes on makes one CSV of both."""
+    account.latency = 0.1
+    options = ("-o", "csv", "--state", "finished", "--fields", "id,name")
+    path = tmp_path / "sessions.csv"
+    with path.open("w") as file, running("sessions", "export", *options) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(150)]
+        account.fail("GET", "/v1/sessions", status=501)
+        lines += process.stdout.readlines()
+        assert process.wait(timeout=10) == 8
+        what, next_step, *advice = process.stderr.read().splitlines()
+        account.reset()
+        file.writelines(lines)
+    assert what.startswith("Error: 501")
+    assert "GET /v1/sessions, 1 attempt" in what
+    assert next_step == "Try again later."
+    assert advice[0].startswith(f"Stopped after {len(lines) - 1} sessions.")
+    assert "--state finished" in advice[1]
+    with path.open("a") as file:
+        file.write(go_on("\n".join(advice)).stdout)
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    expected = [item.id for item in account.sessions if item.state == "finished"]
+    assert list(dict.fromkeys(row["id"] for row in rows)) == expected
+    assert len(expected) + 1 == len(rows)  # the last one before the outage comes twice
+
+
+def test_export_fails_at_once(account: EmoggEmulator) -> None:
+    """What fails before the first session has nothing to go on from."""
+    account.fail(status=401)
+    done = run("sessions", "export")
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 2
+
+
+@needs_signals
+def test_export_into_a_closed_pipe(account: EmoggEmulator) -> None:
+    """A reader that has had enough ends it without a word."""
+    with running("sessions", "export") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=20) == 141
+        assert process.stderr.read() == ""

@@ -1,0 +1,225 @@
+"""`emogg help` and `emogg completion`, and what neither of them costs."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from _terminal import (
+    PYTHON,
+    environment,
+    help_seconds,
+    run,
+    run_on_terminal,
+    run_python,
+)
+
+from emogg_async._cli.app import TOPICS
+from emogg_async._cli.exits import Exit
+from emogg_async._cli.help import VARIABLES
+from emogg_async.testing import EmoggEmulator
+
+HEAVY = {"aiocache", "aiohttp", "cattrs", "rich", "tenacity"}
+
+COMMANDS = ["completion", "demo", "doctor", "emulator", "help", "sessions"]
+
+needs_terminal = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
+needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
+
+
+def asking(line: str) -> dict[str, str]:
+    """Return the environment in which bash asks for what may end *line*."""
+    return {
+        "_EMOGG_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": f"{line.count(' ')}",
+    }
+
+
+def complete(line: str) -> list[str]:
+    """Return what a shell offers at the end of *line*."""
+    done = run(**asking(line))
+    assert done.returncode == 0, done.stderr
+    return [offer.partition(",")[2] for offer in done.stdout.split()]
+
+
+# -- what it costs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "--version",
+        "help",
+        "help exit-codes",
+        "help environment",
+        "help sessions get",
+        "doctor --help",
+        "completion bash",
+        "TAB ",
+        "TAB help ",
+        "TAB sessions ",
+        "TAB sessions get --",
+        "TAB doctor --",
+    ],
+)
+def test_help_is_cheap(line: str) -> None:
+    """Help and completions import neither the network nor the drawing libraries."""
+    words, asked = line.split(" "), {}
+    if words[0] == "TAB":
+        words, asked = [], asking(line.replace("TAB", "emogg"))
+    done = run_python("-X", "importtime", "-m", "emogg_async", *words, **asked)
+    assert done.returncode == 0
+    assert done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert imported & HEAVY == set()
+
+
+def test_help_is_quick() -> None:
+    """The help takes less than twice the time of a click program that does nothing."""
+    bare, ours = help_seconds(rounds=5)
+    assert ours < 2 * bare
+
+
+# -- emogg help ------------------------------------------------------------------------
+
+
+def test_help_names_everything() -> None:
+    """The help shows all commands and topics in full, and each has its own."""
+    shown = run("help").stdout
+    named = re.findall(r"^  ([a-z][a-z-]+)  +\S.*\.$", shown, flags=re.MULTILINE)
+    assert named == [*COMMANDS, *TOPICS]
+    for command in ("demo", "emulator"):
+        assert f"Usage: emogg {command}" in run("help", command).stdout
+
+
+def test_help_of_a_subcommand() -> None:
+    """`emogg help sessions get` is what `emogg sessions get --help` says."""
+    shown = run("help", "sessions", "get").stdout
+    assert shown == run("sessions", "get", "--help").stdout
+    assert shown.startswith("Usage: emogg sessions get ")
+
+
+def test_exit_codes() -> None:
+    """Each exit code is explained."""
+    shown = run("help", "exit-codes").stdout
+    for code in Exit:
+        assert re.search(rf"^ +{code}  {code.meaning}$", shown, re.MULTILINE)
+
+
+def test_environment() -> None:
+    """Each variable is explained, in as many columns as there are."""
+    shown = run("help", "environment", COLUMNS="60").stdout
+    names = re.findall(r"^  ([A-Z_]+)  ", shown, re.MULTILINE)
+    assert names == list(VARIABLES)
+    assert max(map(len, shown.splitlines())) <= 60
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["exitcodes"], "Did you mean 'exit-codes'?"),
+        (["sessions", "gte"], "Did you mean 'get'?"),
+        (["demo", "more"], "'more'"),
+        (["exit-codes", "environment"], "'exit-codes'"),
+    ],
+)
+def test_no_such_help(words: list[str], hint: str) -> None:
+    """What cannot be explained is wrong usage, and says what may have been meant."""
+    done = run("help", *words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    what, next_step = done.stderr.splitlines()
+    assert hint in what
+    assert "--help' for help." in next_step
+
+
+# -- the environment, as the help has it -----------------------------------------------
+
+_COLOUR = re.compile(r"\x1b\[(?:\d;)*[349]\d")
+
+
+def test_force_color(emogg_emulator: EmoggEmulator) -> None:
+    """FORCE_COLOR colours in a pipe, and NO_COLOR wins over it."""
+    del emogg_emulator
+    assert not _COLOUR.search(run("doctor").stdout)
+    assert _COLOUR.search(run("doctor", FORCE_COLOR="1").stdout)
+    assert not _COLOUR.search(run("doctor", FORCE_COLOR="1", NO_COLOR="1").stdout)
+
+
+@needs_terminal
+def test_dumb_terminal(emogg_emulator: EmoggEmulator) -> None:
+    """A terminal that says it is dumb gets nothing that it would have to obey."""
+    ids = [session.id for session in emogg_emulator.sessions[:2]]
+    done = run_on_terminal("sessions", "get", *ids, TERM="dumb")
+    assert ids[0] in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@needs_terminal
+def test_columns(emogg_emulator: EmoggEmulator) -> None:
+    """COLUMNS makes a table as wide as it says."""
+    session_id = emogg_emulator.sessions[0].id
+    done = run_on_terminal("sessions", "get", session_id, columns=80, COLUMNS="140")
+    assert "sources" in done.stdout
+
+
+# -- emogg completion ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("emogg ", COMMANDS),
+        ("emogg s", ["sessions"]),
+        ("emogg sessions g", ["get"]),
+        ("emogg completion ", ["bash", "zsh", "fish"]),
+        ("emogg doctor --ti", ["--timeout"]),
+        ("emogg help ", [*TOPICS, *COMMANDS]),
+        ("emogg help sessions g", ["get"]),
+        ("emogg help nonsense ", []),
+    ],
+)
+def test_completions(line: str, offers: list[str]) -> None:
+    """A shell is offered commands, options, values and topics."""
+    assert complete(line) == offers
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts(shell: str, tmp_path: Path) -> None:
+    """Each script is one that its shell understands, and names the command."""
+    done = run("completion", shell, PATH="")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"_EMOGG_COMPLETE={shell}_complete" in done.stdout
+    script = tmp_path / "script"
+    script.write_text(done.stdout)
+    if found := shutil.which(shell):
+        subprocess.run([found, "-n", script], check=True)
+
+
+@needs_bash
+def test_bash_completes(tmp_path: Path) -> None:
+    """In a real bash, with the script loaded, the command completes itself."""
+    command = tmp_path / "emogg"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(PYTHON)} -m emogg_async "$@"\n')
+    command.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    program = """
+        eval "$(emogg completion bash)"
+        [[ $(complete -p emogg) == *"-F _emogg_completion emogg" ]] || exit 1
+        COMP_WORDS=(emogg s) COMP_CWORD=1
+        _emogg_completion emogg s emogg
+        echo "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", program],
+        env=environment(PATH=path),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sessions\n", "")

@@ -1,0 +1,626 @@
+"""`emogg sessions get` and `emogg sessions list`, against a real emulator.
+
+What depends on pipes, terminals or signals runs as a process of its own.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from _terminal import (
+    COMMAND,
+    PYTHON,
+    call,
+    environment,
+    run,
+    run_on_terminal,
+    run_watched,
+    running,
+)
+
+from emogg_async import to_dict
+from emogg_async.testing import EmoggEmulator
+
+UNKNOWN_ID = "f" * 24
+HOSTILE = "\x1b]0;pwned\x07\x1b[31m\x9b2J\r\n[red]x[/red] :smile: \u202e\ud800 Ü"
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
+
+needs_signals = pytest.mark.skipif(
+    os.name == "nt", reason="Windows has no such signals"
+)
+needs_terminal = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
+
+Emogg = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def emogg(capfd: pytest.CaptureFixture[str]) -> Emogg:
+    """Give the command as a function, in this process."""
+    return partial(call, capfd)
+
+
+def ids_of(emulator: EmoggEmulator, count: int) -> list[str]:
+    """Return the ids of the newest sessions."""
+    return [session.id for session in emulator.sessions[:count]]
+
+
+def without_colours(text: str) -> str:
+    """Return what is left of *text* on a terminal when it has done as it was told."""
+    return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text).replace("\r\n", "\n")
+
+
+# -- get: what is fetched --------------------------------------------------------------
+
+
+def test_get_prints_json_lines(emogg_emulator: EmoggEmulator) -> None:
+    """In a pipe, each session is a line of the service's JSON, in the order asked."""
+    sessions = emogg_emulator.sessions[:3]
+    emogg_emulator.fail("GET", f"*/{sessions[0].id}", delay=0.3)
+    ids = [session.id for session in sessions]
+    done = run("sessions", "get", *ids, ids[1].upper())
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines == [to_dict(session) for session in (*sessions, sessions[1])]
+
+
+def test_get_prints_at_once(emogg_emulator: EmoggEmulator) -> None:
+    """A session is printed as soon as those before it are, not when all are there."""
+    first, second = ids_of(emogg_emulator, 2)
+    emogg_emulator.fail("GET", f"*/{second}", fault="hang")
+    with running("sessions", "get", first, second) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["_id"] == first
+
+
+def test_get_prints_text_as_it_is(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
+    """JSON lines keep letters readable where stdout's encoding has them."""
+    session_id = emogg_emulator.add_session(name="Übung 佐藤").id
+    assert "Übung 佐藤" in emogg("sessions", "get", session_id).stdout
+    plain = run(
+        "sessions", "get", session_id, PYTHONUTF8=None, PYTHONIOENCODING="ascii"
+    )
+    assert plain.stdout.isascii()
+    assert json.loads(plain.stdout)["name"] == "Übung 佐藤"
+
+
+@needs_terminal
+@pytest.mark.parametrize(("columns", "sources"), [(80, "src"), (140, "sources")])
+def test_get_draws_a_table(
+    emogg_emulator: EmoggEmulator, columns: int, sources: str
+) -> None:
+    """On a terminal the sessions are a table that fits, with whole ids."""
+    ids = ids_of(emogg_emulator, 8)
+    emogg_emulator.update_session(ids[0], name="n" * 256, state="paused")
+    done = run_on_terminal("sessions", "get", *ids, columns=columns, NO_COLOR="1")
+    assert done.returncode == 0
+    head, *rows = without_colours(done.stdout).splitlines()
+    assert head.split()[:3] == ["id", "name", "state"]
+    assert sources in head.split()
+    assert [row.split()[0] for row in rows] == ids
+    assert all(len(row) <= columns for row in rows)
+    assert "n…" in rows[0]
+    assert "paused" in rows[0]
+
+
+def test_get_cuts_nothing_in_a_pipe(
+    emogg_emulator: EmoggEmulator, emogg: Emogg
+) -> None:
+    """A table in a pipe has everything in full, and no escape codes."""
+    session_id = emogg_emulator.add_session(name="n" * 256, duration=3_725.0).id
+    done = emogg("sessions", "get", session_id, "-o", "table")
+    assert "n" * 256 in done.stdout
+    assert " 1:02:05" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@needs_terminal
+def test_get_honours_no_color(emogg_emulator: EmoggEmulator) -> None:
+    """NO_COLOR turns the colours off that are there otherwise."""
+    ids = ids_of(emogg_emulator, 1)
+    colour = re.compile(r"\x1b\[(?:\d;)*[349]\d")
+    assert colour.search(run_on_terminal("sessions", "get", *ids).stdout)
+    plain = run_on_terminal("sessions", "get", *ids, NO_COLOR="1")
+    assert ids[0] in plain.stdout
+    assert not colour.search(plain.stdout)
+
+
+@needs_terminal
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_hostile_names_are_harmless(emogg_emulator: EmoggEmulator, form: str) -> None:
+    """Nothing in a name reaches the terminal as a control character or as markup."""
+    session = emogg_emulator.sessions[0]
+    wire = to_dict(session) | {"name": HOSTILE}
+    emogg_emulator.fail("GET", f"*/{session.id}", status=200, body=wire)
+    done = run_on_terminal(
+        "sessions", "get", session.id, "-o", form, columns=140, NO_COLOR="1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[red]x[/red] :smile:" in done.stdout
+    shown = without_colours(done.stdout)
+    assert not OBEYED.search(shown)
+    if form == "json":
+        assert json.loads(shown)[0]["name"] == HOSTILE
+
+
+def test_hostile_messages_are_harmless(
+    emogg_emulator: EmoggEmulator, emogg: Emogg
+) -> None:
+    """Nothing in the service's own message reaches the terminal as a command."""
+    ids = ids_of(emogg_emulator, 2)
+    body = {"error": True, "status": 418, "message": f"a{HOSTILE}z"}
+    emogg_emulator.fail(status=418, body=body)
+    for done in (emogg("sessions", "get", ids[0]), emogg("sessions", "get", *ids)):
+        assert done.returncode == 1
+        assert "pwned" in done.stderr
+        assert done.stderr.count("\n") == 2
+        assert not OBEYED.search(done.stderr)
+
+
+# -- get: ids from elsewhere -----------------------------------------------------------
+
+
+def test_get_reads_a_file(
+    emogg_emulator: EmoggEmulator, emogg: Emogg, tmp_path: Path
+) -> None:
+    """A file has an id to a line; what is blank or a comment is passed over."""
+    first, second, third = ids_of(emogg_emulator, 3)
+    path = tmp_path / "ids.txt"
+    path.write_text(f"# newest\n{first}\n\n  {second}  # two\r\n{third}")
+    done = emogg("sessions", "get", "--from-file", str(path), "--fields", "id,name")
+    assert done.returncode == 0
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found == [
+        {"id": session.id, "name": session.name}
+        for session in emogg_emulator.sessions[:3]
+    ]
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_get_begins_before_stdin_ends(
+    emogg_emulator: EmoggEmulator, number: signal.Signals, code: int
+) -> None:
+    """Sessions are printed while ids are still awaited, and signals end the wait."""
+    first, second = ids_of(emogg_emulator, 2)
+    with subprocess.Popen(
+        [*COMMAND, "sessions", "get", "-"],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for session_id in (first, second):
+            process.stdin.write(f"{session_id}\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["_id"] == session_id
+        process.send_signal(number)
+        began = time.monotonic()
+        assert process.wait(timeout=10) == code
+        assert time.monotonic() - began < 3
+        assert process.stderr.read() == ""
+
+
+def test_get_takes_one_source(emogg: Emogg, tmp_path: Path) -> None:
+    """Ids come from one place; anything else is wrong usage."""
+    path = tmp_path / "ids.txt"
+    path.touch()
+    for arguments in (
+        (),
+        ("-", "a"),
+        ("-", "--from-file", str(path)),
+        ("a", "--from-file", str(path)),
+        ("--from-file", str(tmp_path / "none.txt")),
+        ("--from-file", str(tmp_path)),
+    ):
+        done = emogg("sessions", "get", *arguments)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.count("\n") == 2
+        assert "--help" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("form", "nothing"), [("json", "[]\n"), ("jsonl", ""), ("table", "")]
+)
+def test_get_nothing(
+    emogg_emulator: EmoggEmulator,
+    emogg: Emogg,
+    tmp_path: Path,
+    form: str,
+    nothing: str,
+) -> None:
+    """No ids are no failure, and no sessions are still valid JSON."""
+    path = tmp_path / "ids.txt"
+    path.write_text("# none\n")
+    done = emogg("sessions", "get", "--from-file", str(path), "-o", form)
+    assert (done.returncode, done.stdout, done.stderr) == (0, nothing, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it has no descriptors to inherit")
+def test_get_without_stdin() -> None:
+    """A closed standard input is one clear message."""
+    code = "import os, sys; os.close(0); os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run(
+        [COMMAND[0], "-c", code, *COMMAND, "sessions", "get", "-"],
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Standard input is closed" in done.stderr
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/mem").exists(), reason="only Linux has such a file"
+)
+def test_get_from_what_cannot_be_read(
+    emogg_emulator: EmoggEmulator, emogg: Emogg
+) -> None:
+    """A file that opens and cannot be read is told in two lines."""
+    done = emogg("sessions", "get", "--from-file", "/proc/self/mem")
+    assert done.returncode == 1
+    what, next_step = done.stderr.splitlines()
+    assert "cannot read ids: Input/output error" in what
+    assert "--from-file" in next_step
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[EmoggEmulator]:
+    """Give an emulator with many sessions."""
+    with EmoggEmulator(sessions=10_000, rate_limit=(1_000_000, 60.0)) as emulator:
+        yield emulator
+
+
+MEASURED = """\
+import re, sys
+from pathlib import Path
+from emogg_async._cli import main
+try:
+    main()
+finally:
+    # Not what `resource` tells: that begins with what the parent had.
+    status = Path("/proc/self/status").read_text()
+    print(re.search(r"VmHWM:\\s+(\\d+)", status)[1], file=sys.stderr)
+"""
+
+
+def peak_of(crowd: EmoggEmulator, count: int, tmp_path: Path, form: str) -> int:
+    """Get so many sessions by ids on stdin; return the most memory it took, in kB."""
+    sessions = crowd.sessions[:count]
+    path = tmp_path / "out"
+    with path.open("w") as stdout:
+        done = subprocess.run(
+            [*PYTHON, "-c", MEASURED, "sessions", "get", "-", "-o", form],
+            env=environment(EMOGG_BASE_URL=crowd.url, EMOGG_API_TOKEN=crowd.token),
+            input="".join(f"{session.id}\n" for session in sessions),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            check=True,
+        )
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == count + (form == "table")
+    for session, line in zip(sessions, lines[-count:], strict=True):
+        assert session.id in line
+    return int(done.stderr)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="only Linux tells the peak so"
+)
+@pytest.mark.parametrize(
+    ("few", "many", "form"),
+    [
+        (1_500, 4_000, "jsonl"),
+        pytest.param(2_000, 10_000, "jsonl", marks=pytest.mark.soak),
+        pytest.param(2_000, 10_000, "table", marks=pytest.mark.soak),
+    ],
+)
+def test_get_needs_little_memory(
+    crowd: EmoggEmulator, tmp_path: Path, few: int, many: int, form: str
+) -> None:
+    """However many ids come through stdin, it takes no more memory."""
+    peaks = [peak_of(crowd, count, tmp_path, form) for count in (few, many)]
+    assert peaks[1] - peaks[0] < 1_000, peaks
+
+
+# -- get: what fails -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "step"),
+    [
+        ({"status": 401}, 4, "Check EMOGG_API_TOKEN"),
+        ({"status": 403}, 4, "token"),
+        ({"status": 404}, 5, "Check the id"),
+        ({"status": 429, "headers": {"Retry-After": "3600"}}, 6, "Wait"),
+        ({"status": 501}, 8, "Try again later"),
+        ({"status": 418}, 1, "docs.emogg.com"),
+        ({"fault": "garbage"}, 1, "Update emogg-async"),
+    ],
+)
+def test_failures_have_their_codes(
+    emogg_emulator: EmoggEmulator,
+    emogg: Emogg,
+    answer: dict[str, object],
+    code: int,
+    step: str,
+) -> None:
+    """A failure says in two lines what failed and what to do, and has its exit code."""
+    emogg_emulator.fail(**answer)  # type: ignore[arg-type]
+    (session_id,) = ids_of(emogg_emulator, 1)
+    done = emogg("sessions", "get", session_id)
+    assert done.returncode == code
+    assert done.stdout == ""
+    what, next_step = done.stderr.splitlines()
+    assert what.startswith(f"Error: {answer.get('status', '')}")
+    assert f"GET /v1/sessions/{session_id}" in what
+    assert "attempt" in what
+    assert step in next_step
+
+
+def test_unknown_id(emogg_emulator: EmoggEmulator) -> None:
+    """An id that does not exist ends with 5."""
+    done = run("sessions", "get", UNKNOWN_ID)
+    assert done.returncode == 5
+    assert "Session not found" in done.stderr
+
+
+def test_wrong_id(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
+    """What is no id at all is wrong usage, and nothing is sent."""
+    done = emogg("sessions", "get", "../users\x1b[31m")
+    assert done.returncode == 2
+    assert "24 hex digits" in done.stderr
+    assert done.stderr.count("\n") == 2
+    assert "\x1b" not in done.stderr
+    assert emogg_emulator.requests == ()
+
+
+@pytest.mark.parametrize("token", [None, "", "two words"])
+def test_no_token(
+    emogg: Emogg, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    """Without a usable token it ends with 4, names the variable, and prints nothing."""
+    monkeypatch.delenv("EMOGG_API_TOKEN", raising=False)
+    if token is not None:
+        monkeypatch.setenv("EMOGG_API_TOKEN", token)
+    for command in (("get", UNKNOWN_ID), ("list",), ("export",)):
+        done = emogg("sessions", *command, "-o", "csv")
+        assert done.returncode == 4
+        assert done.stdout == ""
+        assert "Set EMOGG_API_TOKEN" in done.stderr
+        assert done.stderr.count("\n") == 2
+
+
+def test_token_file(
+    emogg_emulator: EmoggEmulator,
+    emogg: Emogg,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A file can hold the token; one that does not ends with 4 and is named."""
+    monkeypatch.delenv("EMOGG_API_TOKEN")
+    path = tmp_path / "token"
+    command = ("sessions", "list", "--limit", "1", "--token-file", str(path))
+    for content in (None, b"", b"\xff"):
+        if content is not None:
+            path.write_bytes(content)
+        done = emogg(*command)
+        assert done.returncode == 4
+        assert str(path) in done.stderr
+        assert done.stderr.count("\n") == 2
+    path.write_text(f"{emogg_emulator.token}\n")
+    assert emogg(*command).returncode == 0
+
+
+def test_nobody_listens(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
+    """A service that cannot be reached ends with 7, after some attempts."""
+    emogg_emulator.stop()
+    done = emogg("sessions", "get", UNKNOWN_ID, "--timeout", "0.8")
+    assert done.returncode == 7
+    what, next_step = done.stderr.splitlines()
+    assert "attempt" in what
+    assert "EMOGG_BASE_URL" in next_step
+
+
+def test_some_fail(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
+    """When part of several ids fails, the rest is printed, and each failure told."""
+    first, second = ids_of(emogg_emulator, 2)
+    done = emogg("sessions", "get", first, UNKNOWN_ID, "nonsense", second)
+    assert done.returncode == 3
+    printed = [json.loads(line)["_id"] for line in done.stdout.splitlines()]
+    assert printed == [first, second]
+    failures = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [failure["id"] for failure in failures] == [UNKNOWN_ID, "nonsense"]
+    assert failures[0]["error"] == "NotFoundError"
+    assert failures[0]["status"] == 404
+    assert failures[0]["attempts"] == 1
+    assert failures[1]["error"] == "InvalidArgumentError"
+
+
+@pytest.mark.parametrize(
+    ("ids", "code"),
+    [
+        (["a", "b"], 2),
+        ([UNKNOWN_ID, "e" * 24], 5),
+        ([UNKNOWN_ID, UNKNOWN_ID], 5),
+        ([UNKNOWN_ID, "a"], 3),
+    ],
+)
+def test_all_fail(
+    emogg_emulator: EmoggEmulator, emogg: Emogg, ids: list[str], code: int
+) -> None:
+    """When all of several ids fail for one reason, its code is that of one alone."""
+    done = emogg("sessions", "get", *ids, "-o", "table")
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == len(ids)
+
+
+def test_one_of_a_file_fails(
+    emogg_emulator: EmoggEmulator, emogg: Emogg, tmp_path: Path
+) -> None:
+    """A file is a bulk, also if it has one id: its failure is a line of JSON."""
+    path = tmp_path / "ids.txt"
+    path.write_text(UNKNOWN_ID)
+    done = emogg("sessions", "get", "--from-file", str(path))
+    assert done.returncode == 5
+    assert json.loads(done.stderr)["id"] == UNKNOWN_ID
+
+
+# -- list ------------------------------------------------------------------------------
+
+
+def test_list_shows_the_newest(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
+    """Without options, the newest thirty are listed, with one request."""
+    for _ in range(10):
+        emogg_emulator.add_session()
+    done = emogg("sessions", "list", "--fields", "id")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    found = [json.loads(line)["id"] for line in done.stdout.splitlines()]
+    assert found == ids_of(emogg_emulator, 30)
+    assert len(emogg_emulator.requests) == 1
+
+
+def test_list_filters(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
+    """Filters reach the service; a time without an offset is UTC."""
+    options = ("--state", "finished", "--type", "live_analysis")
+    times = ("--started-after", "2024-03-02", "--started-before", "2024-03-29T10:00")
+    done = emogg("sessions", "list", *options, *times, "--limit", "100")
+    assert done.returncode == 0
+    assert dict(emogg_emulator.requests[0].query) == {
+        "state": "finished",
+        "type": "live_analysis",
+        "from": "2024-03-02T00:00:00.000Z",
+        "to": "2024-03-29T10:00:00.000Z",
+        "limit": "100",
+    }
+    assert done.stdout.count("\n") == sum(
+        session.state == "finished"
+        and "2024-03-02" <= f"{session.timestamp:%Y-%m-%dT%H:%M}" < "2024-03-29T10:00"
+        for session in emogg_emulator.sessions
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "table"])
+def test_list_in_every_form(
+    emogg_emulator: EmoggEmulator, emogg: Emogg, form: str
+) -> None:
+    """Each form has the fields that were asked for, under their names."""
+    fields = ("id", "config.remove_media", "sources")
+    command = ("sessions", "list", "--fields", ",".join(fields), "-o", form)
+    done = emogg(*command, "--limit", "5")
+    wanted = emogg_emulator.sessions[:5]
+    if form == "json":
+        assert json.loads(done.stdout) == [
+            {
+                "id": session.id,
+                "config.remove_media": session.config and session.config.remove_media,
+                "sources": [to_dict(source) for source in session.sources],
+            }
+            for session in wanted
+        ]
+    elif form == "csv":
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert [row["id"] for row in rows] == [session.id for session in wanted]
+        names = [source.name for source in wanted[0].sources]
+        assert rows[0]["sources"] == ", ".join(names)
+    else:
+        head, *lines = done.stdout.splitlines()
+        assert tuple(head.split()) == fields
+        assert [line[:24] for line in lines] == [session.id for session in wanted]
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        (("--fields", "nme"), "there are id, name,"),
+        (("--started-after", "yesterday"), "2024-03-29T08:51:26Z"),
+        (("--limit", "0"), "--limit"),
+        (("-o", "xml"), "jsonl"),
+        (("--state", ""), "state"),
+    ],
+)
+def test_list_refuses(
+    emogg_emulator: EmoggEmulator, emogg: Emogg, option: tuple[str, str], hint: str
+) -> None:
+    """What cannot be asked for is wrong usage, and the message helps."""
+    done = emogg("sessions", "list", *option)
+    assert done.returncode == 2
+    assert hint in done.stderr
+    assert done.stderr.count("\n") == 2
+    assert emogg_emulator.requests == ()
+
+
+@needs_terminal
+def test_list_gives_hints(emogg_emulator: EmoggEmulator) -> None:
+    """Who watches is told that there are more, or none; nobody else is."""
+    more = run_watched("sessions", "list", "--limit", "3")
+    assert more.stdout.count("\n") == 3
+    assert "newest 3; --limit N shows more" in more.stderr
+    assert max(map(len, more.stderr.splitlines())) <= 80
+    none = run_watched("sessions", "list", "--state", "paused")
+    assert (none.returncode, none.stdout) == (0, "")
+    assert none.stderr == "No session matches.\r\n"
+    quiet = run_watched("sessions", "list", "--limit", "3", "-q")
+    assert quiet.stderr == ""
+
+
+def test_verbose(emogg_emulator: EmoggEmulator) -> None:
+    """`-v` logs what happens with times, and what the client did in the end."""
+    emogg_emulator.fail(status=503, times=1)
+    done = run("sessions", "list", "--limit", "1", "-v")
+    assert done.stdout.count("\n") == 1
+    retry, stats = done.stderr.splitlines()
+    assert re.match(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z DEBUG emogg_async\.retry: GET", retry
+    )
+    assert stats.startswith("stats: calls=1 requests=2 retries=1 ")
+    assert emogg_emulator.token not in done.stderr
+
+
+# -- completion ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("sessions list --state f", {"finished"}),
+        ("sessions export --type l", {"live_analysis"}),
+        ("sessions get --fields id,meta.w", {"id,meta.worker_state"}),
+        ("sessions get --fields name,n", set()),
+        ("sessions list -o j", {"json", "jsonl"}),
+        ("sessions export -o j", {"jsonl"}),
+    ],
+)
+def test_shells_complete_values(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    offers: set[str],
+) -> None:
+    """A shell that asks for completions gets the values that are known."""
+    words = f"emogg {line}"
+    monkeypatch.setenv("_EMOGG_COMPLETE", "zsh_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    done = call(capfd)
+    assert {*done.stdout.split()} - {"plain", "_"} == offers
