@@ -362,7 +362,8 @@ class BucketModel:
         self._ceiling += gain
         if self._rationed:
             self._earn(before, elapsed)
-        self._unseen = max(0.0, self._unseen - elapsed * self._fading)
+        if self._unseen:
+            self._unseen = max(0.0, self._unseen - elapsed * self._fading)
 
     def _cap(self, now: float, level: float) -> None:
         """Raise the level no further than this, until there is later news."""
