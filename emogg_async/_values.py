@@ -7,7 +7,7 @@ from typing import Any, Final, Self, TypeVar
 __all__ = ["EMPTY", "FrozenMapping", "OpenEnum", "thaw"]
 
 
-V = TypeVar("V", covariant=True)
+V_co = TypeVar("V_co", covariant=True)
 
 
 def freeze(value: Any) -> Any:
@@ -28,7 +28,7 @@ def thaw(value: Any) -> Any:
     return value
 
 
-class FrozenMapping(Mapping[str, V]):
+class FrozenMapping(Mapping[str, V_co]):
     """A JSON object that cannot change, at any depth; hashable and picklable.
 
     Objects inside are `FrozenMapping` too; arrays are tuples. It equals any mapping
@@ -36,13 +36,13 @@ class FrozenMapping(Mapping[str, V]):
     """
 
     __slots__ = ("_content",)
-    _content: dict[str, V]
+    _content: dict[str, V_co]
 
-    def __init__(self, content: Mapping[str, V]) -> None:
+    def __init__(self, content: Mapping[str, V_co]) -> None:
         frozen = {key: freeze(value) for key, value in content.items()}
         object.__setattr__(self, "_content", frozen)
 
-    def __getitem__(self, key: str) -> V:
+    def __getitem__(self, key: str) -> V_co:
         return self._content[key]
 
     def __iter__(self) -> Iterator[str]:

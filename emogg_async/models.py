@@ -166,7 +166,7 @@ class EmotionTotals:
     """ID of the session."""
 
     emotions: FrozenMapping[int]
-    """Times detected, by the emotion's name. Names are an open set: others can occur."""
+    """Times detected, by the emotion's name; the names are an open set."""
 
     expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
     """The full objects that `expand` brought, by the name of the field with the ID."""
