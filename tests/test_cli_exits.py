@@ -46,7 +46,7 @@ ENDS: list[tuple[EmoggError, Exit, str]] = [
     ),
     (errors.ServerError("down", status=503, **SENT), Exit.SERVICE, "later"),
     (errors.ResponseShapeError("odd", **SENT), Exit.OTHER, "Update emogg-async"),
-    (errors.OutcomeUnknownError("?", since=SINCE, **SENT), Exit.OTHER, "before you"),
+    (errors.OutcomeUnknownError("?", since=SINCE, **SENT), Exit.UNKNOWN, "before you"),
 ]
 
 each_end = pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from emogg_async._cli.formats import (
     CSVWriter,
     JSONLinesWriter,
     JSONWriter,
-    SessionWriter,
+    Writer,
     csv_lines,
     put,
 )
@@ -69,11 +69,11 @@ class Stdout:
 
 def test_fields_are_those_of_the_models() -> None:
     """Every field of a session can be named, and those of what it consists of."""
-    own = {field.name for field in attrs.fields(Session)} - {"extra"}
-    assert own == {name for name in FIELDS if "." not in name}
+    own = {field.name for field in attrs.fields(Session)} - {"expanded", "extra"}
+    assert own == {name for name in FIELDS["session"] if "." not in name}
     nested = {"config.remove_media", "meta.worker_state", "sources.name"}
-    assert nested <= {*FIELDS}
-    assert not any("extra" in name for name in FIELDS)
+    assert nested <= {*FIELDS["session"]}
+    assert not any("extra" in name for names in FIELDS.values() for name in names)
 
 
 def test_fields_are_read() -> None:
@@ -95,9 +95,9 @@ def test_fields_have_the_values_of_the_service(wire: dict[str, object]) -> None:
     service = to_dict(session)
     assert record.pop("id") == service["_id"]
     assert record == {name: service[name] for name in record}
-    every = record_of(session, FIELDS)
+    every = record_of(session, FIELDS["session"])
     assert every == json.loads(json.dumps(every))
-    for field in FIELDS:
+    for field in FIELDS["session"]:
         assert isinstance(text_value(value_of(session, field)), str)
 
 
@@ -224,7 +224,7 @@ def test_json_is_valid(monkeypatch: pytest.MonkeyPatch, pages: Sequence[int]) ->
 def test_what_is_written_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions are written at once, as whole lines."""
     stdout = Stdout(monkeypatch)
-    writer: SessionWriter
+    writer: Writer
     for writer in (JSONLinesWriter(), CSVWriter(("id",), header=False)):
         before = len(stdout.text)
         writer.write(SESSIONS[:3])
@@ -423,7 +423,8 @@ texts = st.text(min_size=1, max_size=8) | st.sampled_from(["-", "--", "--limit"]
 @given(
     state=st.none() | texts,
     after=st.none() | st.just("2024-01-01T00:00:00+02:00"),
-    fields=st.none() | st.lists(st.sampled_from(FIELDS), min_size=1, unique=True),
+    fields=st.none()
+    | st.lists(st.sampled_from(FIELDS["session"]), min_size=1, unique=True),
     limit=st.none() | st.integers(3, 99),
 )
 def test_going_on_keeps_everything_else(

@@ -7,10 +7,10 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import click
 
@@ -20,8 +20,10 @@ from emogg_async.errors import EmoggError
 
 __all__ = [
     "SEE_DOCTOR",
+    "Advice",
     "CommandError",
     "Exit",
+    "advising",
     "ending",
     "exit_of",
     "explain",
@@ -35,6 +37,9 @@ _NO_ARGUMENTS: Final[type | tuple[()]] = getattr(
 
 _HINT_FOR_PYTHON: Final = ", or pass allow_http=True"
 """Part of a message that is of no use on a command line."""
+
+Advice = str | Callable[[Any], str]
+"""What to do next about an error, or what tells it of that."""
 
 _LONGEST: Final = 200
 """Characters of the message of an error that nobody foresaw."""
@@ -62,6 +67,7 @@ class Exit(IntEnum):
     RATE_LIMITED = 6, "rate limited"
     NETWORK = 7, "network or timeout"
     SERVICE = 8, "the service failed"
+    UNKNOWN = 9, "unknown whether a write took effect; look before repeating it"
     # From here on 128 and the number of a signal, as shells count.
     INTERRUPTED = 130, "interrupted, as by Ctrl-C"
     CLOSED_PIPE = 141, "the output was closed"
@@ -132,7 +138,7 @@ _ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
         "Update emogg-async; if that does not help, report it",
     ),
     errors.OutcomeUnknownError: (
-        Exit.OTHER,
+        Exit.UNKNOWN,
         "Look whether it took effect before you repeat it",
     ),
 }
@@ -179,7 +185,26 @@ def _next_step(error: EmoggError) -> str:
         "base_url"
     ):
         return _WRONG_URL
-    return _ending_of(error)[1]
+    # What the command itself knows better.
+    notes: list[str] = getattr(error, "__notes__", [])
+    return notes[-1] if notes else _ending_of(error)[1]
+
+
+@contextmanager
+def advising(advice: Mapping[type[EmoggError], Advice]) -> Iterator[None]:
+    """Give errors that are raised inside a next step of their own.
+
+    Args:
+        advice: By class of error, what to do, without the full stop; or a function of
+            the error that tells it.
+    """
+    try:
+        yield
+    except EmoggError as error:
+        for kind, step in advice.items():
+            if isinstance(error, kind):
+                error.add_note(step if isinstance(step, str) else step(error))
+        raise
 
 
 def _two_lines(what: str, next_step: str) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -17,11 +17,13 @@ from emogg_async._cli.verbose import stats_line
 
 __all__ = ["run"]
 
-Work = Callable[[AsyncEmoggClient], Awaitable[int]]
+T = TypeVar("T")
+
+Work = Callable[[AsyncEmoggClient], Awaitable[T]]
 
 
-def run(connection: Connection, work: Work) -> int:
-    """Do *work* with a client that keeps nothing, and return its exit code.
+def run(connection: Connection, work: Work[T]) -> T:
+    """Do *work* with a client that keeps nothing, and return its exit code, or so.
 
     SIGTERM ends it as Ctrl-C does: where it waits, so never within a line of output.
 
@@ -35,7 +37,7 @@ def run(connection: Connection, work: Work) -> int:
         raise click.exceptions.Exit(Exit.TERMINATED) from None
 
 
-async def _run(connection: Connection, work: Work) -> int:
+async def _run(connection: Connection, work: Work[T]) -> T:
     began = time.monotonic()
     # Flat memory matters more here than what a cache could save in one run.
     client = connection.client(cache=None)
@@ -52,7 +54,7 @@ async def _run(connection: Connection, work: Work) -> int:
 def _sigterm_cancels() -> Iterator[None]:
     """Let SIGTERM cancel this task; a second one kills, as it usually does."""
     loop = asyncio.get_running_loop()
-    task = cast("asyncio.Task[int]", asyncio.current_task())
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
