@@ -1,8 +1,8 @@
 """How the command ends, and what it says then: for each error, and for none of ours."""
 
+import importlib
 import json
 import logging
-import sys
 from datetime import UTC, datetime
 
 import click
@@ -147,7 +147,7 @@ def test_a_bug_of_ours(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A bug is two lines that ask for a report; who logs, as by -v, sees where."""
-    helped = sys.modules["emogg_async._cli.help"]
+    helped = importlib.import_module("emogg_async._cli.help")
     monkeypatch.setattr(helped, "_find", lambda *_: [].pop())
     with pytest.raises(SystemExit) as caught:
         emogg.main(["help"], prog_name="emogg")

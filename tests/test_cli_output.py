@@ -41,7 +41,7 @@ from emogg_async._cli.horizon import LOOKS, Horizon
 from emogg_async._cli.ids import LONGEST, IdLines
 from emogg_async._cli.moments import format_moment, parse_moment
 from emogg_async._cli.resume import Position, how_to_go_on
-from emogg_async._cli.text import printable
+from emogg_async._cli.text import clock, printable
 from emogg_async._converter import structure
 from emogg_async.models import Session
 from emogg_async.testing import EmoggEmulator
@@ -552,4 +552,4 @@ def test_pace() -> None:
 )
 def test_clock(seconds: float, text: str) -> None:
     """Hours are shown if there are any."""
-    assert text == progress.clock(seconds)
+    assert text == clock(seconds)

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any, Final
 
-__all__ = ["counted", "json_line", "printable"]
+__all__ = ["clock", "counted", "json_line", "printable"]
 
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters: escape sequences begin with one
@@ -34,3 +34,10 @@ def json_line(value: Any, encoding: str = "ascii") -> str:
 def counted(number: int, thing: str) -> str:
     """Say how many of a thing there are."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def clock(seconds: float) -> str:
+    """Write so many seconds as minutes and seconds, and hours if there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
