@@ -15,27 +15,22 @@ import asyncio
 import hashlib
 import hmac
 import json
-import logging
-import math
 import random
 import time
-from collections import Counter
 from collections.abc import (
-    AsyncIterator,
-    Awaitable,
     Callable,
     Iterable,
     Sequence,
 )
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 
+from emogg_async._backend import SCHEMA, Guard, Turns, unwrapped, wrapped
 from emogg_async._checks import non_negative, whole
-from emogg_async._converter import structure, to_dict
+from emogg_async._converter import to_dict
 from emogg_async._protocol import Request
-from emogg_async.errors import EmoggError, InvalidArgumentError
+from emogg_async.errors import InvalidArgumentError
 from emogg_async.models import Session, SessionState
 
 if TYPE_CHECKING:
@@ -45,20 +40,7 @@ __all__ = ["CacheBackend", "CachePolicy", "SessionCache", "open_cache"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger("emogg_async.cache")
-
-SCHEMA: Final = "1"
-"""Part of every key: a release that stores something else must never read this."""
-
 JITTER: Final = 0.1
-PATIENCE: Final = 0.1
-"""Seconds that a backend may take; longer is a failure."""
-
-FAILURES_IN_A_ROW: Final = 5
-PAUSE: Final = 5.0
-"""Seconds for which a failing backend is left alone."""
-
-LOG_INTERVAL: Final = 60.0
 
 
 class CacheBackend(Protocol):
@@ -254,8 +236,8 @@ class _SharedCache:
         self._prefix = prefix + "session:"
         self._derived_prefix = prefix + "derived:"
         self._rng = rng
-        self._guard = _Guard()
-        self._turns = _Turns()
+        self._guard = Guard()
+        self._turns = Turns()
         self._undeleted: dict[str, float] = {}
 
     def peek(self, _: str, /) -> Session | None:
@@ -280,7 +262,7 @@ class _SharedCache:
         return {each: session for each, session in pairs if session is not None}
 
     def _accepted(self, session_id: str, envelope: object) -> Session | None:
-        body = _unwrapped(envelope, Session, time.time())
+        body = unwrapped(envelope, Session, time.time())
         if body is None or session_id in self._undeleted:
             return None
         session, fresh_for = body.value, body.fresh_for
@@ -300,9 +282,11 @@ class _SharedCache:
         # All at once: one by one, a page's would take a hundred round trips.
         await asyncio.gather(*map(self.put, sessions))
 
-    async def _set(self, key: str, value: Any, ttl: float, **facts: str) -> bool:
+    async def _set(
+        self, key: str, value: Any, ttl: float, of: str | None = None
+    ) -> bool:
         ttl = _jittered(ttl, self._rng)
-        envelope = _wrapped(value, ttl, time.time(), **facts)
+        envelope = wrapped(value, ttl, time.time(), of)
 
         async def store() -> bool:
             await self._backend.set(key, envelope, ttl=ttl, dumps_fn=_as_text)
@@ -324,7 +308,7 @@ class _SharedCache:
         if not isinstance(envelopes, list) or len(envelopes) != len(keys):
             return None, None
         session = _if_finished(self._accepted(request.session_id, envelopes[0]))
-        body = _unwrapped(envelopes[1], model, time.time())
+        body = unwrapped(envelopes[1], model, time.time())
         if session is None or body is None:
             return session, None
         is_usable = (
@@ -337,7 +321,7 @@ class _SharedCache:
     async def put_derived(self, request: Request, session: Session, value: T) -> None:
         if ttl := self._policy.ttl_of(session):
             key = self._derived_prefix + request.target
-            await self._set(key, value, ttl, of=_fingerprint(session))
+            await self._set(key, value, ttl, _fingerprint(session))
 
     async def drop(self, session_id: str) -> None:
         key = self._prefix + session_id
@@ -362,26 +346,6 @@ class _SharedCache:
             del self._undeleted[oldest]
 
 
-class _Turns:
-    """Lets those who change the same key do so one after the other, in their order."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._users: Counter[str] = Counter()
-
-    @asynccontextmanager
-    async def of(self, key: str) -> AsyncIterator[None]:
-        """Wait for the turn, which nobody has for longer than a backend may take."""
-        self._users[key] += 1
-        try:
-            async with self._locks.setdefault(key, asyncio.Lock()):
-                yield
-        finally:
-            self._users[key] -= 1
-            if not self._users[key]:
-                del self._users[key], self._locks[key]
-
-
 def _if_finished(session: Session | None) -> Session | None:
     finished = session is not None and session.state == SessionState.FINISHED
     return session if finished else None
@@ -396,82 +360,3 @@ def _fingerprint(session: Session) -> str:
 def _as_text(value: Any) -> Any:
     """Pass text through, in the place of the backend's own serializer."""
     return value
-
-
-def _wrapped(value: Any, ttl: float, now: float, **facts: str) -> str:
-    envelope = {
-        "schema": SCHEMA,
-        "stored_at": now,
-        "fresh_until": now + ttl,
-        "body": to_dict(value),
-        **facts,
-    }
-    return json.dumps(envelope, separators=(",", ":"))
-
-
-@attrs.frozen
-class _Body(Generic[T]):
-    """What was in an envelope."""
-
-    value: T
-    fresh_for: float
-    of: object
-
-
-def _unwrapped(text: object, model: type[T], now: float) -> _Body[T] | None:
-    """Return what is fresh in an envelope; None for anything else there may be."""
-    if not isinstance(text, str | bytes):
-        return None
-    try:
-        envelope = json.loads(text)
-        fresh_for = envelope["fresh_until"] - now
-        value = structure(envelope["body"], model)
-        of_ours = envelope["schema"] == SCHEMA
-        body = _Body(value, fresh_for, envelope.get("of"))
-    except (EmoggError, ArithmeticError, LookupError, TypeError, ValueError):
-        return None
-    except RecursionError:
-        return None
-    return body if of_ours and fresh_for > 0 else None
-
-
-def _let_cancellation_pass() -> None:
-    """Raise what a backend may have swallowed: the cancellation of this very task."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-class _Guard:
-    """Asks a backend, and lets nothing of what may go wrong there hurt a call."""
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._paused_until = -math.inf
-        self._quiet_until = -math.inf
-
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
-        """Return the backend's answer; None when it fails, hangs or is left alone."""
-        now = asyncio.get_running_loop().time()
-        if now < self._paused_until:
-            return None
-        try:
-            async with asyncio.timeout(PATIENCE):
-                answer = await question()
-        except (Exception, asyncio.CancelledError) as error:
-            _let_cancellation_pass()
-            self._note(error, now)
-            return None
-        _let_cancellation_pass()
-        self._failures = 0
-        return answer
-
-    def _note(self, error: BaseException, now: float) -> None:
-        self._failures += 1
-        if self._failures >= FAILURES_IN_A_ROW:
-            self._failures = 0
-            self._paused_until = now + PAUSE
-        if now >= self._quiet_until:
-            self._quiet_until = now + LOG_INTERVAL
-            # Its type alone: messages of backends quote keys, values and URLs.
-            logger.warning("the cache backend failed: %s", type(error).__name__)

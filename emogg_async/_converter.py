@@ -64,7 +64,8 @@ def structure(payload: object, model: type[T]) -> T:
     except RecursionError:
         problems = ("nested too deeply",)
     origin = get_origin(model)
-    what = f"a {model.__name__}" if origin is None else _sort_of_list(model)
+    name = model.__name__ if origin is None else _sort_of_list(model)
+    what = f"an {name}" if name[0] in "AEIOU" else f"a {name}"
     shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
     raise ResponseShapeError(
         f"the answer is not {what}: {shown}", problems=problems
@@ -72,7 +73,7 @@ def structure(payload: object, model: type[T]) -> T:
 
 
 def _sort_of_list(kind: Any) -> str:
-    return f"a list of {get_args(kind)[0].__name__}"
+    return f"list of {get_args(kind)[0].__name__}"
 
 
 def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:

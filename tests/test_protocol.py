@@ -121,7 +121,7 @@ def test_law_no_id_changes_the_path(text):
 def test_get_session_request():
     """Getting a session is one safe GET without a query."""
     request = requests.get_session(ID)
-    assert Request("GET", f"/v1/sessions/{ID}") == request
+    assert Request("GET", f"/v1/sessions/{ID}", session_id=ID) == request
     assert request.target == f"/v1/sessions/{ID}"
     assert request.repeat is Repeat.SAFE
     assert request.body is None
