@@ -60,7 +60,7 @@ class Moods:
         self._homes = [_around(rng, home, _SPREAD) for home in EMOTIONS.values()]
         self._levels = [_around(rng, home, _TURN) for home in self._homes]
         self._thresholds = sorted(_around(rng, each, 0.12) for each in _THRESHOLDS)
-        self._presence = _presence(rng, bisect_left((0.4, 0.75, 0.92), rng.random()))
+        self._presence = _presence(rng, bisect_left((0.25, 0.6, 0.88), rng.random()))
         self.faces = bytearray()
         """How many there are, for each step."""
 
@@ -103,7 +103,7 @@ class Moods:
             people.append(shown)
             if shown:
                 detected += shown
-                quantity += shown * min(990, int(300 + 650 * felt))
+                quantity += shown * min(990, int(120 + 900 * felt))
             detections.append(detected)
             quantities.append(quantity)
 
