@@ -23,7 +23,10 @@ from emogg_async.testing import EmoggEmulator
 
 HEAVY = {"aiocache", "aiohttp", "cattrs", "rich", "tenacity"}
 
-COMMANDS = ["completion", "demo", "doctor", "emulator", "help", "sessions"]
+COMMANDS = [
+    *("completion", "demo", "doctor", "emotions", "emulator"),
+    *("events", "help", "sentiment", "sessions", "sources"),
+]
 
 needs_terminal = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
 needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
@@ -64,6 +67,10 @@ def complete(line: str) -> list[str]:
         "TAB sessions ",
         "TAB sessions get --",
         "TAB doctor --",
+        "help sessions delete",
+        "help emotions timeline",
+        "TAB emotions ",
+        "TAB sources register --",
     ],
 )
 def test_help_is_cheap(line: str) -> None:
@@ -175,8 +182,9 @@ def test_columns(emogg_emulator: EmoggEmulator) -> None:
     ("line", "offers"),
     [
         ("emogg ", COMMANDS),
-        ("emogg s", ["sessions"]),
+        ("emogg s", ["sentiment", "sessions", "sources"]),
         ("emogg sessions g", ["get"]),
+        ("emogg emotions t", ["timeline", "totals"]),
         ("emogg completion ", ["bash", "zsh", "fish"]),
         ("emogg doctor --ti", ["--timeout"]),
         ("emogg help ", [*TOPICS, *COMMANDS]),
@@ -211,8 +219,8 @@ def test_bash_completes(tmp_path: Path) -> None:
     program = """
         eval "$(emogg completion bash)"
         [[ $(complete -p emogg) == *"-F _emogg_completion emogg" ]] || exit 1
-        COMP_WORDS=(emogg s) COMP_CWORD=1
-        _emogg_completion emogg s emogg
+        COMP_WORDS=(emogg se) COMP_CWORD=1
+        _emogg_completion emogg se emogg
         echo "${COMPREPLY[@]}"
     """
     done = subprocess.run(
@@ -222,4 +230,8 @@ def test_bash_completes(tmp_path: Path) -> None:
         encoding="utf-8",
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "sessions\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "sentiment sessions\n",
+        "",
+    )

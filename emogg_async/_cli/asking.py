@@ -102,6 +102,8 @@ def question(prompt: str, sessions: Sequence[Session]) -> str:
     states = Counter(session.state for session in sessions)
     if len(sessions) == 1:
         what = f"this {sessions[0].state} session"
+    elif len(states) == 1:
+        what = f"these {len(sessions):,} {sessions[0].state} sessions"
     else:
         parts = (f"{count:,} {state}" for state, count in states.most_common())
         what = f"these {counted(len(sessions), 'session')} ({', '.join(parts)})"

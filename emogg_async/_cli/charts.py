@@ -3,7 +3,8 @@
 Colours only repeat what stands in front of each line.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Final
 from zlib import crc32
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from emogg_async._cli.fields import SENTIMENTS
 from emogg_async._cli.rows import shares
 from emogg_async._cli.sparklines import Grid, Ramp, axis, bar, sample, sparkline
-from emogg_async._cli.text import clock, printable
+from emogg_async._cli.text import printable
 from emogg_async.models import EmotionsTimeline, EmotionTotals, SentimentTimeline
 
 __all__ = ["Chart", "Span", "emotions_chart", "sentiment_chart", "totals_chart"]
@@ -24,6 +25,9 @@ Chart = Callable[..., Text]
 
 NARROWEST: Final = 8
 """Cells of a line or bar at least, whatever the width."""
+
+LONGEST: Final = 60
+"""Cells of a bar at most: nobody can compare longer ones."""
 
 _STYLES: Final = {  # of middling brightness: legible on black and on white
     "exaltation": "color(172)",
@@ -69,6 +73,53 @@ class _Line:
         return max((value for _, _, value in self.points), default=0.0)
 
 
+@attrs.frozen
+class _Layout:
+    """How wide each part of a chart is: names, what is drawn, and figures."""
+
+    names: Sequence[str]
+    room: int
+    figures: Sequence[str]
+    """The first one is their header."""
+
+    @classmethod
+    def of(
+        cls, names: Sequence[str], figures: Sequence[Sequence[str]], width: int
+    ) -> "_Layout":
+        """Lay out a chart of *width* columns, whose *figures* begin with headers."""
+        sizes = [max(map(len, column)) for column in zip(*figures, strict=True)]
+        lines = [
+            "".join(f"  {each:>{size}}" for each, size in zip(row, sizes, strict=True))
+            for row in figures
+        ]
+        fitted = _fitted(names, max(NARROWEST, width // 4))
+        before = max(map(cell_len, fitted), default=0) + 1
+        return cls(fitted, max(NARROWEST, width - before - len(lines[0])), lines)
+
+    def chart(
+        self,
+        title: str,
+        names: Sequence[str],
+        drawn: Sequence[str],
+        below: str,
+        cells: int,
+    ) -> Text:
+        """Put the parts together; what is *drawn* is so many *cells* wide."""
+        before = max(map(cell_len, self.names), default=0) + 1
+        head, *figures = self.figures
+        lines = [
+            Text(printable(title), "bold"),
+            Text(f"{'':{before + cells}}{head}", "dim"),
+        ]
+        rows = zip(names, self.names, drawn, figures, strict=True)
+        for name, shown, row, figure in rows:
+            line = Text(f"{shown} {row:{cells}}", _style(name))
+            lines.append(line.append(figure, "default"))
+        if below:
+            lines.append(Text(f"{'':{before}}{below}", "dim"))
+        return Text("\n").join(lines)
+
+
 # -- over time -------------------------------------------------------------------------
 
 
@@ -76,79 +127,67 @@ def emotions_chart(
     timeline: EmotionsTimeline, *, measure: str, span: Span, width: int, ramp: Ramp
 ) -> Text:
     """Draw a line for each emotion, those with the largest share first."""
-    names = {name for interval in timeline.intervals for name in interval.emotions}
     points = {
         name: [
-            (
-                interval.start,
-                interval.end,
-                # That it was not seen is no gap: somebody looked.
-                float(getattr(interval.emotions.get(name), measure, 0.0)),
-            )
-            for interval in timeline.intervals
+            # That it was not seen is no gap: somebody looked.
+            (part.start, part.end, getattr(part.emotions.get(name), measure, 0))
+            for part in timeline.intervals
         ]
-        for name in names
+        for part in timeline.intervals
+        for name in part.emotions
     }
-    amounts = {name: sum(each[2] for each in points[name]) for name in names}
+    amounts = {name: sum(each[2] for each in points[name]) for name in points}
     lines = [_Line(name, part, points[name]) for name, part in shares(amounts).items()]
-    title = f"Emotions by {measure}"
-    return _lines_chart(title, timeline.session, lines, span, width, ramp)
+    title = f"Emotions by {measure}, session {timeline.session}"
+    return _lines_chart(title, lines, span, width=width, ramp=ramp)
 
 
 def sentiment_chart(
     timeline: SentimentTimeline, *, span: Span, width: int, ramp: Ramp
 ) -> Text:
-    """Draw a line for each sentiment."""
+    """Draw a line for each sentiment, all in one scale: they are parts of a whole."""
     points = {
         name: [
-            (interval.start, interval.end, float(getattr(interval.sentiments, name)))
-            for interval in timeline.intervals
+            (part.start, part.end, getattr(part.sentiments, name))
+            for part in timeline.intervals
         ]
         for name in SENTIMENTS
     }
     parts = shares({name: sum(each[2] for each in points[name]) for name in points})
     lines = [_Line(name, parts[name], points[name]) for name in SENTIMENTS]
-    title = "Sentiment of what was said"
-    return _lines_chart(title, timeline.session, lines, span, width, ramp)
+    title = f"Sentiment of what was said, session {timeline.session}"
+    return _lines_chart(title, lines, span, width=width, ramp=ramp, one_scale=True)
 
 
 def _lines_chart(
     title: str,
-    session: str,
     lines: Sequence[_Line],
     span: Span,
+    *,
     width: int,
     ramp: Ramp,
+    one_scale: bool = False,
 ) -> Text:
     """Draw *lines* above each other, between their names and their figures."""
-    figures = [("share", "peak"), *((_percent(e.share), _plain(e.peak)) for e in lines)]
-    ends = [max(map(len, column)) for column in zip(*figures, strict=True)]
-    names = _names([line.name for line in lines], width)
-    before = cell_len(names[0]) + 1 if names else 0
-    room = max(NARROWEST, width - before - sum(ends) - 4)
-    grid = span.grid([end for line in lines for _, end, _ in line.points], room)
+    peaks = _alike([line.peak for line in lines])
+    shared = (_percent(line.share) for line in lines)
+    figures = [("share", "peak"), *zip(shared, peaks, strict=True)]
+    names = [line.name for line in lines]
+    layout = _Layout.of(names, figures, width)
+    grid = span.grid([end for line in lines for _, end, _ in line.points], layout.room)
+    values = [sample(grid, line.points) for line in lines]
+    tops = [max((value or 0.0 for value in row), default=0.0) for row in values]
+    if one_scale:
+        tops = [max(tops, default=0.0)] * len(tops)
     drawn = [
-        sparkline(sample(grid, line.points), line.peak, grid, ramp.levels)
-        for line in lines
+        sparkline(row, top, ramp.levels) for row, top in zip(values, tops, strict=True)
     ]
-    # Wide columns may not fill the room: the figures stand beside what there is.
     below = axis(grid, ramp.mark)
-    rows = [Text.assemble((title, "bold"), f" {session}")]
-    head = _figures(figures[0], ends)
-    rows.append(Text(f"{'':{before + grid.cells}}{head}", "dim"))
-    for name, line, row, figure in zip(names, lines, drawn, figures[1:], strict=True):
-        style = _style(line.name)
-        rows.append(
-            Text.assemble((name, style), " ", (row, style), _figures(figure, ends))
-        )
-    rows.append(Text(f"{'':{before}}{below}", "dim"))
-    note = f"{_cells(grid)} {clock(grid.step)}; each line rises to its own peak."
-    rows.append(Text(note, "dim"))
-    return Text("\n").join(rows)
-
-
-def _cells(grid: Grid) -> str:
-    return "A column is" if grid.repeat == 1 else f"{grid.repeat} columns are"
+    chart = layout.chart(title, names, drawn, below, grid.cells)
+    note = "All lines have one scale" if one_scale else "Each line has its own scale"
+    if None in chain(*values):
+        note += "; a gap is where there are no data"
+    return chart.append(f"\n{note}.", "dim")
 
 
 # -- in all ----------------------------------------------------------------------------
@@ -157,56 +196,34 @@ def _cells(grid: Grid) -> str:
 def totals_chart(totals: EmotionTotals, *, width: int, ramp: Ramp) -> Text:
     """Draw a bar for each emotion, the most frequent one first."""
     parts = shares(totals.emotions)
-    figures = [
-        ("share", "times"),
-        *(
-            (_percent(part), f"{totals.emotions[name]:,}")
-            for name, part in parts.items()
-        ),
-    ]
-    ends = [max(map(len, column)) for column in zip(*figures, strict=True)]
-    names = _names(list(parts), width)
-    before = cell_len(names[0]) + 1 if names else 0
-    room = max(NARROWEST, width - before - sum(ends) - 4)
+    times = (f"{totals.emotions[name]:,}" for name in parts)
+    shared = map(_percent, parts.values())
+    figures = [("share", "times"), *zip(shared, times, strict=True)]
+    layout = _Layout.of(list(parts), figures, width)
+    room = min(layout.room, LONGEST)
     most = max(parts.values(), default=0.0) or 1.0
-    head = _figures(figures[0], ends)
-    rows = [
-        Text.assemble(("Emotions in all", "bold"), f" {totals.session}"),
-        Text(f"{'':{before + room}}{head}", "dim"),
-    ]
-    for name, emotion, figure in zip(names, parts, figures[1:], strict=True):
-        style = _style(emotion)
-        drawn = bar(parts[emotion] / most, room, ramp.bars)
-        rows.append(
-            Text.assemble(
-                (name, style), " ", (f"{drawn:{room}}", style), _figures(figure, ends)
-            )
-        )
-    return Text("\n").join(rows)
+    drawn = [bar(part / most, room, ramp.bars) for part in parts.values()]
+    title = f"Emotions in all, session {totals.session}"
+    return layout.chart(title, list(parts), drawn, "", room)
 
 
-def _names(names: Sequence[str], width: int) -> list[str]:
-    """Make *names* safe, and equally wide."""
+def _fitted(names: Sequence[str], width: int) -> list[str]:
+    """Make *names* safe, and equally wide, at most as *width* says."""
     cells = [Text(printable(name)) for name in names]
-    widest = max((cell.cell_len for cell in cells), default=0)
     for cell in cells:
-        cell.truncate(min(widest, max(NARROWEST, width // 4)), overflow="ellipsis")
+        cell.truncate(width, overflow="ellipsis")
     widest = max((cell.cell_len for cell in cells), default=0)
     return [cell.plain + " " * (widest - cell.cell_len) for cell in cells]
 
 
-def _figures(figures: Sequence[str], widths: Sequence[int]) -> str:
-    return "".join(
-        f"  {each:>{size}}" for each, size in zip(figures, widths, strict=True)
-    )
+def _alike(numbers: Sequence[float]) -> list[str]:
+    """Write *numbers* with as many decimals as any of them needs, two at most."""
+    digits = 0 if all(number == round(number) for number in numbers) else 2
+    return [f"{number:,.{digits}f}" for number in numbers]
 
 
 def _percent(share: float) -> str:
     return f"{share * 100:.1f} %"
-
-
-def _plain(number: float) -> str:
-    return f"{number:,.0f}" if number == round(number) else f"{number:,.2f}"
 
 
 def _style(name: str) -> str:

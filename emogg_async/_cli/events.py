@@ -55,6 +55,7 @@ def events() -> None:
 @output_options("table", "json", "jsonl", "csv", kind="event", example="time,data")
 @connection_options
 def send(
+    *,
     session_id: str,
     source_id: str,
     time: float,

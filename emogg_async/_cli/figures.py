@@ -1,4 +1,4 @@
-"""Figures on stdout: drawn for people, in rows or as the service's JSON for programs."""
+"""Figures on stdout: drawn for people, in rows or as JSON for programs."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator

@@ -1,6 +1,6 @@
 """`emogg sources`: what its command can be told."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -48,9 +48,10 @@ def sources() -> None:
 @output_options("table", "json", "jsonl", "csv", kind="source", example="id,name")
 @connection_options
 def register(
+    *,
     session_id: str,
     name: str,
-    format_: str,
+    format_: Literal["text", "scalar"],
     dry_run: bool,
     output: Output,
     connection: Connection,

@@ -4,7 +4,7 @@ Pure functions; what they are given is cells of a terminal, and what they give i
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
@@ -15,6 +15,9 @@ __all__ = ["Grid", "Ramp", "axis", "bar", "ramp_for", "sample", "sparkline"]
 
 WIDEST: Final = 4
 """Cells that a single interval gets at most, where there is room."""
+
+_TINY: Final = 1e-9
+"""What rounding can make of nothing."""
 
 APART: Final = 4
 """Cells between one time and the next, at least."""
@@ -55,67 +58,62 @@ def ramp_for(encoding: str) -> Ramp:
 
 @attrs.frozen
 class Grid:
-    """How time is cut into columns, each of which is some cells wide."""
+    """How time is cut into cells of a terminal."""
 
     start: float
-    """Seconds at which the first column begins."""
+    """Seconds at which the first one begins."""
 
     step: float
-    """Seconds of a column: one interval, or several."""
+    """Seconds of each."""
 
-    columns: int
-    repeat: int
-    """Cells of a column."""
+    cells: int
+    is_fine: bool
+    """Whether an interval has a cell of its own, or more."""
 
     @classmethod
     def of(cls, start: float, end: float, granularity: float, width: int) -> "Grid":
-        """Cut the time from *start* to *end* so that it fills, and fits, *width* cells.
+        """Cut the time from *start* to *end* so that it fits into *width* cells.
 
-        Columns are whole intervals, so that each shows what was measured, and a gap of
-        two columns or more is always seen.
+        It fills them, unless intervals would get too wide.
         """
-        intervals = max(1, math.ceil((end - start) / granularity - 1e-9))
-        step = granularity * math.ceil(intervals / width)
-        columns = max(1, math.ceil((end - start) / step - 1e-9))
-        return cls(start, step, columns, max(1, min(WIDEST, width // columns)))
-
-    @property
-    def cells(self) -> int:
-        """How wide it is."""
-        return self.columns * self.repeat
+        span = max(end - start, granularity)
+        intervals = math.ceil(span / granularity - _TINY)
+        cells = min(width, intervals * WIDEST)
+        return cls(start, span / cells, cells, intervals <= cells)
 
 
 def sample(
     grid: Grid, points: Iterable[tuple[float, float, float]]
 ) -> list[float | None]:
-    """Average what was measured in each column; None where nothing was.
+    """Average what was measured in each cell; None where nothing was.
+
+    A gap is always seen if it is as long as two cells, or if each interval has a cell.
 
     Args:
-        grid: The columns.
+        grid: The cells.
         points: The start, the end and the value of each interval.
     """
-    weights = [0.0] * grid.columns
-    totals = [0.0] * grid.columns
+    weights = [0.0] * grid.cells
+    totals = [0.0] * grid.cells
     for start, end, value in points:
-        first = max(0, math.floor((start - grid.start) / grid.step + 1e-9))
-        last = min(grid.columns, math.ceil((end - grid.start) / grid.step - 1e-9))
-        for column in range(first, last):
-            begin = grid.start + column * grid.step
-            weight = min(end, begin + grid.step) - max(start, begin)
-            weights[column] += weight
-            totals[column] += weight * value
+        left, right = ((each - grid.start) / grid.step for each in (start, end))
+        if grid.is_fine:  # the middle of a cell decides, or short gaps could vanish
+            left, right = round(left), round(right)
+        first = max(0, math.floor(left + _TINY))
+        for cell in range(first, min(grid.cells, math.ceil(right - _TINY))):
+            weight = min(right, cell + 1) - max(left, cell)
+            weights[cell] += weight
+            totals[cell] += weight * value
     pairs = zip(totals, weights, strict=True)
     return [total / weight if weight > 0 else None for total, weight in pairs]
 
 
-def sparkline(
-    values: Sequence[float | None], top: float, grid: Grid, levels: str
-) -> str:
+def sparkline(values: Iterable[float | None], top: float, levels: str) -> str:
     """Draw *values* as high as they are, up to *top*; None is a gap.
 
     What is more than nothing is drawn higher than nothing.
     """
-    return "".join(_level(value, top, levels) * grid.repeat for value in values)
+    return "".join(_level(value, top, levels) for value in values)
 
 
 def _level(value: float | None, top: float, levels: str) -> str:
@@ -124,22 +122,20 @@ def _level(value: float | None, top: float, levels: str) -> str:
     if value <= 0 or top <= 0:
         return levels[0]
     part = min(1.0, value / top)
-    return levels[max(1, math.ceil(part * (len(levels) - 1) - 1e-9))]
+    return levels[max(1, round(part * (len(levels) - 1)))]
 
 
 def axis(grid: Grid, mark: str) -> str:
-    """Write times below the columns in which they are, each after a mark."""
-    span = grid.columns * grid.step
-    room = len(clock(grid.start + span)) + 1 + APART
-    least = room / grid.cells * span
+    """Write times below the cells in which they are, each after a *mark*."""
+    end = grid.start + grid.cells * grid.step
+    least = (len(mark + clock(end)) + APART) * grid.step
     day = _STEPS[-1]
     step = next((s for s in _STEPS if s >= least), day * math.ceil(least / day))
     line = ""
-    first = math.ceil(grid.start / step - 1e-9)
-    last = math.floor((grid.start + span) / step)
-    for moment in (number * step for number in range(first, last + 1)):
-        cell = math.floor((moment - grid.start) / grid.step + 1e-9) * grid.repeat
-        label = f"{mark}{clock(moment)}"
+    first = math.ceil(grid.start / step - _TINY)
+    for number in range(first, math.floor(end / step) + 1):
+        cell = math.floor((number * step - grid.start) / grid.step + _TINY)
+        label = f"{mark}{clock(number * step)}"
         if cell + len(label) <= grid.cells:
             line = f"{line:{cell}}{label}"
     return line

@@ -50,8 +50,10 @@ class Wanted:
 
     def without_repeats(self) -> Self:
         """Return the same, with each argument once, in whichever letter case."""
-        once = {given.lower(): given for given in reversed(self.session_ids)}
-        return attrs.evolve(self, session_ids=tuple(reversed(once.values())))
+        once: dict[str, str] = {}
+        for given in self.session_ids:
+            once.setdefault(given.lower(), given)
+        return attrs.evolve(self, session_ids=tuple(once.values()))
 
 
 wanted_options = bundle(
