@@ -711,7 +711,9 @@ class TestDate:
         """Each answer says what time it is in the form of RFC 9110."""
         for seconds in (0, 5e6):
             emulator.advance(seconds)
-            text = call(emulator, path).headers["Date"]
+            headers = call(emulator, path).headers
+            assert "emogg-emulator" == headers["Server"]
+            text = headers["Date"]
             assert abs(emulator.now() - parsedate_to_datetime(text)) < timedelta(0, 5)
             assert text == as_header(parsedate_to_datetime(text), usegmt=True)
 
