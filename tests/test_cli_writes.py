@@ -94,7 +94,7 @@ def test_rename(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
 
 
 def test_register_and_send(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
-    """A source takes the events that are of its format, numbers as people write them."""
+    """A source takes the events of its format, numbers as people write them."""
     session_id = ids_of(emogg_emulator, "active")[0]
     scalar = register(emogg, session_id, "scalar")
     text = register(emogg, session_id, "text")

@@ -116,8 +116,8 @@ def ask(text: str) -> bool:
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    click.echo(f"{text} [y/N] ", nl=False, err=True)
     try:
+        click.echo(f"{text} [y/N] ", nl=False, err=True)
         answer = sys.stdin.buffer.readline()
     except KeyboardInterrupt:
         click.echo(err=True)

@@ -98,7 +98,8 @@ def sample(
     for start, end, value in points:
         left, right = ((each - grid.start) / grid.step for each in (start, end))
         if grid.is_fine:  # the middle of a cell decides, or short gaps could vanish
-            left, right = round(left), round(right)
+            # Never `round`: to even numbers, a whole interval could have no cell.
+            left, right = math.floor(left + 0.5), math.floor(right + 0.5)
         first = max(0, math.floor(left + _TINY))
         for cell in range(first, min(grid.cells, math.ceil(right - _TINY))):
             weight = min(right, cell + 1) - max(left, cell)
