@@ -15,7 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plainhttp import call, refusal
 
-from emogg_async.models import Session
+from emogg_async._converter import structure, to_dict
+from emogg_async.models import (
+    EmotionsTimeline,
+    EmotionTotals,
+    SentimentTimeline,
+    Session,
+)
 from emogg_async.testing import EmoggEmulator
 from emogg_async.testing._analysis import Analyst
 from emogg_async.testing._reading import Window
@@ -366,6 +372,28 @@ class TestOverHttp:
         """Both ends of its range are good."""
         path = f"/v1/sessions/{emulator.sessions[0].id}/{TIMELINES[0]}"
         assert 200 == call(emulator, path, granularity=granularity).status
+
+
+class TestModels:
+    """What is answered is what the models promise, with nothing left over."""
+
+    @pytest.mark.parametrize(
+        ("rest", "model"),
+        [
+            ("emotions", EmotionTotals),
+            (TIMELINES[0], EmotionsTimeline),
+            (TIMELINES[1], SentimentTimeline),
+        ],
+    )
+    def test_round_trip(
+        self, emulator: EmoggEmulator, rest: str, model: type[Any]
+    ) -> None:
+        """Each answer survives being made a model and written again."""
+        for session in emulator.sessions:
+            answer = call(emulator, f"/v1/sessions/{session.id}/{rest}").json
+            found = structure(answer, model)
+            assert not found.extra
+            assert answer == to_dict(found)
 
 
 class TestLive:

@@ -7,6 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from emogg_async._converter import structure
 from emogg_async.errors import ConfigurationError
 from emogg_async.models import CustomEvent, Session, Source
 from emogg_async.testing._bucket import Rounding
@@ -323,7 +324,7 @@ class EmoggEmulator:
             InvalidArgumentError: There is no such session.
         """
         reported = self._state.world.events(session_id)
-        return tuple(CustomEvent(**event) for event in reported)
+        return tuple(structure(event, CustomEvent) for event in reported)
 
     def fail(
         self,
