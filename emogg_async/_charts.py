@@ -10,10 +10,10 @@ from typing import Final
 from emogg_async._markup import (
     amount,
     clock,
-    cut,
     escape,
     figure,
     figures,
+    named,
     percent,
     text_width,
 )
@@ -32,6 +32,8 @@ _HEAD: Final = 46
 _FOOT: Final = 24
 _BAR: Final = 24
 _SHARE: Final = 44
+_UNIT: Final = "minutes +"
+"""What the column of labels holds beside the axis, with some room to spare."""
 
 _KNOWN: Final = {
     "focus": 0,
@@ -53,9 +55,10 @@ def colour(name: str) -> str:
     """Return the colour of an emotion: the same one each time, whatever its name."""
     place = _KNOWN.get(name)
     if place is None:
-        place = 0
+        place = 2_166_136_261  # FNV-1a: Python's own hash differs from run to run
         for char in name[:100]:
-            place = (place * 31 + ord(char)) % 65_521
+            place = (place ^ ord(char)) * 16_777_619 % 2**32
+        place >>= 16
     return PALETTE[place % len(PALETTE)]
 
 
@@ -75,12 +78,13 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
     for place, (name, _, size) in enumerate(shown):
         top = _HEAD + place * _BAR
         share = percent(size / peak / total)
-        about.append(f"{cut(name, 60)}: {labels[place]} ({share})")
+        about.append(f"{named(name)}: {labels[place]} ({share})")
+        length = max(size / peak * room, 1) if size else 0
         body.append(
             f"<g><title>{escape(about[-1])}</title>"
             f"{text(left - GAP, top + 14, name, anchor='end', room=left - GAP)}"
-            f'<rect x="{at(left)}" y="{top + 2}" width="{at(size / peak * room)}" '
-            f'height="16" rx="2" fill="{colour(name)}"/>'
+            f'<rect x="{at(left)}" y="{top + 2}" height="16" rx="2" '
+            f'width="{at(length)}" fill="{colour(name)}"/>'
             f"{text(WIDTH - _SHARE, top + 14, labels[place], anchor='end')}"
             f"{text(WIDTH, top + 14, share, anchor='end', faint=True)}</g>"
         )
@@ -93,7 +97,7 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
     elif not known:
         body.append(text(0, bottom + 14, "nothing was detected", faint=True))
     height = bottom + (4 if known and not rest else _BAR)
-    return document(title, [note], body, about=about, size=(WIDTH, height))
+    return document(title, note, body, about=about, size=(WIDTH, height))
 
 
 def rows(
@@ -114,8 +118,8 @@ def rows(
     if height is None:
         height = _HEAD + below + 30 * max(len(shown), 1)
     means = figures([profiles[name].mean for name in shown])
-    left = label_room(["minutes", *shown], width)
-    room = width - left - max(map(text_width, ["mean", *means])) - GAP
+    left = label_room([_UNIT, *shown], width)
+    room = width - left - max(map(text_width, ["mean", *means])) - 2 * GAP
     drawn = _thinned(whole, room)
     plot = Plot(left, _HEAD, room, height - _HEAD - below, drawn)
     about = [
@@ -134,14 +138,13 @@ def rows(
             f"{plot.area(name, base, tall, colour(name))}"
             f"{text(width, base - 3, means[place], anchor='end')}</g>"
         )
-    notes = [note]
     if shown:
-        notes.append(f"each row from 0 to {figure(largest * whole.peak)}")
+        note += f" · each row from 0 to {figure(largest * whole.peak)}"
         body.append(text(width, height - below + 17, "mean", anchor="end", faint=True))
     if more:
         body.append(text(left, height - 4, f"and {more:,} more", faint=True))
-    notes += _remarks(whole, drawn)
-    return document(title, notes, body, about=about, size=(width, height))
+    size, remarks = (width, height), _remarks(whole, drawn)
+    return document(title, note, body, about=about, remarks=remarks, size=size)
 
 
 def stacks(
@@ -156,12 +159,13 @@ def stacks(
 
     The values are called `positive`, `neutral` and `negative`.
     """
-    height = 240 if height is None else height
     whole = series(intervals)
-    left = label_room(["minutes"], width)
+    if height is None:
+        height = 240 if whole.steps else _HEAD + _BAR
+    left = label_room([_UNIT], width)
     room = width - left - GAP
     drawn = _thinned(whole, room)
-    top = _HEAD + 20
+    top = _HEAD + 20 if whole.steps else _HEAD
     plot = Plot(left, top, room, max(height - top - _FOOT, 1), drawn)
     parts = [(step, *_parts(step)) for step in drawn.steps]
     up = max((plus + around for _, plus, around, _ in parts), default=0.0)
@@ -180,10 +184,10 @@ def stacks(
         plot.blocks(around, _SENTIMENTS["neutral"]),
         plot.blocks(above, _SENTIMENTS["positive"]),
         plot.blocks(below, _SENTIMENTS["negative"]),
-        _legend(about, left if width > 400 else 0),
+        _legend(about, left if width > 400 else 0) if whole.steps else "",
     ]
-    notes = [note, *_remarks(whole, drawn)]
-    return document(title, notes, body, about=about, size=(width, height))
+    size, remarks = (width, height), _remarks(whole, drawn)
+    return document(title, note, body, about=about, remarks=remarks, size=size)
 
 
 def shares(whole: Series) -> list[str]:
@@ -208,13 +212,13 @@ def _remarks(whole: Series, drawn: Series) -> list[str]:
     if len(runs(drawn.steps)) > 1:
         remarks.append("shaded: no data")
     if len(drawn.steps) < len(whole.steps):
-        remarks.append(f"{len(whole.steps):,} intervals averaged to {len(drawn.steps)}")
+        remarks.append(f"averages of {len(whole.steps):,} intervals")
     return remarks
 
 
 def _in_words(name: str, profile: Profile, mean: str) -> str:
     return (
-        f"{cut(name, 60)}: {mean} on average, {figure(profile.peak)} at most, "
+        f"{named(name)}: {mean} on average, {figure(profile.peak)} at most, "
         f"at {clock(profile.at)}"
     )
 
@@ -237,13 +241,14 @@ def _legend(words: Iterable[str], x: float) -> str:
 
 
 def _levels(plot: Plot, zero: float, tall: float, peak: float) -> str:
-    """Draw the line at 0 and, where they have room, one above and one below it."""
+    """Draw the line at 0, and those above and below it that have a round number."""
     if not plot.whole.steps:
         return ""
     drawn = plot.level(zero, "0", strong=True)
     step = nice(plot.height / tall * peak / 5) if peak else 0.0
     apart = step / peak * tall if peak else 0.0
-    for y in (zero - apart, zero + apart):
-        if apart > 14 and plot.top <= y <= plot.top + plot.height:
-            drawn += plot.level(y, figure(step))
+    for place in range(-6, 7) if apart > 14 else ():
+        y = zero - place * apart
+        if place and plot.top <= y <= plot.top + plot.height:
+            drawn += plot.level(y, figure(abs(place) * step))
     return drawn

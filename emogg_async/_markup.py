@@ -21,6 +21,7 @@ __all__ = [
     "figures",
     "fold",
     "grid",
+    "named",
     "percent",
     "text_width",
 ]
@@ -32,7 +33,7 @@ _UNSAFE: Final = re.compile(
 )
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _MAX_MARKS: Final = 3
-_NARROW: Final = frozenset("ijlft.,:;|!'()[] I1r")
+_NARROW: Final = frozenset("ijlft.,:;|!'()[] Ir")
 _BROAD: Final = frozenset("mwMW@%")
 _LARGEST: Final = 1e300
 """Beyond it, sums of a few figures could become infinite."""
@@ -40,9 +41,12 @@ _LARGEST: Final = 1e300
 _CELL: Final = "text-align:left;vertical-align:top;padding:3px 18px 3px 0"
 _TABLE: Final = (
     "border-collapse:collapse;table-layout:auto;margin:4px 0;border:none;"
+    "min-width:min(100%,400px);"
     "font-size:13px;line-height:1.4"
 )
 _RIGHT: Final = "text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap"
+_SHORT: Final = "white-space:nowrap"
+_LONG: Final = "overflow-wrap:anywhere;min-width:9em"
 _CAPTION: Final = "caption-side:top;text-align:left;padding:2px 0;color:inherit"
 _LINE: Final = "border-top:1px solid rgba(128,128,128,.3)"
 
@@ -65,6 +69,11 @@ def cut(text: str, limit: int = 120) -> str:
     return line
 
 
+def named(name: str, limit: int = 60) -> str:
+    """Return *name*, cut; one that shows nothing is called so."""
+    return cut(name, limit) or "(no name)"
+
+
 def escape(text: str, limit: int = 120) -> str:
     """Return *text*, cut, as it may stand in the content or an attribute of both."""
     return html.escape(cut(text, limit))
@@ -77,11 +86,11 @@ def text_width(text: str, size: float = 12.0) -> float:
         if unicodedata.east_asian_width(char) in "WF":
             ems += 1.15
         elif char in _NARROW:
-            ems += 0.36
+            ems += 0.41
         elif char in _BROAD:
-            ems += 0.95
+            ems += 1.0
         else:
-            ems += 0.72 if char.isupper() else 0.6
+            ems += 0.76 if char.isupper() else 0.63
     return ems * size
 
 
@@ -90,23 +99,25 @@ def amount(value: float) -> float:
     try:
         number = float(value)
     except OverflowError:
-        return math.copysign(_LARGEST, value)
+        return _LARGEST if value > 0 else -_LARGEST
     if not math.isfinite(number):
         return 0.0
     return max(-_LARGEST, min(number, _LARGEST))
 
 
 def figure(value: float, decimals: int | None = None) -> str:
-    """Write a number as people read it: to three digits, or to *decimals*."""
+    """Write a number as people read it: in few digits, or with *decimals*."""
     number = amount(value)
     size = abs(number)
+    if size >= _LARGEST:
+        return "huge" if number > 0 else "-huge"
     if size >= 1e15 or 0 < size < 1e-4:
         return f"{number:.2g}"
     if isinstance(value, int) or size >= 1000:
         return f"{number:,.0f}"
     if decimals is not None:
         return f"{number:.{decimals}f}"
-    return f"{number:.3g}"
+    return f"{number:.2g}" if size < 1 else f"{number:.3g}"
 
 
 def figures(values: Sequence[float]) -> list[str]:
@@ -146,8 +157,11 @@ def _table(caption: str, body: str) -> str:
     )
 
 
-def _cell(text: str, style: str = "", *, tag: str = "td") -> str:
-    return f'<{tag} style="{_CELL};{style}"><bdi>{escape(text)}</bdi></{tag}>'
+def _cell(text: str, style: str = "") -> str:
+    text = escape(text, 240)
+    # What is short, as ids and dates are, stays on one line; all else may break.
+    style = style or (_SHORT if len(text) <= 24 else _LONG)
+    return f'<td style="{_CELL};{style}"><bdi>{text}</bdi></td>'
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> str:
@@ -155,12 +169,11 @@ def facts(title: str, rows: Iterable[tuple[str, str]]) -> str:
     lines = "".join(
         '<tr style="background:none"><th scope="row" '
         f'style="{_CELL};font-weight:normal;opacity:.7">{escape(name)}</th>'
-        f"{_cell(value, 'overflow-wrap:anywhere')}</tr>"
+        f"{_cell(value)}</tr>"
         for name, value in rows
     )
-    return _table(
-        f"<strong><bdi>{escape(title)}</bdi></strong>", f"<tbody>{lines}</tbody>"
-    )
+    caption = f"<strong><bdi>{escape(named(title, 120))}</bdi></strong>"
+    return _table(caption, f"<tbody>{lines}</tbody>")
 
 
 def grid(

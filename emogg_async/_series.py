@@ -19,8 +19,8 @@ _TOUCHING: Final = 1e-6
 """Ends and starts that are nearer than this part of the whole are the same."""
 
 _STEPS: Final = {
-    1.0: (1, 2, 5, 10, 20),
-    60.0: (15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200),
+    1.0: (1, 2, 5, 10, 20, 30),
+    60.0: (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200),
     3600.0: (3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800),
 }
 """Seconds between ticks that people count in, for each unit of the axis."""
@@ -169,7 +169,7 @@ def ticks(
 
     The unit is minutes, but where these would be few or very many.
     """
-    unit = 1.0 if span < 60 else 60.0 if span <= 36_000 else 3600.0
+    unit = 1.0 if span < 120 else 60.0 if span <= 36_000 else 3600.0
     wanted = span / most
     round_numbers = [float(step) for step in _STEPS[unit] if step >= wanted]
     if round_numbers and wanted >= _STEPS[unit][0] / 2:
@@ -186,12 +186,12 @@ def ticks(
         part = (time - start) / span
         if -_TOUCHING <= part <= 1 + _TOUCHING:
             label = f"{time / unit:,.{places}f}"
-            marks.append((part, label if len(label) < 10 else f"{time / unit:.3g}"))
+            marks.append((part, label if len(label) < 9 else f"{time / unit:.3g}"))
     return _UNITS[unit], marks
 
 
 def nice(least: float) -> float:
-    """Return the smallest of 1, 2 or 5 times a power of 10 that is not below *least*."""
+    """Return the smallest of 1, 2, 5 times a power of 10 that is not below *least*."""
     power: float = 10.0 ** math.floor(math.log10(max(least, 1e-300)))
     return next(
         (power * factor for factor in (1, 2, 5) if power * factor >= least), power * 10

@@ -6,11 +6,11 @@ that they suit a light page and a dark one; where the chart is a document of its
 it asks which of the two its reader prefers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from emogg_async._markup import cut, escape, text_width
+from emogg_async._markup import escape, named, text_width
 from emogg_async._series import Series, Step, runs, ticks
 
 __all__ = ["GAP", "NEUTRAL", "PALETTE", "Plot", "at", "document", "label_room", "text"]
@@ -25,7 +25,7 @@ PALETTE: Final = (
 """Found by search: each stands out at 3 to 1 or more from white and from #1e1e1e, and
 all from each other, also for people who see fewer colours."""
 
-NEUTRAL: Final = 'fill="currentColor" fill-opacity=".2"'
+NEUTRAL: Final = 'fill="currentColor" fill-opacity=".35"'
 
 # `:root` is the chart only where it is a document of its own; within a page, the rule
 # concerns nothing, and the page's colour is inherited.
@@ -62,39 +62,45 @@ def text(
 
 def label_room(labels: Iterable[str], width: float) -> float:
     """Return the width of a column of *labels*: a third of the chart's at most."""
-    widest = max((text_width(cut(label, 60)) for label in labels), default=0.0)
+    widest = max((text_width(named(label)) for label in labels), default=0.0)
     return min(widest, width / 3) + GAP
 
 
 def document(
     title: str,
-    notes: Sequence[str],
+    note: str,
     body: Iterable[str],
     *,
-    about: Sequence[str],
+    about: Iterable[str],
+    remarks: Iterable[str] = (),
     size: tuple[int, int],
 ) -> str:
     """Put a chart together.
 
     Args:
         title: What it shows, in a few words.
-        notes: What else is to be said of it, in one line below the title.
+        note: What else is to be said of it, in a line below the title.
         body: What is drawn.
         about: What the drawing tells, for those who cannot see it.
+        remarks: What is to be said of how it is drawn, to the right of the title.
         size: Width and height in pixels.
     """
     width, height = size
-    name = escape(f"{title}, {notes[0]}", 200)
+    name = escape(f"{title}, {note}", 200)
+    used = text_width(title, 14) + 2 * GAP
+    words = " · ".join(remarks)
+    aside = ""
+    if words and width > used + GAP:
+        aside = text(width, 14, words, anchor="end", faint=True, room=width - used)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" direction="ltr" '
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" direction="ltr" '
         f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'fill="currentColor" style="max-width:100%;height:auto;'
         'font:12px system-ui,sans-serif;font-variant-numeric:tabular-nums">'
         f"<title>{name}</title>"
         f"<desc>{escape('; '.join(about), 2000)}</desc>{_STYLE}"
-        f"{text(0, 14, title, bold=True, room=width / 1.2)}"
-        f"{text(0, 32, ' · '.join(notes), faint=True, room=width)}"
-        f"{''.join(body)}</svg>"
+        f"{text(0, 14, title, bold=True, room=width / 1.2)}{aside}"
+        f"{text(0, 32, note, faint=True, room=width)}{''.join(body)}</svg>"
     )
 
 
@@ -142,6 +148,7 @@ class Plot(NamedTuple):
         )
         # A long first label reaches to the left of the area.
         x = self.left - max(GAP, text_width(marks[0][1]) / 2 + 6 if marks else 0)
+        x = max(x, text_width(unit))
         return (
             f'<path d="{lines}" stroke="currentColor" opacity=".15"/>'
             f"{text(x, bottom + 17, unit, anchor='end', faint=True)}{labels}"
@@ -177,16 +184,20 @@ class Plot(NamedTuple):
         return f'<path d="{"".join(pieces)}" {fill}/>'
 
     def level(self, y: float, label: str, *, strong: bool = False) -> str:
-        """Draw a line across, with its label at the left."""
+        """Draw a line wherever there is data, with its label at the left."""
+        lines = "".join(
+            f"M{self.x(run[0].left)} {at(y)}H{self.x(run[-1].right)}"
+            for run in runs(self.whole.steps)
+        )
         return (
-            f'<path d="M{at(self.left)} {at(y)}H{at(self.left + self.width)}" '
+            f'<path class="level" d="{lines}" '
             f'stroke="currentColor" opacity="{".6" if strong else ".15"}"/>'
             f"{text(self.left - GAP, y + 4, label, anchor='end', faint=True)}"
         )
 
 
 def _fitted(words: str, room: float) -> str:
-    words = cut(words, 200)
+    words = named(words, 200)
     if text_width(words) <= room:
         return words
     while words and text_width(words + "…") > room:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from emogg_async import _charts
 from emogg_async._checks import whole_number
-from emogg_async._markup import amount, clock, cut, facts, figure, fold, grid, percent
+from emogg_async._markup import amount, clock, facts, figure, fold, grid, named, percent
 from emogg_async._series import Interval, Series, series
 from emogg_async.errors import EmoggError, InvalidArgumentError
 
@@ -48,7 +48,7 @@ def session_table(session: "models.Session") -> str:
         ("duration", clock(session.duration)),
     ]
     shown = session.sources[:_MAX_SOURCES]
-    rows += [("source", f"{cut(item.name, 90)} ({item.type})") for item in shown]
+    rows += [("source", f"{named(item.name, 90)} ({item.type})") for item in shown]
     if len(session.sources) > _MAX_SOURCES:
         rows.append(("", f"and {len(session.sources) - _MAX_SOURCES:,} more sources"))
     return facts(session.name, rows)
@@ -57,7 +57,7 @@ def session_table(session: "models.Session") -> str:
 def session_row(session: "models.Session") -> dict[str, str]:
     """Return what a table of many sessions says of one."""
     return {
-        "name": session.name,
+        "name": named(session.name),
         "state": str(session.state),
         "created (UTC)": f"{session.timestamp.astimezone(UTC):%Y-%m-%d %H:%M}",
         "duration": clock(session.duration),
@@ -82,7 +82,7 @@ def totals_row(totals: "models.EmotionTotals") -> dict[str, str]:
     return {
         "detected": figure(round(whole * peak) if counts else 0),
         "most frequent": ", ".join(
-            f"{cut(name, 30)} {percent(counts[name] / peak / whole)}" for name in most
+            f"{named(name, 30)} {percent(counts[name] / peak / whole)}" for name in most
         ),
     }
 
@@ -122,7 +122,7 @@ def emotions_row(timeline: "models.EmotionsTimeline") -> dict[str, str]:
         "intervals": figure(len(timeline.intervals)),
         "until": clock(whole.time(1.0)),
         "most intense": ", ".join(
-            f"{cut(name, 30)} {figure(profile.mean)}" for name, profile in strongest
+            f"{named(name, 30)} {figure(profile.mean)}" for name, profile in strongest
         ),
     }
 
@@ -227,7 +227,7 @@ def _with_figures(chart: str, timed: Series, what: str) -> str:
         return f"<div>{chart}</div>"
     head = [what, "mean", "highest", "at"]
     rows = [
-        [name, figure(profile.mean), figure(profile.peak), clock(profile.at)]
+        [named(name), figure(profile.mean), figure(profile.peak), clock(profile.at)]
         for name, profile in islice(profiles.items(), _MAX_ROWS)
     ]
     more = len(profiles) - len(rows)

@@ -2,8 +2,8 @@
 
 Models know nothing of the wire: names, dates and strictness are the converter's
 business, and `emogg_async.to_dict` gives the wire form back. Fields that this release
-does not know survive in `extra`, values that it does not know in open enums. In notebooks,
-they are tables and charts; what draws these is imported when it is asked for.
+does not know survive in `extra`, values that it does not know in open enums. In
+notebooks they are tables and charts; what draws these is imported when it is needed.
 """
 
 from datetime import datetime
