@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from emogg_async import _protocol as protocol
+from emogg_async import _requests as requests
 from emogg_async._protocol import RateLimit, Repeat, Request, Response
 from emogg_async.errors import (
     AuthenticationError,
@@ -36,7 +37,7 @@ DELETE = Request("DELETE", f"/v1/sessions/{ID}", repeat=Repeat.SETTLE)
 
 def custom(method="GET", path="/v1/sessions", query=None, payload=None):
     """Build a custom request."""
-    return protocol.custom(method, path, query, payload)
+    return requests.custom(method, path, query, payload)
 
 
 def decipher(status, body=b"", headers=(), *, request=GET, complete=True):
@@ -60,7 +61,7 @@ def refused(status, body=b"", headers=(), *, request=GET):
 @pytest.mark.parametrize("text", [ID, ID.upper(), ID.title()])
 def test_session_ids_are_used_in_lower_case(text):
     """A session id is 24 hex digits, in either letter case."""
-    assert protocol.check_session_id(text) == ID
+    assert requests.check_session_id(text) == ID
 
 
 @pytest.mark.parametrize(
@@ -90,14 +91,14 @@ def test_anything_else_is_no_session_id(value):
     with pytest.raises(
         InvalidArgumentError, match=r"^session_id: expected 24 hex digits, got "
     ) as caught:
-        protocol.check_session_id(value)
+        requests.check_session_id(value)
     assert len(str(caught.value)) < 120
 
 
 def test_a_refused_session_id_cannot_break_the_log_line():
     """Control characters of a refused text do not get into the message."""
     with pytest.raises(InvalidArgumentError, match=r"got 'a b c'\.$") as caught:
-        protocol.check_session_id("a\r\nb\x1b\u2028c")
+        requests.check_session_id("a\r\nb\x1b\u2028c")
     assert str(caught.value).isprintable()
 
 
@@ -106,11 +107,11 @@ def test_a_refused_session_id_cannot_break_the_log_line():
 def test_law_no_id_changes_the_path(text):
     """Whatever text is an id, its request has the one path of its shape."""
     try:
-        session_id = protocol.check_session_id(text)
+        session_id = requests.check_session_id(text)
     except InvalidArgumentError:
         return
     assert text.lower() == session_id
-    path = protocol.get_session(session_id).path
+    path = requests.get_session(session_id).path
     assert {*path.removeprefix("/v1/sessions/")} <= {*"0123456789abcdef"}
 
 
@@ -119,8 +120,8 @@ def test_law_no_id_changes_the_path(text):
 
 def test_get_session_request():
     """Getting a session is one safe GET without a query."""
-    request = protocol.get_session(ID)
-    assert Request("GET", f"/v1/sessions/{ID}") == request
+    request = requests.get_session(ID)
+    assert Request("GET", f"/v1/sessions/{ID}", session_id=ID) == request
     assert request.target == f"/v1/sessions/{ID}"
     assert request.repeat is Repeat.SAFE
     assert request.body is None
@@ -128,7 +129,7 @@ def test_get_session_request():
 
 def test_list_sessions_request():
     """Listing takes its query as it comes and encodes it for the wire."""
-    request = protocol.list_sessions([("state", "a&b"), ("to", "2024-04-01T10:30:00Z")])
+    request = requests.list_sessions([("state", "a&b"), ("to", "2024-04-01T10:30:00Z")])
     target = "/v1/sessions?state=a%26b&to=2024-04-01T10%3A30%3A00Z"
     assert target == request.target
     assert request.path == "/v1/sessions"
