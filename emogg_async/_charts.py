@@ -58,7 +58,7 @@ def colour(name: str) -> str:
         place = 2_166_136_261  # FNV-1a: Python's own hash differs from run to run
         for char in name[:100]:
             place = (place ^ ord(char)) * 16_777_619 % 2**32
-        place >>= 16
+        place = (place ^ place >> 15) * 2_246_822_507 % 2**32 >> 16
     return PALETTE[place % len(PALETTE)]
 
 

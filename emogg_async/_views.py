@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from emogg_async import _charts
 from emogg_async._checks import whole_number
-from emogg_async._markup import amount, clock, facts, figure, fold, grid, named, percent
+from emogg_async._markup import (
+    amount,
+    clock,
+    facts,
+    figure,
+    figures,
+    fold,
+    grid,
+    named,
+    percent,
+)
 from emogg_async._series import Interval, Series, series
 from emogg_async.errors import EmoggError, InvalidArgumentError
 
@@ -117,12 +127,15 @@ def emotions_view(timeline: "models.EmotionsTimeline") -> str:
 def emotions_row(timeline: "models.EmotionsTimeline") -> dict[str, str]:
     """Return what a table of many timelines says of one."""
     whole = series(_emotions(timeline, "intensity"))
-    strongest = [*whole.profiles().items()][:3]
+    profiles = whole.profiles()
+    strongest = [*islice(profiles, 3)]
+    means = figures([profiles[name].mean for name in strongest])
     return {
         "intervals": figure(len(timeline.intervals)),
         "until": clock(whole.time(1.0)),
         "most intense": ", ".join(
-            f"{named(name, 30)} {figure(profile.mean)}" for name, profile in strongest
+            f"{named(name, 30)} {mean}"
+            for name, mean in zip(strongest, means, strict=True)
         ),
     }
 
