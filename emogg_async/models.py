@@ -2,11 +2,12 @@
 
 Models know nothing of the wire: names, dates and strictness are the converter's
 business, and `emogg_async.to_dict` gives the wire form back. Fields that this release
-does not know survive in `extra`, values that it does not know in open enums.
+does not know survive in `extra`, values that it does not know in open enums. In
+notebooks they are tables and charts; what draws these is imported when it is needed.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -154,6 +155,17 @@ class Session:
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
 
+    def _repr_html_(self) -> str:
+        """Write its facts as a small table, for notebooks."""
+        from emogg_async import _views
+
+        return _views.session_table(self)
+
+    def _row_(self) -> dict[str, str]:
+        from emogg_async import _views
+
+        return _views.session_row(self)
+
 
 @attrs.frozen(kw_only=True)
 class EmotionTotals:
@@ -173,6 +185,17 @@ class EmotionTotals:
 
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
+
+    def _repr_html_(self) -> str:
+        """Draw a bar for each emotion, the most frequent first, for notebooks."""
+        from emogg_async import _views
+
+        return _views.totals_chart(self)
+
+    def _row_(self) -> dict[str, str]:
+        from emogg_async import _views
+
+        return _views.totals_row(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -231,6 +254,70 @@ class EmotionsTimeline:
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
 
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the timeline in columns, for `pandas.DataFrame` or `polars.DataFrame`.
+
+        Returns:
+            Lists of one length, with a row for each interval and emotion: `session`,
+            `start` and `end` (seconds), `detected_faces`, `emotion`, `people`,
+            `quantity` and `intensity`. An interval without emotions has no row.
+        """
+        rows = [
+            (part, name, measure)
+            for part in self.intervals
+            for name, measure in part.emotions.items()
+        ]
+        return {
+            "session": [self.session] * len(rows),
+            "start": [part.start for part, _, _ in rows],
+            "end": [part.end for part, _, _ in rows],
+            "detected_faces": [part.detected_faces for part, _, _ in rows],
+            "emotion": [name for _, name, _ in rows],
+            "people": [measure.people for _, _, measure in rows],
+            "quantity": [measure.quantity for _, _, measure in rows],
+            "intensity": [measure.intensity for _, _, measure in rows],
+        }
+
+    def to_svg(
+        self,
+        *,
+        width: int = 640,
+        height: int | None = None,
+        measure: Literal["intensity", "quantity", "people"] = "intensity",
+    ) -> str:
+        """Draw a row for each emotion, all on one scale, the largest mean first.
+
+        Where the service left out intervals is a gap; an emotion that an interval does
+        not name counts as 0 there. Of more than 12 emotions, the first 12 are drawn,
+        and of more intervals than there are pixels, averages.
+
+        Args:
+            width: Pixels, 200 to 4,000.
+            height: Pixels, 120 to 4,000; None takes what it needs.
+            measure: What to draw of each emotion.
+
+        Returns:
+            An SVG document that can also stand within an HTML page. It needs nothing
+            else, and suits light and dark backgrounds.
+
+        Raises:
+            InvalidArgumentError: An argument is none of these.
+        """
+        from emogg_async import _views
+
+        return _views.emotions_chart(self, width=width, height=height, measure=measure)
+
+    def _repr_html_(self) -> str:
+        """Draw the intensities, with their figures folded below, for notebooks."""
+        from emogg_async import _views
+
+        return _views.emotions_view(self)
+
+    def _row_(self) -> dict[str, str]:
+        from emogg_async import _views
+
+        return _views.emotions_row(self)
+
 
 @attrs.frozen(kw_only=True)
 class Sentiments:
@@ -287,6 +374,62 @@ class SentimentTimeline:
 
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the timeline in columns, for `pandas.DataFrame` or `polars.DataFrame`.
+
+        Returns:
+            Lists of one length, with a row for each interval: `session`, `start` and
+            `end` (seconds), `segments`, `positive`, `neutral` and `negative`.
+        """
+        parts = self.intervals
+        return {
+            "session": [self.session] * len(parts),
+            "start": [part.start for part in parts],
+            "end": [part.end for part in parts],
+            "segments": [part.segments for part in parts],
+            "positive": [part.sentiments.positive for part in parts],
+            "neutral": [part.sentiments.neutral for part in parts],
+            "negative": [part.sentiments.negative for part in parts],
+        }
+
+    def to_svg(
+        self,
+        *,
+        width: int = 640,
+        height: int | None = None,
+    ) -> str:
+        """Draw stacked bars: positive upwards, negative downwards, neutral around.
+
+        Half of what is neutral is drawn at either side. Where the service left out
+        intervals is a gap; of more intervals than there are pixels, averages are
+        drawn.
+
+        Args:
+            width: Pixels, 200 to 4,000.
+            height: Pixels, 120 to 4,000; None takes what it needs.
+
+        Returns:
+            An SVG document that can also stand within an HTML page. It needs nothing
+            else, and suits light and dark backgrounds.
+
+        Raises:
+            InvalidArgumentError: An argument is none of these.
+        """
+        from emogg_async import _views
+
+        return _views.sentiment_chart(self, width=width, height=height)
+
+    def _repr_html_(self) -> str:
+        """Draw it, with its figures folded below, for notebooks."""
+        from emogg_async import _views
+
+        return _views.sentiment_view(self)
+
+    def _row_(self) -> dict[str, str]:
+        from emogg_async import _views
+
+        return _views.sentiment_row(self)
 
 
 @attrs.frozen(kw_only=True)
