@@ -272,21 +272,21 @@ def test_environment() -> None:
     assert sorted(named) == sorted(VARIABLES)
 
 
+CAPTURES: Final = re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
-def test_capture(emogg_emulator: EmoggEmulator) -> None:
-    """The captured terminal shows what the emulator's sessions give in 100 columns."""
+@pytest.mark.parametrize(
+    "capture", CAPTURES, ids=[capture.partition("\n")[0] for capture in CAPTURES]
+)
+def test_capture(capture: str, emogg_emulator: EmoggEmulator) -> None:
+    """A captured terminal shows what the emulator's sessions give in 100 columns."""
     del emogg_emulator
-    command, *lines = _capture().splitlines()
+    command, *lines = capture.splitlines()
     arguments = command.removeprefix("$ emogg ").split()
     done = run_on_terminal(*arguments, columns=100, NO_COLOR="1")
     shown = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
     assert [line.rstrip() for line in shown.splitlines()] == lines
-
-
-def _capture() -> str:
-    (found,) = re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert isinstance(found, str)
-    return found
 
 
 @pytest.mark.parametrize(
