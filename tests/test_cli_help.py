@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from _terminal import (
     PYTHON,
@@ -16,7 +18,7 @@ from _terminal import (
     run_python,
 )
 
-from emogg_async._cli.app import TOPICS
+from emogg_async._cli.app import TOPICS, emogg
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.help import VARIABLES
 from emogg_async.testing import EmoggEmulator
@@ -109,6 +111,34 @@ def test_help_of_a_subcommand() -> None:
     shown = run("help", "sessions", "get").stdout
     assert shown == run("sessions", "get", "--help").stdout
     assert shown.startswith("Usage: emogg sessions get ")
+
+
+def _helps(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Yield the help of a command, and those of all below it."""
+    yield command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            inner = click.Context(below, info_name=name, parent=context)
+            yield from _helps(below, inner)
+
+
+def test_examples() -> None:
+    """Examples stand as they are written, and begin with commands that there are."""
+    texts = list(_helps(emogg, click.Context(emogg, info_name="emogg")))
+    usages = {
+        found[1] for text in texts if (found := re.match(r"Usage: (.*?) [\[A-Z]", text))
+    }
+    examples = []
+    for text in texts:
+        assert "\b" not in text
+        assert "\\b" not in text
+        examples += re.findall(r"^    (emogg [a-z]+ (?:[a-z]+ )?)", text, re.MULTILINE)
+    assert len(examples) > 12
+    for example in examples:
+        words = example.split()
+        assert " ".join(words) in usages or " ".join(words[:2]) in usages
 
 
 def test_exit_codes() -> None:

@@ -32,7 +32,7 @@ def emotions() -> None:
 
 
 @emotions.command(
-    epilog=f"""\\b
+    epilog=f"""\b
     Examples:
       emogg emotions totals 660a881d62d82c07cd0c20af
       emogg sessions list --fields id -o csv --no-header |
@@ -47,7 +47,9 @@ def emotions() -> None:
 )
 @connection_options
 def totals(wanted: Wanted, output: Output, connection: Connection) -> int:
-    """Show how often each emotion was detected in sessions, and its share.
+    """Show how often each emotion was detected.
+
+    On a terminal it is a chart for each session: a bar for each emotion, and its share.
 
     With - the ids are read from standard input, one to a line; # begins a comment.
 
@@ -70,10 +72,10 @@ def totals(wanted: Wanted, output: Output, connection: Connection) -> int:
 
 
 @emotions.command(
-    epilog=f"""\\b
+    epilog=f"""\b
     Examples:
       emogg emotions timeline 660a881d62d82c07cd0c20af
-      emogg emotions timeline 660a881d62d82c07cd0c20af --measure people \\\\
+      emogg emotions timeline 660a881d62d82c07cd0c20af --measure people \\
         --start 600 --end 1200 --granularity 10
       emogg emotions timeline 660a881d62d82c07cd0c20af -o csv >timeline.csv
 

@@ -28,11 +28,11 @@ def events() -> None:
 
 
 @events.command(
-    epilog=f"""\\b
+    epilog=f"""\b
     Examples:
-      emogg events send 660a881d62d82c07cd0c20af \\\\
+      emogg events send 660a881d62d82c07cd0c20af \\
         c1fcba18-15ec-457c-a1de-fcbb87aeaa0e --time 12.5 --number 71
-      emogg events send 660a881d62d82c07cd0c20af \\\\
+      emogg events send 660a881d62d82c07cd0c20af \\
         7b1f7a52-9f3c-4a55-8f0e-0f5f7c2f8a11 --time 90 --text "demo begins"
 
     {EXIT_CODES}

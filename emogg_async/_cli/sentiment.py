@@ -21,7 +21,7 @@ __all__ = ["sentiment"]
 
 
 @click.command(
-    epilog=f"""\\b
+    epilog=f"""\b
     Examples:
       emogg sentiment 660a881d62d82c07cd0c20af
       emogg sentiment 660a881d62d82c07cd0c20af --granularity 300 -o csv

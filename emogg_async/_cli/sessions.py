@@ -138,10 +138,10 @@ def export(
 def create(
     name: str, stream_uri: str, dry_run: bool, output: Output, connection: Connection
 ) -> int:
-    """Create a session called NAME that analyses the stream at STREAM_URI.
+    """Create a session that analyses a stream.
 
-    The stream is rtmp, rtsp or rtmps, at most 1080p; it is analysed at once. The new
-    session is printed.
+    It is called NAME and printed. The stream at STREAM_URI is rtmp, rtsp or rtmps, at
+    most 1080p; it is analysed at once.
     """
     from emogg_async._cli.writing import look_for_it, write  # noqa: PLC0415 - see above
 
@@ -197,9 +197,10 @@ def rename(
 def stop(
     wanted: Wanted, yes: bool, dry_run: bool, output: Output, connection: Connection
 ) -> int:
-    """Stop active sessions by their ids, and print what has become of them.
+    """Stop active sessions by their ids.
 
-    On a terminal it shows them and asks first; elsewhere it demands --yes.
+    On a terminal it shows them and asks first; elsewhere it demands --yes. What has
+    become of them is printed.
 
     Of several ids, each one that fails is told as a line of JSON on stderr.
     """

@@ -28,7 +28,7 @@ def sources() -> None:
 
 
 @sources.command(
-    epilog=f"""\\b
+    epilog=f"""\b
     Example:
       emogg sources register 660a881d62d82c07cd0c20af "Heart rate" --format scalar
 
