@@ -15,7 +15,7 @@ from rich.text import Text
 from emogg_async._cli.fields import SENTIMENTS
 from emogg_async._cli.rows import shares
 from emogg_async._cli.sparklines import Grid, Ramp, axis, bar, sample, sparkline
-from emogg_async._cli.text import printable
+from emogg_async._cli.text import clock, printable
 from emogg_async.models import EmotionsTimeline, EmotionTotals, SentimentTimeline
 
 __all__ = ["Chart", "Span", "emotions_chart", "sentiment_chart", "totals_chart"]
@@ -184,7 +184,9 @@ def _lines_chart(
     ]
     below = axis(grid, ramp.mark)
     chart = layout.chart(title, names, drawn, below, grid.cells)
-    note = "All lines have one scale" if one_scale else "Each line has its own scale"
+    # A short chart has no room for times below it.
+    note = f"From {clock(grid.start)} to {clock(grid.end)}; "
+    note += "all lines have one scale" if one_scale else "each line has its own scale"
     if None in chain(*values):
         note += "; a gap is where there are no data"
     return chart.append(f"\n{note}.", "dim")

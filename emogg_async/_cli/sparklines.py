@@ -81,6 +81,11 @@ class Grid:
         cells = min(width, intervals * WIDEST)
         return cls(start, span / cells, cells, intervals <= cells)
 
+    @property
+    def end(self) -> float:
+        """Seconds at which the last one ends."""
+        return self.start + self.cells * self.step
+
 
 def sample(
     grid: Grid, points: Iterable[tuple[float, float, float]]
@@ -128,17 +133,16 @@ def _level(value: float | None, top: float, levels: str) -> str:
 
 def axis(grid: Grid, mark: str) -> str:
     """Write times below the cells in which they are, each after a *mark*."""
-    end = grid.start + grid.cells * grid.step
-    least = (len(mark + clock(end)) + APART) * grid.step
+    least = (len(mark + clock(grid.end)) + APART) * grid.step
     day = _STEPS[-1]
     step = next((s for s in _STEPS if s >= least), day * math.ceil(least / day))
     line = ""
     first = math.ceil(grid.start / step - _TINY)
-    for number in range(first, math.floor(end / step) + 1):
-        cell = math.floor((number * step - grid.start) / grid.step + _TINY)
+    for number in range(first, math.floor(grid.end / step) + 1):
+        cell = max(0, math.floor((number * step - grid.start) / grid.step + _TINY))
         label = f"{mark}{clock(number * step)}"
         if cell + len(label) <= grid.cells:
-            line = f"{line:{cell}}{label}"
+            line = line.ljust(cell) + label
     return line
 
 
