@@ -18,12 +18,14 @@ from emogg_async._markup import (
     text_width,
 )
 from emogg_async._series import Interval, Profile, Series, Step, nice, runs, series
-from emogg_async._svg import GAP, NEUTRAL, PALETTE, Plot, at, document, label_room, text
+from emogg_async._svg import EDGE, GAP, NEUTRAL, PALETTE, Plot, at, document, label_room, text
 
 __all__ = ["WIDTH", "bars", "colour", "rows", "shares", "stacks"]
 
 WIDTH: Final = 640
 """Pixels; a chart shrinks where there is less room."""
+
+_WIDTH: Final = WIDTH - 2 * EDGE
 
 _MAX_ROWS: Final = 12
 _MAX_BARS: Final = 20
@@ -72,8 +74,8 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
     peak = max((size for _, _, size in known), default=0.0) or 1.0
     total = sum(size / peak for _, _, size in known) or 1.0
     labels = [figure(count) for _, count, _ in shown]
-    left = label_room([name for name, _, _ in shown], WIDTH)
-    room = WIDTH - left - _SHARE - max(map(text_width, labels), default=0.0) - GAP
+    left = label_room([name for name, _, _ in shown], _WIDTH)
+    room = _WIDTH - left - _SHARE - max(map(text_width, labels), default=0.0) - GAP
     body, about = [], []
     for place, (name, _, size) in enumerate(shown):
         top = _HEAD + place * _BAR
@@ -85,8 +87,8 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
             f"{text(left - GAP, top + 14, name, anchor='end', room=left - GAP)}"
             f'<rect x="{at(left)}" y="{top + 2}" height="16" rx="2" '
             f'width="{at(length)}" fill="{colour(name)}"/>'
-            f"{text(WIDTH - _SHARE, top + 14, labels[place], anchor='end')}"
-            f"{text(WIDTH, top + 14, share, anchor='end', faint=True)}</g>"
+            f"{text(_WIDTH - _SHARE, top + 14, labels[place], anchor='end')}"
+            f"{text(_WIDTH, top + 14, share, anchor='end', faint=True)}</g>"
         )
     bottom = _HEAD + len(body) * _BAR
     if rest:
@@ -97,7 +99,7 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
     elif not known:
         body.append(text(0, bottom + 14, "nothing was detected", faint=True))
     height = bottom + (4 if known and not rest else _BAR)
-    return document(title, note, body, about=about, size=(WIDTH, height))
+    return document(title, note, body, about=about, size=(_WIDTH, height))
 
 
 def rows(
@@ -109,8 +111,11 @@ def rows(
     height: int | None = None,
 ) -> str:
     """Draw a row for each name, on one scale; where there is no interval is a gap."""
+    width -= 2 * EDGE
     whole = series(intervals)
     profiles = whole.profiles()
+    if height is not None:
+        height -= 2 * EDGE
     fit = _MAX_ROWS if height is None else max(1, (height - _HEAD - _FOOT) // 16)
     shown = [*profiles][: min(fit, _MAX_ROWS)]
     more = len(profiles) - len(shown)
@@ -159,8 +164,11 @@ def stacks(
 
     The values are called `positive`, `neutral` and `negative`.
     """
+    width -= 2 * EDGE
     whole = series(intervals)
-    if height is None:
+    if height is not None:
+        height -= 2 * EDGE
+    else:
         height = 240 if whole.steps else _HEAD + _BAR
     left = label_room([_UNIT], width)
     room = width - left - GAP
