@@ -34,7 +34,7 @@ from emogg_async.errors import InvalidArgumentError
 from emogg_async.models import Session, SessionState
 
 if TYPE_CHECKING:
-    from emogg_async._memory import LRUMemoryCache
+    from emogg_async._memory import ExpiringLRU, LRUMemoryCache
 
 __all__ = ["CacheBackend", "CachePolicy", "SessionCache", "open_cache"]
 
@@ -97,8 +97,8 @@ class CachePolicy:
     """Seconds for which any other session stays fresh; 0 does not store it."""
 
     max_entries: int = attrs.field(default=10_000, validator=whole(at_least=1))
-    """Sessions kept in memory at most; the least recently used goes first. Without
-    meaning for a *backend* of your own."""
+    """Sessions kept in memory at most, and as many intervals of timelines; the least
+    recently used goes first. Without meaning for a *backend* of your own."""
 
     backend: CacheBackend | None = attrs.field(default=None, validator=_is_backend)
     """An aiocache cache to keep them in, perhaps shared; None is a cache in memory. It
@@ -155,9 +155,15 @@ def open_cache(
     prefix = f"emogg:{SCHEMA}:{tenant[:16]}:"
     if policy.backend is not None:
         return _SharedCache(policy, policy.backend, prefix, rng)
-    from emogg_async._memory import LRUMemoryCache  # noqa: PLC0415 - slow to import
+    from emogg_async._memory import (  # noqa: PLC0415 - slow to import
+        ExpiringLRU,
+        LRUMemoryCache,
+    )
 
-    return _OwnCache(policy, LRUMemoryCache(policy.max_entries), prefix, rng)
+    sessions = LRUMemoryCache(policy.max_entries)
+    # Apart, or one long timeline would push out hundreds of sessions.
+    derived = ExpiringLRU(policy.max_entries, time.monotonic)
+    return _OwnCache(policy, sessions, derived, prefix, rng)
 
 
 def _jittered(ttl: float, rng: random.Random) -> float:
@@ -171,14 +177,15 @@ class _OwnCache:
         self,
         policy: CachePolicy,
         backend: "LRUMemoryCache",
+        derived: "ExpiringLRU",
         prefix: str,
         rng: random.Random,
     ) -> None:
         self._policy = policy
         self._backend = backend
         self._lookup = backend.peek
+        self._derived = derived
         self._prefix = prefix + "session:"
-        self._derived_prefix = prefix + "derived:"
         self._rng = rng
 
     def peek(self, session_id: str, /) -> Session | None:
@@ -206,16 +213,16 @@ class _OwnCache:
     ) -> tuple[Session | None, T | None]:
         session = _if_finished(self.peek(request.session_id))
         if session is not None:
-            entry = self._lookup(self._derived_prefix + request.target)
+            entry = self._derived.get(request.target)
             if entry is not None and entry[0] == session and type(entry[1]) is model:
                 return session, entry[1]
         return session, None
 
     async def put_derived(self, request: Request, session: Session, value: T) -> None:
         if ttl := self._policy.ttl_of(session):
-            key = self._derived_prefix + request.target
             ttl = _jittered(ttl, self._rng)
-            await self._backend.set(key, (session, value), ttl=ttl)
+            weight = 1 + len(getattr(value, "intervals", ()))
+            self._derived.put(request.target, (session, value), ttl, weight)
 
     async def drop(self, session_id: str) -> None:
         await self._backend.delete(self._prefix + session_id)

@@ -244,13 +244,17 @@ class Sessions:
     async def _outdate(
         self, request: Request, load: Callable[[Call], Awaitable[T]]
     ) -> T:
+        if not request.session_id:
+            return await self.pipeline.share(request, load)
+
         async def write(call: Call) -> T:
-            if not request.session_id:
-                return await load(call)
             async with self._writing(request.session_id):
                 return await load(call)
 
-        return await self.pipeline.share(request, write)
+        try:
+            return await self.pipeline.share(request, write)
+        finally:  # it may have been cut off, and be about to end
+            self._detach(request.session_id)
 
     @asynccontextmanager
     async def _writing(self, session_id: str) -> AsyncIterator[None]:
@@ -268,10 +272,13 @@ class Sessions:
                     del self._being_written[session_id]
 
     async def _forget(self, session_id: str) -> None:
-        self._epoch += 1
-        self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))
+        self._detach(session_id)
         if self.cache:
             await self.cache.drop(session_id)
+
+    def _detach(self, session_id: str) -> None:
+        self._epoch += 1
+        self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))
 
     def _may_store(self, call: Call, session_id: str) -> bool:
         return not call.detached and session_id not in self._being_written

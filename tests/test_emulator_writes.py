@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plainhttp import Answer, call, eventually, refusal
 
-from emogg_async._converter import structure
+from emogg_async._converter import structure, to_dict
 from emogg_async.errors import InvalidArgumentError
-from emogg_async.models import Session
+from emogg_async.models import CustomEvent, RegisteredSource, Session
 from emogg_async.testing import EmoggEmulator
 
 NOBODY = "65ea1530bb50af72b6e3dc1e"
@@ -428,6 +428,7 @@ class TestSources:
         assert 201 == answer.status
         sensor = {"device": "generic_sensor", "type": "generic_sensor"}
         assert {"id": answer.json["id"], **body, **sensor} == answer.json
+        assert answer.json == to_dict(structure(answer.json, RegisteredSource))
         session = structure(call(emulator, path).json, Session)
         assert (None, form) == tuple(source.format for source in session.sources)
         assert answer.json["id"] == session.sources[1].id
@@ -485,7 +486,8 @@ class TestEvents:
         }
         assert [event] == answer.json
         (kept,) = emulator.events(session.id)
-        assert (2.5, data, event["source"]) == (kept.time, kept.data, kept.source)
+        assert structure(event, CustomEvent) == kept
+        assert event == to_dict(kept)
 
     def test_in_the_order_of_arrival(self, emulator: EmoggEmulator) -> None:
         """Events are kept as they come, also when the same one comes twice."""
@@ -711,7 +713,9 @@ class TestDate:
         """Each answer says what time it is in the form of RFC 9110."""
         for seconds in (0, 5e6):
             emulator.advance(seconds)
-            text = call(emulator, path).headers["Date"]
+            headers = call(emulator, path).headers
+            assert "emogg-emulator" == headers["Server"]
+            text = headers["Date"]
             assert abs(emulator.now() - parsedate_to_datetime(text)) < timedelta(0, 5)
             assert text == as_header(parsedate_to_datetime(text), usegmt=True)
 
