@@ -18,7 +18,17 @@ from emogg_async._markup import (
     text_width,
 )
 from emogg_async._series import Interval, Profile, Series, Step, nice, runs, series
-from emogg_async._svg import EDGE, GAP, NEUTRAL, PALETTE, Plot, at, document, label_room, text
+from emogg_async._svg import (
+    EDGE,
+    GAP,
+    NEUTRAL,
+    PALETTE,
+    Plot,
+    at,
+    document,
+    label_room,
+    text,
+)
 
 __all__ = ["WIDTH", "bars", "colour", "rows", "shares", "stacks"]
 
@@ -32,6 +42,7 @@ _MAX_BARS: Final = 20
 _MAX_COLUMNS: Final = 1000
 _HEAD: Final = 46
 _FOOT: Final = 24
+_MORE: Final = 18
 _BAR: Final = 24
 _SHARE: Final = 44
 _UNIT: Final = "minutes +"
@@ -114,41 +125,37 @@ def rows(
     width -= 2 * EDGE
     whole = series(intervals)
     profiles = whole.profiles()
-    if height is not None:
-        height -= 2 * EDGE
-    fit = _MAX_ROWS if height is None else max(1, (height - _HEAD - _FOOT) // 16)
-    shown = [*profiles][: min(fit, _MAX_ROWS)]
+    space = None if height is None else height - 2 * EDGE - _HEAD - _FOOT
+    most = _MAX_ROWS if space is None else min(_MAX_ROWS, max(1, space // 16))
+    shown = [*profiles][:most]
     more = len(profiles) - len(shown)
-    below = _FOOT + (18 if more else 0)
-    if height is None:
-        height = _HEAD + below + 30 * max(len(shown), 1)
     means = figures([profiles[name].mean for name in shown])
     left = label_room([_UNIT, *shown], width)
     room = width - left - max(map(text_width, ["mean", *means])) - 2 * GAP
     drawn = _thinned(whole, room)
-    plot = Plot(left, _HEAD, room, height - _HEAD - below, drawn)
-    about = [
-        _in_words(name, profiles[name], mean)
-        for name, mean in zip(shown, means, strict=True)
-    ]
+    if space is None:
+        space = 30 * max(len(shown), 1) + (_MORE if more else 0)
+    plot = Plot(left, _HEAD, room, space - (_MORE if more else 0), drawn)
     largest = max((s.values.get(n, 0.0) for s in drawn.steps for n in shown), default=0)
-    body = [plot.gaps(), plot.axis()]
-    for place, name in enumerate(shown):
-        each = plot.height / len(shown)
-        base = _HEAD + (place + 1) * each
-        tall = max(each - 5, each / 2) / (largest or 1.0)
+    body, about = [plot.gaps(), plot.axis()], []
+    each = plot.height / max(len(shown), 1)
+    tall = max(each - 5, each / 2) / (largest or 1.0)
+    for place, (name, mean) in enumerate(zip(shown, means, strict=True), start=1):
+        about.append(_in_words(name, profiles[name], mean))
+        base = _HEAD + place * each
         body.append(
-            f"<g><title>{escape(about[place])}</title>"
+            f"<g><title>{escape(about[-1])}</title>"
             f"{text(left - GAP, base - 3, name, anchor='end', room=left - GAP)}"
             f"{plot.area(name, base, tall, colour(name))}"
-            f"{text(width, base - 3, means[place], anchor='end')}</g>"
+            f"{text(width, base - 3, mean, anchor='end')}</g>"
         )
+    bottom = _HEAD + plot.height + 17
     if shown:
         note += f" · each row from 0 to {figure(largest * whole.peak)}"
-        body.append(text(width, height - below + 17, "mean", anchor="end", faint=True))
+        body.append(text(width, bottom, "mean", anchor="end", faint=True))
     if more:
-        body.append(text(left, height - 4, f"and {more:,} more", faint=True))
-    size, remarks = (width, height), _remarks(whole, drawn)
+        body.append(text(left, bottom + _MORE, f"and {more:,} more", faint=True))
+    size, remarks = (width, _HEAD + space + _FOOT), _remarks(whole, drawn)
     return document(title, note, body, about=about, remarks=remarks, size=size)
 
 

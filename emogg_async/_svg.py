@@ -13,7 +13,17 @@ from typing import Final, NamedTuple
 from emogg_async._markup import escape, named, text_width
 from emogg_async._series import Series, Step, runs, ticks
 
-__all__ = ["EDGE", "GAP", "NEUTRAL", "PALETTE", "Plot", "at", "document", "label_room", "text"]
+__all__ = [
+    "EDGE",
+    "GAP",
+    "NEUTRAL",
+    "PALETTE",
+    "Plot",
+    "at",
+    "document",
+    "label_room",
+    "text",
+]
 
 GAP: Final = 10
 """Pixels between what stands side by side."""

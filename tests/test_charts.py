@@ -408,7 +408,7 @@ def test_an_emotion_that_an_interval_does_not_name_is_0_there():
     tree = checked(series.to_svg())
     assert paths(tree, "gap") == []
     labels = texts(tree)
-    assert labels[labels.index("a") + 1] == "0.5"
+    assert labels[labels.index("a") + 1] == "0.50"
 
 
 def test_positive_is_above_negative():
@@ -444,7 +444,7 @@ def test_no_more_rows_than_fit():
     """Twelve emotions have a row, fewer where height is short; the rest is counted."""
     series = timeline({f"e{n:02}": 1.0 for n in range(20)})
     assert texts(checked(series.to_svg()))[-1] == "and 8 more"
-    assert texts(checked(series.to_svg(height=150)))[-1] == "and 15 more"
+    assert texts(checked(series.to_svg(height=150)))[-1] == "and 16 more"
 
 
 @pytest.mark.parametrize(
