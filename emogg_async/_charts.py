@@ -151,7 +151,7 @@ def rows(
         )
     bottom = _HEAD + plot.height + 17
     if shown:
-        note += f" · each row from 0 to {figure(largest * whole.peak)}"
+        note += f" · each row 0 to {figure(largest * whole.peak)}"
         body.append(text(width, bottom, "mean", anchor="end", faint=True))
     if more:
         body.append(text(left, bottom + _MORE, f"and {more:,} more", faint=True))

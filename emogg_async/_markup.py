@@ -223,6 +223,6 @@ def grid(
 def fold(summary: str, content: str) -> str:
     """Hide *content*, which is HTML, until its reader asks for it; without a script."""
     return (
-        '<details style="margin:2px 0;font-size:13px"><summary style="opacity:.7;'
+        '<details style="margin:2px 8px;font-size:13px"><summary style="opacity:.7;'
         f'cursor:pointer">{escape(summary)}</summary>{content}</details>'
     )

@@ -678,7 +678,7 @@ def test_charts_can_be_read_aloud():
     root = checked(timeline({"a": 0.2}).to_svg())
     assert root.attrib["role"] == "img"
     assert root.find(f"{SVG}title").text == (
-        f"Intensity by emotion, session {ID} · each row from 0 to 0.2"
+        f"Intensity by emotion, session {ID} · each row 0 to 0.2"
     )
     assert root.find(f"{SVG}desc").text == ("a: 0.20 on average, 0.2 at most, at 0:00")
 
