@@ -18,18 +18,31 @@ from emogg_async._markup import (
     text_width,
 )
 from emogg_async._series import Interval, Profile, Series, Step, nice, runs, series
-from emogg_async._svg import GAP, NEUTRAL, PALETTE, Plot, at, document, label_room, text
+from emogg_async._svg import (
+    EDGE,
+    GAP,
+    NEUTRAL,
+    PALETTE,
+    Plot,
+    at,
+    document,
+    label_room,
+    text,
+)
 
 __all__ = ["WIDTH", "bars", "colour", "rows", "shares", "stacks"]
 
 WIDTH: Final = 640
 """Pixels; a chart shrinks where there is less room."""
 
+_WIDTH: Final = WIDTH - 2 * EDGE
+
 _MAX_ROWS: Final = 12
 _MAX_BARS: Final = 20
 _MAX_COLUMNS: Final = 1000
 _HEAD: Final = 46
 _FOOT: Final = 24
+_MORE: Final = 18
 _BAR: Final = 24
 _SHARE: Final = 44
 _UNIT: Final = "minutes +"
@@ -72,8 +85,8 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
     peak = max((size for _, _, size in known), default=0.0) or 1.0
     total = sum(size / peak for _, _, size in known) or 1.0
     labels = [figure(count) for _, count, _ in shown]
-    left = label_room([name for name, _, _ in shown], WIDTH)
-    room = WIDTH - left - _SHARE - max(map(text_width, labels), default=0.0) - GAP
+    left = label_room([name for name, _, _ in shown], _WIDTH)
+    room = _WIDTH - left - _SHARE - max(map(text_width, labels), default=0.0) - GAP
     body, about = [], []
     for place, (name, _, size) in enumerate(shown):
         top = _HEAD + place * _BAR
@@ -85,8 +98,8 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
             f"{text(left - GAP, top + 14, name, anchor='end', room=left - GAP)}"
             f'<rect x="{at(left)}" y="{top + 2}" height="16" rx="2" '
             f'width="{at(length)}" fill="{colour(name)}"/>'
-            f"{text(WIDTH - _SHARE, top + 14, labels[place], anchor='end')}"
-            f"{text(WIDTH, top + 14, share, anchor='end', faint=True)}</g>"
+            f"{text(_WIDTH - _SHARE, top + 14, labels[place], anchor='end')}"
+            f"{text(_WIDTH, top + 14, share, anchor='end', faint=True)}</g>"
         )
     bottom = _HEAD + len(body) * _BAR
     if rest:
@@ -97,7 +110,7 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
     elif not known:
         body.append(text(0, bottom + 14, "nothing was detected", faint=True))
     height = bottom + (4 if known and not rest else _BAR)
-    return document(title, note, body, about=about, size=(WIDTH, height))
+    return document(title, note, body, about=about, size=(_WIDTH, height))
 
 
 def rows(
@@ -109,41 +122,40 @@ def rows(
     height: int | None = None,
 ) -> str:
     """Draw a row for each name, on one scale; where there is no interval is a gap."""
+    width -= 2 * EDGE
     whole = series(intervals)
     profiles = whole.profiles()
-    fit = _MAX_ROWS if height is None else max(1, (height - _HEAD - _FOOT) // 16)
-    shown = [*profiles][: min(fit, _MAX_ROWS)]
+    space = None if height is None else height - 2 * EDGE - _HEAD - _FOOT
+    most = _MAX_ROWS if space is None else min(_MAX_ROWS, max(1, space // 16))
+    shown = [*profiles][:most]
     more = len(profiles) - len(shown)
-    below = _FOOT + (18 if more else 0)
-    if height is None:
-        height = _HEAD + below + 30 * max(len(shown), 1)
     means = figures([profiles[name].mean for name in shown])
     left = label_room([_UNIT, *shown], width)
     room = width - left - max(map(text_width, ["mean", *means])) - 2 * GAP
     drawn = _thinned(whole, room)
-    plot = Plot(left, _HEAD, room, height - _HEAD - below, drawn)
-    about = [
-        _in_words(name, profiles[name], mean)
-        for name, mean in zip(shown, means, strict=True)
-    ]
+    if space is None:
+        space = 30 * max(len(shown), 1) + (_MORE if more else 0)
+    plot = Plot(left, _HEAD, room, space - (_MORE if more else 0), drawn)
     largest = max((s.values.get(n, 0.0) for s in drawn.steps for n in shown), default=0)
-    body = [plot.gaps(), plot.axis()]
-    for place, name in enumerate(shown):
-        each = plot.height / len(shown)
-        base = _HEAD + (place + 1) * each
-        tall = max(each - 5, each / 2) / (largest or 1.0)
+    body, about = [plot.gaps(), plot.axis()], []
+    each = plot.height / max(len(shown), 1)
+    tall = max(each - 5, each / 2) / (largest or 1.0)
+    for place, (name, mean) in enumerate(zip(shown, means, strict=True), start=1):
+        about.append(_in_words(name, profiles[name], mean))
+        base = _HEAD + place * each
         body.append(
-            f"<g><title>{escape(about[place])}</title>"
+            f"<g><title>{escape(about[-1])}</title>"
             f"{text(left - GAP, base - 3, name, anchor='end', room=left - GAP)}"
             f"{plot.area(name, base, tall, colour(name))}"
-            f"{text(width, base - 3, means[place], anchor='end')}</g>"
+            f"{text(width, base - 3, mean, anchor='end')}</g>"
         )
+    bottom = _HEAD + plot.height + 17
     if shown:
-        note += f" · each row from 0 to {figure(largest * whole.peak)}"
-        body.append(text(width, height - below + 17, "mean", anchor="end", faint=True))
+        note += f" · each row 0 to {figure(largest * whole.peak)}"
+        body.append(text(width, bottom, "mean", anchor="end", faint=True))
     if more:
-        body.append(text(left, height - 4, f"and {more:,} more", faint=True))
-    size, remarks = (width, height), _remarks(whole, drawn)
+        body.append(text(left, bottom + _MORE, f"and {more:,} more", faint=True))
+    size, remarks = (width, _HEAD + space + _FOOT), _remarks(whole, drawn)
     return document(title, note, body, about=about, remarks=remarks, size=size)
 
 
@@ -159,8 +171,11 @@ def stacks(
 
     The values are called `positive`, `neutral` and `negative`.
     """
+    width -= 2 * EDGE
     whole = series(intervals)
-    if height is None:
+    if height is not None:
+        height -= 2 * EDGE
+    else:
         height = 240 if whole.steps else _HEAD + _BAR
     left = label_room([_UNIT], width)
     room = width - left - GAP

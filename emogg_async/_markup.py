@@ -123,7 +123,8 @@ def figure(value: float, decimals: int | None = None) -> str:
 def figures(values: Sequence[float]) -> list[str]:
     """Write numbers that stand below each other, with the same decimals each."""
     largest = max((abs(amount(value)) for value in values), default=0.0)
-    places = 1 - math.floor(math.log10(largest)) if largest else 0
+    power = math.floor(math.log10(largest)) if largest else 0
+    places = 2 - max(power, 0) - min(power + 1, 0)
     return [figure(value, max(0, min(places, 6))) for value in values]
 
 
@@ -168,7 +169,7 @@ def facts(title: str, rows: Iterable[tuple[str, str]]) -> str:
     """Write a table of two columns: what is told, and what it is."""
     lines = "".join(
         '<tr style="background:none"><th scope="row" '
-        f'style="{_CELL};font-weight:normal;opacity:.7">{escape(name)}</th>'
+        f'style="{_CELL};font-weight:normal;opacity:.7;width:1%;white-space:nowrap">{escape(name)}</th>'
         f"{_cell(value)}</tr>"
         for name, value in rows
     )
@@ -222,6 +223,6 @@ def grid(
 def fold(summary: str, content: str) -> str:
     """Hide *content*, which is HTML, until its reader asks for it; without a script."""
     return (
-        '<details style="margin:2px 0;font-size:13px"><summary style="opacity:.7;'
+        '<details style="margin:2px 8px;font-size:13px"><summary style="opacity:.7;'
         f'cursor:pointer">{escape(summary)}</summary>{content}</details>'
     )

@@ -13,7 +13,17 @@ from typing import Final, NamedTuple
 from emogg_async._markup import escape, named, text_width
 from emogg_async._series import Series, Step, runs, ticks
 
-__all__ = ["GAP", "NEUTRAL", "PALETTE", "Plot", "at", "document", "label_room", "text"]
+__all__ = [
+    "EDGE",
+    "GAP",
+    "NEUTRAL",
+    "PALETTE",
+    "Plot",
+    "at",
+    "document",
+    "label_room",
+    "text",
+]
 
 GAP: Final = 10
 """Pixels between what stands side by side."""
@@ -24,6 +34,9 @@ PALETTE: Final = (
 )
 """Found by search: each stands out at 3 to 1 or more from white and from #1e1e1e, and
 all from each other, also for people who see fewer colours."""
+
+EDGE: Final = 8
+"""Pixels around a chart that are left free."""
 
 NEUTRAL: Final = 'fill="currentColor" fill-opacity=".35"'
 
@@ -83,9 +96,10 @@ def document(
         body: What is drawn.
         about: What the drawing tells, for those who cannot see it.
         remarks: What is to be said of how it is drawn, to the right of the title.
-        size: Width and height in pixels.
+        size: Width and height in pixels, without the edge.
     """
     width, height = size
+    right, bottom = width + 2 * EDGE, height + 2 * EDGE
     name = escape(f"{title}, {note}", 200)
     used = text_width(title, 14) + 2 * GAP
     words = " · ".join(remarks)
@@ -94,7 +108,8 @@ def document(
         aside = text(width, 14, words, anchor="end", faint=True, room=width - used)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" direction="ltr" '
-        f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'width="{right}" height="{bottom}" '
+        f'viewBox="{-EDGE} {-EDGE} {right} {bottom}" '
         'fill="currentColor" style="max-width:100%;height:auto;'
         'font:12px system-ui,sans-serif;font-variant-numeric:tabular-nums">'
         f"<title>{name}</title>"

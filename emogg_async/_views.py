@@ -111,7 +111,7 @@ def emotions_chart(
     _check_size(width, height)
     return _charts.rows(
         _emotions(timeline, measure),
-        title=f"{measure.capitalize()} of emotions",
+        title=f"{measure.capitalize()} by emotion",
         note=f"session {timeline.session}",
         width=width,
         height=height,

@@ -34,8 +34,12 @@ URI = "rtmp://stage.example/live"
 
 ids = st.integers(0, 2**20).map("{:024x}".format)
 durations = st.floats(0, 5_000)
-granularities = st.floats(5, 3_600) | st.sampled_from([5.0, 7.0, 60.0, 3_600.0])
-times = st.floats(0, 6_000) | st.integers(0, 1_000).map(float)
+granularities = st.sampled_from([5.0, 7.0, 60.0, 3_600.0]) | st.integers(
+    5_000, 3_600_000
+).map(lambda milliseconds: milliseconds / 1000)
+times = st.integers(0, 1_000).map(float) | st.integers(0, 6_000_000).map(
+    lambda milliseconds: milliseconds / 1000
+)
 
 Interval = dict[str, Any]
 
@@ -292,7 +296,8 @@ class TestOverHttp:
     def test_window(self, emulator: EmoggEmulator) -> None:
         """Intervals are counted from the start, and the last one ends in time."""
         path = f"/v1/sessions/{an_hour(emulator, duration=3600).id}/{TIMELINES[0]}"
-        found = call(emulator, path, granularity=90.5, start=600.25, end=1_000).json
+        query = {"granularity": 90.5, "start": 600.2500000000001, "end": 1_000}
+        found = call(emulator, path, **query).json
         spans = [(item["start"], item["end"]) for item in found["timeline"]]
         assert {(600.25, 690.75), (962.25, 1_000)} <= {*spans}
         assert {*spans} <= {
@@ -346,6 +351,7 @@ class TestOverHttp:
             ("start", "9" * 5_000),
             ("end", "-1"),
             ("end", "0"),
+            ("end", "0.0000001"),
             ("end", "inf"),
         ],
     )
