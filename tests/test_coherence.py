@@ -197,6 +197,40 @@ class TestDropping:
         assert "New" == (await client.get_session(finished)).name
         await joined
 
+    async def test_a_get_during_a_write_that_is_cut_off_is_not_joined_after_it(
+        self, emulator, client, finished
+    ):
+        """Not even in the same turn of the loop in which the rename is given up."""
+        emulator.fail("PATCH", fault="hang", after=True, delay=0.06)
+        emulator.fail("GET", lag=0.4, times=1)
+
+        async def get_later():
+            await asyncio.sleep(0.02)
+            return await client.get_session(finished)
+
+        slow = asyncio.create_task(get_later())
+        with client.deadline(0.15), pytest.raises(OutcomeUnknownError):
+            await client.update_session(finished, name="New")
+        assert "New" == (await client.get_session(finished)).name
+        assert "Old" == (await slow).name
+        assert "New" == (await client.get_session(finished)).name
+
+    async def test_a_get_that_ended_during_a_write_that_is_cut_off_is_not_kept(
+        self, emulator, client, finished
+    ):
+        """What was read before the rename took effect answers nothing afterwards."""
+        emulator.fail("PATCH", fault="hang", after=True, delay=0.08)
+
+        async def get_later():
+            await asyncio.sleep(0.02)
+            return await client.get_session(finished)
+
+        quick = asyncio.create_task(get_later())
+        with client.deadline(0.2), pytest.raises(OutcomeUnknownError):
+            await client.update_session(finished, name="New")
+        assert "Old" == (await quick).name
+        assert "New" == (await client.get_session(finished)).name
+
     async def test_nothing_is_kept_during_a_write(self, emulator, client, finished):
         """What is loaded while a rename is under way is for its caller alone."""
         emulator.fail("PATCH", delay=0.1)
