@@ -167,6 +167,44 @@ def test_export_can_be_stopped(
     assert list(dict.fromkeys(found + ids_in(rest.stdout))) == ids_of(account)
 
 
+@needs_signals
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_export_can_be_stopped_twice(
+    account: EmoggEmulator, number: signal.Signals, code: int
+) -> None:
+    """A signal that comes twice at once, as through some launchers, counts once."""
+    account.latency = 0.05
+    with running("sessions", "export") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output = process.stdout.readline()
+        for _ in range(3):
+            process.send_signal(number)
+            time.sleep(0.001)
+        output += process.stdout.read()
+        # A shell tells the same of both: the second one can find Python at its end.
+        assert process.wait(timeout=10) in {code, -number}
+        stopped, advice = process.stderr.read().splitlines()
+    assert stopped.startswith(f"Stopped after {len(ids_in(output))} sessions.")
+    assert ">> FILE" in advice
+
+
+@needs_signals
+def test_export_can_be_killed(account: EmoggEmulator) -> None:
+    """Who insists, ends it even while it cannot write."""
+    with running("sessions", "export") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.2)  # until the pipe is full
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 130
+
+
 def test_export_stops_at_an_error(account: EmoggEmulator, tmp_path: Path) -> None:
     """An outage that lasts leaves whole lines; what goes on makes one CSV of both."""
     account.latency = 0.1
