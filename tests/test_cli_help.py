@@ -168,6 +168,13 @@ def test_columns(emogg_emulator: EmoggEmulator) -> None:
     assert "sources" in done.stdout
 
 
+def test_no_columns(emogg_emulator: EmoggEmulator) -> None:
+    """Where COLUMNS says that there are none, everything is printed all the same."""
+    session_id = emogg_emulator.sessions[0].id
+    done = run("sessions", "get", session_id, "-o", "table", COLUMNS="0")
+    assert session_id in done.stdout
+
+
 # -- emogg completion ------------------------------------------------------------------
 
 
