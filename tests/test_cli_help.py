@@ -230,3 +230,34 @@ def test_bash_completes(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "sessions\n", "")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("emogg s", "sessions\tGet, list and export sessions.\n"),
+        ("emogg sessions list --fields id,na", "id,name\n"),
+    ],
+)
+def test_fish_completes(tmp_path: Path, line: str, offers: str) -> None:
+    """In a real fish, a comma is part of what is offered."""
+    command = tmp_path / "emogg"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(PYTHON)} -m emogg_async "$@"\n')
+    command.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    program = f"emogg completion fish | source; complete --do-complete '{line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "--command", program],
+        env=environment(PATH=path),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, offers, "")
+
+
+def test_fish_splits_once() -> None:
+    """The script for fish takes nothing after the first comma for a separator."""
+    script = run("completion", "fish").stdout
+    assert 'string split --max 1 "," $completion' in script
