@@ -558,6 +558,7 @@ def test_list_in_every_form(
         (("--limit", "0"), "--limit"),
         (("-o", "xml"), "jsonl"),
         (("--state", ""), "state"),
+        (("--base-url", ""), "--base-url"),
     ],
 )
 def test_list_refuses(

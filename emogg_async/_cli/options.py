@@ -130,11 +130,23 @@ class Connection:
             raise ConfigurationError(f"{path}: {reason}") from error
 
 
+def _base_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Refuse what a variable that is not set leaves: the token would go elsewhere."""
+    if value == "":
+        raise click.BadParameter("it is empty")
+    return value
+
+
 connection_options = _bundle(
     Connection,
     "connection",
     (
-        click.option("--base-url", metavar="URL", help="Where the service is."),
+        click.option(
+            "--base-url",
+            metavar="URL",
+            callback=_base_url,
+            help="Where the service is.",
+        ),
         click.option(
             "--token-file",
             metavar="FILE",
