@@ -7,19 +7,23 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from _terminal import run, run_on_terminal, run_watched, running
+from _terminal import (
+    COMMAND,
+    environment,
+    run,
+    run_on_terminal,
+    run_watched,
+    running,
+)
 
 from emogg_async import to_dict
 from emogg_async.testing import EmoggEmulator
-
-if TYPE_CHECKING:
-    from subprocess import CompletedProcess
 
 needs_signals = pytest.mark.skipif(
     os.name == "nt", reason="Windows has no such signals"
@@ -58,7 +62,7 @@ def ids_in(lines: str) -> list[str]:
     return [json.loads(line)["_id"] for line in lines.splitlines()]
 
 
-def go_on(advice: str) -> "CompletedProcess[str]":
+def go_on(advice: str) -> "subprocess.CompletedProcess[str]":
     """Do what was said on stderr; the output is what should be appended."""
     command = advice.rstrip().splitlines()[-1]
     *words, into, file = shlex.split(command)
@@ -159,7 +163,8 @@ def test_export_can_be_stopped(
     assert found == ids_of(account)[: len(found)]
     assert 0 < len(found) < COUNT
     assert advice.startswith(
-        f"Stopped after {len(found)} sessions. To go on, append:\n"
+        f"Stopped after {len(found)} sessions. To go on, append; "
+        "the last ones may come twice:\n"
     )
     assert advice.count("\n") == 2
     rest = go_on(advice)
@@ -231,6 +236,38 @@ def test_export_stops_at_an_error(account: EmoggEmulator, tmp_path: Path) -> Non
     expected = [item.id for item in account.sessions if item.state == "finished"]
     assert list(dict.fromkeys(row["id"] for row in rows)) == expected
     assert len(expected) + 1 == len(rows)  # the last one before the outage comes twice
+
+
+@needs_signals
+@pytest.mark.parametrize("unbuffered", [None, "1"])
+def test_export_into_a_full_disk(
+    account: EmoggEmulator, tmp_path: Path, unbuffered: str | None
+) -> None:
+    """What a disk has no room for leaves whole lines, and says how to go on."""
+    path = tmp_path / "sessions.jsonl"
+    path.write_text(f"{'x' * 99}\n")
+    limit = 'ulimit -f 200; exec "$@"'  # blocks of 512 bytes, in some shells of 1,024
+    with path.open("a") as file:
+        done = subprocess.run(
+            ["/bin/sh", "-c", limit, "sh", *COMMAND, "sessions", "export"],
+            env=environment(PYTHONUNBUFFERED=unbuffered),
+            stdout=file,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            check=False,
+        )
+    assert done.returncode == 1
+    stopped, command, what, next_step = done.stderr.splitlines()
+    assert what == "Error: cannot write: File too large"
+    assert next_step == "Write elsewhere."
+    first, _, found = path.read_text().partition("\n")
+    assert first == "x" * 99
+    written = ids_in(found)
+    assert written == ids_of(account)[: len(written)]
+    assert 100 < len(written) < COUNT
+    assert "the last ones may come twice" in stopped
+    rest = go_on(command)
+    assert list(dict.fromkeys(written + ids_in(rest.stdout))) == ids_of(account)
 
 
 def test_export_fails_at_once(account: EmoggEmulator) -> None:
