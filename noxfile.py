@@ -36,7 +36,8 @@ def run_tests(session: nox.Session, *pins: str) -> None:
             session.run(*pytest, *session.posargs, env=ENV)
         else:
             # What measures time is run by itself, the rest on all processors.
-            session.run(*pytest, "-n", "auto", "-m", "not soak and not timing", env=ENV)
+            spread = ("-n", "auto", "--dist", "loadfile")
+            session.run(*pytest, *spread, "-m", "not soak and not timing", env=ENV)
             session.run(*pytest, "-m", "not soak and timing", env=ENV)
     finally:
         session.run("coverage", "combine", "--quiet", env=ENV, success_codes=[0, 1])

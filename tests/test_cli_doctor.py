@@ -8,6 +8,7 @@ import ssl
 import time
 from email.utils import formatdate
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
@@ -30,6 +31,7 @@ NETWORK = ["DNS", "TCP", "TLS", "HTTP", "clock"]
 CLIENT = ["authentication", "latency", "rate limit"]
 
 needs_terminal = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
+needs_fifo = pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
 needs_modes = pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
 
 
@@ -203,6 +205,19 @@ def test_token_file(emogg_emulator: EmoggEmulator, tmp_path: Path) -> None:
     found = findings("--token-file", str(file))
     assert by_status(found, "ok") == [*checkup.NAMES]
     assert found["token"].text.endswith("from a file")
+
+
+@needs_fifo
+def test_token_from_a_pipe(emogg_emulator: EmoggEmulator, tmp_path: Path) -> None:
+    """A token that can be read only once, as from `<(…)`, serves all checks."""
+    pipe = tmp_path / "token"
+    os.mkfifo(pipe, 0o600)
+    writer = Thread(target=pipe.write_text, args=[emogg_emulator.token], daemon=True)
+    writer.start()
+    found = findings("--token-file", str(pipe))
+    writer.join()
+    assert by_status(found, "fail") == []
+    assert found["token"].facts["length"] == len(emogg_emulator.token)
 
 
 def test_missing_token_file(

@@ -205,6 +205,13 @@ def test_columns(emogg_emulator: EmoggEmulator) -> None:
     assert "sources" in done.stdout
 
 
+def test_no_columns(emogg_emulator: EmoggEmulator) -> None:
+    """Where COLUMNS says that there are none, everything is printed all the same."""
+    session_id = emogg_emulator.sessions[0].id
+    done = run("sessions", "get", session_id, "-o", "table", COLUMNS="0")
+    assert session_id in done.stdout
+
+
 # -- emogg completion ------------------------------------------------------------------
 
 
@@ -265,3 +272,37 @@ def test_bash_completes(tmp_path: Path) -> None:
         "sentiment sessions\n",
         "",
     )
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        (
+            "emogg dem",
+            "demo\tSee what this package does; needs no account and no network.\n",
+        ),
+        ("emogg sessions list --fields id,na", "id,name\n"),
+    ],
+)
+def test_fish_completes(tmp_path: Path, line: str, offers: str) -> None:
+    """In a real fish, a comma is part of what is offered."""
+    command = tmp_path / "emogg"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(PYTHON)} -m emogg_async "$@"\n')
+    command.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    program = f"emogg completion fish | source; complete --do-complete '{line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "--command", program],
+        env=environment(PATH=path),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, offers, "")
+
+
+def test_fish_splits_once() -> None:
+    """The script for fish takes nothing after the first comma for a separator."""
+    script = run("completion", "fish").stdout
+    assert 'string split --max 1 "," $completion' in script

@@ -5,6 +5,7 @@ import io
 import json
 import shlex
 import sys
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
@@ -157,6 +158,18 @@ def test_what_is_no_moment(text: str) -> None:
 def test_moments_survive(moment: datetime) -> None:
     """A moment that was written is the same when it is read."""
     assert moment == parse_moment(format_moment(moment))
+
+
+# -- text ------------------------------------------------------------------------------
+
+
+def test_no_text_turns_others_round() -> None:
+    """Nothing that Unicode has for the direction of text reaches a terminal."""
+    every = map(chr, range(sys.maxunicode + 1))
+    turning = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+    found = [each for each in every if unicodedata.bidirectional(each) in turning]
+    text = "".join(found) + "\u200e\u200f\u061c"
+    assert "\N{REPLACEMENT CHARACTER}" * 12 == printable(text)
 
 
 # -- CSV -------------------------------------------------------------------------------
@@ -394,7 +407,9 @@ def test_going_on() -> None:
     """The command that goes on asks for what is older than the end of the last one."""
     said = how_to_go_on(parse_export("-q", "--state", "it's new"), at(10, 5.137))
     first, second = said.split("\n")
-    assert "Stopped after 2 sessions. To go on, append:" == first
+    assert first == (
+        "Stopped after 2 sessions. To go on, append; the last ones may come twice:"
+    )
     assert second == (
         "  emogg sessions export --state 'it'\"'\"'s new' "
         "--started-before 2024-03-29T12:00:05.138Z --quiet >> FILE"

@@ -426,8 +426,9 @@ def test_token_file(
         assert done.returncode == 4
         assert str(path) in done.stderr
         assert done.stderr.count("\n") == 2
-    path.write_text(f"{emogg_emulator.token}\n")
-    assert emogg(*command).returncode == 0
+    for mark in ("", "\N{BYTE ORDER MARK}"):  # with which editors on Windows begin
+        path.write_text(f"{mark}{emogg_emulator.token}\n", encoding="utf-8")
+        assert emogg(*command).returncode == 0
 
 
 def test_nobody_listens(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
@@ -557,6 +558,7 @@ def test_list_in_every_form(
         (("--limit", "0"), "--limit"),
         (("-o", "xml"), "jsonl"),
         (("--state", ""), "state"),
+        (("--base-url", ""), "--base-url"),
     ],
 )
 def test_list_refuses(

@@ -49,6 +49,7 @@ module        what it holds
 """
 
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from typing import Final
@@ -65,6 +66,16 @@ def main() -> int:
     Returns:
         The exit code.
     """
+    try:
+        return _main()
+    except KeyboardInterrupt:  # before the root command could see to it
+        return 130
+    finally:
+        # While Python ends, Ctrl-C would only make it complain.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _main() -> int:
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         print(

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -81,6 +81,7 @@ class _Checkup:
         self._limit = min(PATIENCE, connection.timeout)
         self._connection = attrs.evolve(connection, timeout=self._limit)
         self._url: SplitResult = urlsplit(DEFAULT_BASE_URL)
+        self._token: str  # set by `token`
         self._endpoints: list[probe.Endpoint] = []
         self._endpoint: probe.Endpoint  # set by `tcp`, as the next one is
         self._socket: socket.socket
@@ -121,14 +122,14 @@ class _Checkup:
     def token(self) -> Finding:
         """Find out whether there is a token that can be sent."""
         try:
+            self._token = self._connection.token()
             # Whatever is wrong with the base URL was already told.
-            attrs.evolve(self._connection, base_url=DEFAULT_BASE_URL).client(cache=None)
+            AsyncEmoggClient(self._token, base_url=DEFAULT_BASE_URL)
         except EmoggError as error:
             return failed(error)
         file = self._connection.token_file
-        token = os.environ.get("EMOGG_API_TOKEN", "") if file is None else _read(file)
         source = "EMOGG_API_TOKEN" if file is None else "a file"
-        length = len(token.strip())
+        length = len(self._token)
         text = f"length {length}, from {source}"
         facts = {"length": length, "source": source}
         if file is not None and os.name == "posix":
@@ -297,7 +298,8 @@ class _Checkup:
 
     async def _ask(self) -> None:
         once = RetryPolicy(attempts=1)
-        async with self._connection.client(cache=None, retry=once) as client:
+        new_client = self._connection.client
+        async with new_client(token=self._token, cache=None, retry=once) as client:
             with client.deadline(self._limit):
                 await client.list_sessions(page_size=1).first()
             self._rate_limit = client.rate_limit
@@ -374,11 +376,6 @@ _CHECKS: Final[Mapping[str, tuple[_Check, tuple[str, ...]]]] = {
 """Each check, and those that it needs."""
 
 NAMES: Final = tuple(_CHECKS)
-
-
-def _read(file: Any) -> str:
-    text: str = file.read_text(encoding="utf-8")
-    return text
 
 
 def _ms(seconds: float) -> str:

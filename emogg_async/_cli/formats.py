@@ -6,9 +6,11 @@ does, leaves no half of a line behind.
 
 import csv
 import io
+import os
+import stat
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TextIO
 
 from emogg_async._cli.fields import COLUMNS, record_of, text_value, value_of
 from emogg_async._cli.text import json_line, printable
@@ -43,11 +45,36 @@ def put(text: str) -> None:
     """Write whole lines."""
     stdout = sys.stdout
     stdout.flush()
-    rest = memoryview(text.encode(stdout.encoding, stdout.errors or "strict"))
-    while rest:
-        # Where Python does not buffer, a signal can make this write only a part.
-        rest = rest[stdout.buffer.write(rest) :]
-    stdout.buffer.flush()
+    lines = text.encode(stdout.encoding, stdout.errors or "strict")
+    rest, before = memoryview(lines), _size_of(stdout)
+    try:
+        while rest:
+            # Where Python does not buffer, a signal can make this write only a part.
+            rest = rest[stdout.buffer.write(rest) :]
+        stdout.buffer.flush()
+    except OSError:  # a full disk
+        if before is not None:
+            _end_at_a_line(stdout.fileno(), lines, before)
+        raise
+
+
+def _size_of(stdout: TextIO) -> int | None:
+    """Return the size of the file that *stdout* is; None if it is no file."""
+    try:
+        status = os.fstat(stdout.fileno())
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _end_at_a_line(file: int, lines: bytes, before: int) -> None:
+    """Cut off what came of the last line before the disk was full."""
+    size = os.fstat(file).st_size
+    whole = lines.rfind(b"\n", 0, size - before) + 1
+    if os.lseek(file, 0, os.SEEK_CUR) == size > before:
+        os.ftruncate(file, before + whole)
+    # What is still buffered must not come after it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), file)
 
 
 class JSONLinesWriter:

@@ -99,8 +99,14 @@ class Connection:
     quiet: bool
     """Whether to say nothing but errors."""
 
-    def client(self, **options: Any) -> "emogg_async.AsyncEmoggClient":
+    def client(
+        self, *, token: str | None = None, **options: Any
+    ) -> "emogg_async.AsyncEmoggClient":
         """Make a client, and have it log if that is wanted.
+
+        Args:
+            token: The token, if it was read before.
+            options: Further ones of the client.
 
         Raises:
             ConfigurationError: There is no usable token or base URL.
@@ -108,14 +114,19 @@ class Connection:
         if self.verbose:
             log_to_stderr()
         return emogg_async.AsyncEmoggClient(
-            self._token(),
+            self.token() if token is None else token,
             base_url=self.base_url,
             timeout=self.timeout,
             concurrency=self.concurrency,
             **options,
         )
 
-    def _token(self) -> str:
+    def token(self) -> str:
+        """Read the token; a file that is a pipe can be read only once.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
         if self.token_file is None:
             token, source = os.environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE
         else:
@@ -127,17 +138,29 @@ class Connection:
     @staticmethod
     def _read(path: Path) -> str:
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise ConfigurationError(f"{path}: {reason}") from error
+
+
+def _base_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Refuse what a variable that is not set leaves: the token would go elsewhere."""
+    if value == "":
+        raise click.BadParameter("it is empty")
+    return value
 
 
 connection_options = bundle(
     Connection,
     "connection",
     (
-        click.option("--base-url", metavar="URL", help="Where the service is."),
+        click.option(
+            "--base-url",
+            metavar="URL",
+            callback=_base_url,
+            help="Where the service is.",
+        ),
         click.option(
             "--token-file",
             metavar="FILE",

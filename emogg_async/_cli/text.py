@@ -8,7 +8,8 @@ __all__ = ["clock", "counted", "json_line", "printable"]
 
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters: escape sequences begin with one
-    "\u200e\u200f\u2028-\u202e\u2066-\u2069"  # separators, and what turns text round
+    "\u2028\u2029"  # separators of lines
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns text round
     "\ud800-\udfff]"  # halves of characters, which no encoding takes
 )
 
