@@ -353,7 +353,7 @@ def test_get_needs_little_memory(
         ({"status": 429, "headers": {"Retry-After": "3600"}}, 6, "Wait"),
         ({"status": 501}, 8, "Try again later"),
         ({"status": 418}, 1, "docs.emogg.com"),
-        ({"fault": "garbage"}, 1, "Update emogg-async"),
+        ({"fault": "garbage"}, 1, "EMOGG_BASE_URL"),
     ],
 )
 def test_failures_have_their_codes(

@@ -149,6 +149,8 @@ An error's own advice speaks to those who write Python.
 
 _WRONG_URL: Final = "Correct EMOGG_BASE_URL, or --base-url"
 
+_NOT_THE_SERVICE: Final = f"Check EMOGG_BASE_URL, or --base-url{SEE_DOCTOR}"
+
 
 def exit_of(error: EmoggError) -> Exit:
     """Look up with which code *error* ends the command."""
@@ -185,9 +187,20 @@ def _next_step(error: EmoggError) -> str:
         "base_url"
     ):
         return _WRONG_URL
+    if _is_from_elsewhere(error):
+        return _NOT_THE_SERVICE
     # What the command itself knows better.
     notes: list[str] = getattr(error, "__notes__", [])
     return notes[-1] if notes else _ending_of(error)[1]
+
+
+def _is_from_elsewhere(error: EmoggError) -> bool:
+    """Say whether *error* looks like the answer of some other server."""
+    if isinstance(error, errors.NotFoundError):
+        return error.path == "/v1/sessions"  # there is no id in it that could be wrong
+    if isinstance(error, errors.ResponseShapeError):
+        return error.problems == ("no valid JSON",)
+    return isinstance(error, errors.StatusError) and 300 <= error.status < 400
 
 
 @contextmanager
