@@ -122,3 +122,9 @@ class Batch(_ByID[T_co]):
 
     def __repr__(self) -> str:
         return f"<Batch: {len(self)} fetched, {len(self._errors)} failed>"
+
+    def _repr_html_(self) -> str:
+        """Write the first values and errors as a small table, for notebooks."""
+        from emogg_async import _views  # noqa: PLC0415 - only notebooks need it
+
+        return _views.batch_table(self, self._errors)

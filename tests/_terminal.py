@@ -84,9 +84,10 @@ def run_on_terminal(
     *arguments: str,
     columns: int = 80,
     command: Sequence[str] = COMMAND,
+    stdin: int | None = None,
     **changes: str | None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command with its stdout on a terminal of so many columns."""
+    """Run the command on a terminal of so many columns, but for its stderr."""
     import pty  # noqa: PLC0415 - there is none on Windows
     import termios  # noqa: PLC0415
 
@@ -95,7 +96,7 @@ def run_on_terminal(
     with subprocess.Popen(
         [*command, *arguments],
         env=environment(**changes),
-        stdin=theirs,
+        stdin=theirs if stdin is None else stdin,
         stdout=theirs,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -116,6 +117,52 @@ def _read_all(terminal: int) -> bytes:
         while chunk := os.read(terminal, 65_536):
             chunks.append(chunk)
     return b"".join(chunks)
+
+
+def run_answering(
+    *arguments: str,
+    answer: str,
+    prompt: str = "[y/N]",
+    columns: int = 80,
+    **changes: str | None,
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command on a terminal, and answer when it shows its *prompt*.
+
+    All that is shown is in `stdout`, where people cannot tell streams apart, either.
+    """
+    import pty  # noqa: PLC0415 - there is none on Windows
+    import termios  # noqa: PLC0415
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(**changes),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        # Only of its own terminal does a process get the signal of Ctrl-C.
+        start_new_session=True,
+        preexec_fn=_take_terminal,  # noqa: PLW1509 - nothing else runs in that process
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while prompt.encode() not in shown:
+                shown += os.read(ours, 65_536)
+            os.write(ours, answer.encode())
+        shown += _read_all(ours)
+    os.close(ours)
+    return subprocess.CompletedProcess(
+        process.args, process.returncode, shown.decode(), ""
+    )
+
+
+def _take_terminal() -> None:
+    import fcntl  # noqa: PLC0415 - there is none on Windows
+    import termios  # noqa: PLC0415
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def run_watched(

@@ -25,6 +25,8 @@ from _terminal import (
 import emogg_async
 from emogg_async.testing import EmoggEmulator
 
+MAIN = "from emogg_async._cli import main; sys.exit(main())"
+
 STOPPED = 1 if os.name == "nt" else 0
 
 needs_signals = pytest.mark.skipif(
@@ -264,6 +266,17 @@ def test_interrupt(emogg_emulator: EmoggEmulator) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 130
         assert process.stderr.read() == ""
+
+
+@needs_signals
+def test_interrupt_before_it_begins(tmp_path: Path) -> None:
+    """Ctrl-C ends it just so while it is still being imported."""
+    (tmp_path / "click.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {MAIN}"
+    done = run_python("-c", code)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @needs_signals

@@ -1,8 +1,8 @@
 """How the command ends, and what it says then: for each error, and for none of ours."""
 
+import importlib
 import json
 import logging
-import sys
 from datetime import UTC, datetime
 
 import click
@@ -27,6 +27,7 @@ ENDS: list[tuple[EmoggError, Exit, str]] = [
     (errors.ConnectionLostError("lost", **SENT), Exit.NETWORK, "emogg doctor"),
     (errors.DeadlineError("late", **SENT), Exit.NETWORK, "--timeout"),
     (errors.StatusError("tea", status=418, **SENT), Exit.OTHER, "docs.emogg.com"),
+    (errors.StatusError("gone", status=308, **SENT), Exit.OTHER, "--base-url"),
     (errors.BadRequestError("bad", status=400, **SENT), Exit.OTHER, "command line"),
     (
         errors.AuthenticationError("no", status=401, **SENT),
@@ -38,7 +39,12 @@ ENDS: list[tuple[EmoggError, Exit, str]] = [
         Exit.CREDENTIALS,
         "a token that may",
     ),
-    (errors.NotFoundError("none", status=404, **SENT), Exit.NOT_FOUND, "Check the id"),
+    (
+        errors.NotFoundError("none", status=404, **SENT | {"path": "/v1/sessions/6"}),
+        Exit.NOT_FOUND,
+        "Check the id",
+    ),
+    (errors.NotFoundError("none", status=404, **SENT), Exit.NOT_FOUND, "--base-url"),
     (
         errors.RateLimitedError("slow", status=429, retry_after=2.5, **SENT),
         Exit.RATE_LIMITED,
@@ -46,7 +52,12 @@ ENDS: list[tuple[EmoggError, Exit, str]] = [
     ),
     (errors.ServerError("down", status=503, **SENT), Exit.SERVICE, "later"),
     (errors.ResponseShapeError("odd", **SENT), Exit.OTHER, "Update emogg-async"),
-    (errors.OutcomeUnknownError("?", since=SINCE, **SENT), Exit.OTHER, "before you"),
+    (
+        errors.ResponseShapeError("HTML", problems=("no valid JSON",), **SENT),
+        Exit.OTHER,
+        "--base-url",
+    ),
+    (errors.OutcomeUnknownError("?", since=SINCE, **SENT), Exit.UNKNOWN, "before you"),
 ]
 
 each_end = pytest.mark.parametrize(
@@ -66,7 +77,7 @@ def test_two_lines(error: EmoggError, code: Exit, step: str) -> None:
     what, next_step = explain(error).splitlines()
     assert what.startswith("Error: ")
     assert error.message in what
-    assert ("(GET /v1/sessions, 3 attempts)" in what) == (error.method is not None)
+    assert (f"(GET {error.path}, 3 attempts)" in what) == (error.method is not None)
     assert str(getattr(error, "status", "")) in what
     assert step in next_step
     assert next_step.endswith(".")
@@ -147,7 +158,7 @@ def test_a_bug_of_ours(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A bug is two lines that ask for a report; who logs, as by -v, sees where."""
-    helped = sys.modules["emogg_async._cli.help"]
+    helped = importlib.import_module("emogg_async._cli.help")
     monkeypatch.setattr(helped, "_find", lambda *_: [].pop())
     with pytest.raises(SystemExit) as caught:
         emogg.main(["help"], prog_name="emogg")

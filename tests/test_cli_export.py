@@ -7,19 +7,23 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from _terminal import run, run_on_terminal, run_watched, running
+from _terminal import (
+    COMMAND,
+    environment,
+    run,
+    run_on_terminal,
+    run_watched,
+    running,
+)
 
 from emogg_async import to_dict
 from emogg_async.testing import EmoggEmulator
-
-if TYPE_CHECKING:
-    from subprocess import CompletedProcess
 
 needs_signals = pytest.mark.skipif(
     os.name == "nt", reason="Windows has no such signals"
@@ -58,7 +62,7 @@ def ids_in(lines: str) -> list[str]:
     return [json.loads(line)["_id"] for line in lines.splitlines()]
 
 
-def go_on(advice: str) -> "CompletedProcess[str]":
+def go_on(advice: str) -> "subprocess.CompletedProcess[str]":
     """Do what was said on stderr; the output is what should be appended."""
     command = advice.rstrip().splitlines()[-1]
     *words, into, file = shlex.split(command)
@@ -159,12 +163,51 @@ def test_export_can_be_stopped(
     assert found == ids_of(account)[: len(found)]
     assert 0 < len(found) < COUNT
     assert advice.startswith(
-        f"Stopped after {len(found)} sessions. To go on, append:\n"
+        f"Stopped after {len(found)} sessions. To go on, append; "
+        "the last ones may come twice:\n"
     )
     assert advice.count("\n") == 2
     rest = go_on(advice)
     assert rest.returncode == 0
     assert list(dict.fromkeys(found + ids_in(rest.stdout))) == ids_of(account)
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_export_can_be_stopped_twice(
+    account: EmoggEmulator, number: signal.Signals, code: int
+) -> None:
+    """A signal that comes twice at once, as through some launchers, counts once."""
+    account.latency = 0.05
+    with running("sessions", "export") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output = process.stdout.readline()
+        for _ in range(3):
+            process.send_signal(number)
+            time.sleep(0.001)
+        output += process.stdout.read()
+        # A shell tells the same of both: the second one can find Python at its end.
+        assert process.wait(timeout=10) in {code, -number}
+        stopped, advice = process.stderr.read().splitlines()
+    assert stopped.startswith(f"Stopped after {len(ids_in(output))} sessions.")
+    assert ">> FILE" in advice
+
+
+@needs_signals
+def test_export_can_be_killed(account: EmoggEmulator) -> None:
+    """Who insists, ends it even while it cannot write."""
+    with running("sessions", "export") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.2)  # until the pipe is full
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 130
 
 
 def test_export_stops_at_an_error(account: EmoggEmulator, tmp_path: Path) -> None:
@@ -193,6 +236,38 @@ def test_export_stops_at_an_error(account: EmoggEmulator, tmp_path: Path) -> Non
     expected = [item.id for item in account.sessions if item.state == "finished"]
     assert list(dict.fromkeys(row["id"] for row in rows)) == expected
     assert len(expected) + 1 == len(rows)  # the last one before the outage comes twice
+
+
+@needs_signals
+@pytest.mark.parametrize("unbuffered", [None, "1"])
+def test_export_into_a_full_disk(
+    account: EmoggEmulator, tmp_path: Path, unbuffered: str | None
+) -> None:
+    """What a disk has no room for leaves whole lines, and says how to go on."""
+    path = tmp_path / "sessions.jsonl"
+    path.write_text(f"{'x' * 99}\n")
+    limit = 'ulimit -f 200; exec "$@"'  # blocks of 512 bytes, in some shells of 1,024
+    with path.open("a") as file:
+        done = subprocess.run(
+            ["/bin/sh", "-c", limit, "sh", *COMMAND, "sessions", "export"],
+            env=environment(PYTHONUNBUFFERED=unbuffered),
+            stdout=file,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            check=False,
+        )
+    assert done.returncode == 1
+    stopped, command, what, next_step = done.stderr.splitlines()
+    assert what == "Error: cannot write: File too large"
+    assert next_step == "Write elsewhere."
+    first, _, found = path.read_text().partition("\n")
+    assert first == "x" * 99
+    written = ids_in(found)
+    assert written == ids_of(account)[: len(written)]
+    assert 100 < len(written) < COUNT
+    assert "the last ones may come twice" in stopped
+    rest = go_on(command)
+    assert list(dict.fromkeys(written + ids_in(rest.stdout))) == ids_of(account)
 
 
 def test_export_fails_at_once(account: EmoggEmulator) -> None:

@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from _terminal import (
     PYTHON,
@@ -16,14 +18,17 @@ from _terminal import (
     run_python,
 )
 
-from emogg_async._cli.app import TOPICS
+from emogg_async._cli.app import TOPICS, emogg
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.help import VARIABLES
 from emogg_async.testing import EmoggEmulator
 
 HEAVY = {"aiocache", "aiohttp", "cattrs", "rich", "tenacity"}
 
-COMMANDS = ["completion", "demo", "doctor", "emulator", "help", "sessions"]
+COMMANDS = [
+    *("completion", "demo", "doctor", "emotions", "emulator"),
+    *("events", "help", "sentiment", "sessions", "sources"),
+]
 
 needs_terminal = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
 needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
@@ -64,6 +69,10 @@ def complete(line: str) -> list[str]:
         "TAB sessions ",
         "TAB sessions get --",
         "TAB doctor --",
+        "help sessions delete",
+        "help emotions timeline",
+        "TAB emotions ",
+        "TAB sources register --",
     ],
 )
 def test_help_is_cheap(line: str) -> None:
@@ -102,6 +111,34 @@ def test_help_of_a_subcommand() -> None:
     shown = run("help", "sessions", "get").stdout
     assert shown == run("sessions", "get", "--help").stdout
     assert shown.startswith("Usage: emogg sessions get ")
+
+
+def _helps(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Yield the help of a command, and those of all below it."""
+    yield command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            inner = click.Context(below, info_name=name, parent=context)
+            yield from _helps(below, inner)
+
+
+def test_examples() -> None:
+    """Examples stand as they are written, and begin with commands that there are."""
+    texts = list(_helps(emogg, click.Context(emogg, info_name="emogg")))
+    usages = {
+        found[1] for text in texts if (found := re.match(r"Usage: (.*?) [\[A-Z]", text))
+    }
+    examples = []
+    for text in texts:
+        assert "\b" not in text
+        assert "\\b" not in text
+        examples += re.findall(r"^    (emogg [a-z]+ (?:[a-z]+ )?)", text, re.MULTILINE)
+    assert len(examples) > 12
+    for example in examples:
+        words = example.split()
+        assert " ".join(words) in usages or " ".join(words[:2]) in usages
 
 
 def test_exit_codes() -> None:
@@ -168,6 +205,13 @@ def test_columns(emogg_emulator: EmoggEmulator) -> None:
     assert "sources" in done.stdout
 
 
+def test_no_columns(emogg_emulator: EmoggEmulator) -> None:
+    """Where COLUMNS says that there are none, everything is printed all the same."""
+    session_id = emogg_emulator.sessions[0].id
+    done = run("sessions", "get", session_id, "-o", "table", COLUMNS="0")
+    assert session_id in done.stdout
+
+
 # -- emogg completion ------------------------------------------------------------------
 
 
@@ -175,8 +219,9 @@ def test_columns(emogg_emulator: EmoggEmulator) -> None:
     ("line", "offers"),
     [
         ("emogg ", COMMANDS),
-        ("emogg s", ["sessions"]),
+        ("emogg s", ["sentiment", "sessions", "sources"]),
         ("emogg sessions g", ["get"]),
+        ("emogg emotions t", ["timeline", "totals"]),
         ("emogg completion ", ["bash", "zsh", "fish"]),
         ("emogg doctor --ti", ["--timeout"]),
         ("emogg help ", [*TOPICS, *COMMANDS]),
@@ -211,8 +256,8 @@ def test_bash_completes(tmp_path: Path) -> None:
     program = """
         eval "$(emogg completion bash)"
         [[ $(complete -p emogg) == *"-F _emogg_completion emogg" ]] || exit 1
-        COMP_WORDS=(emogg s) COMP_CWORD=1
-        _emogg_completion emogg s emogg
+        COMP_WORDS=(emogg se) COMP_CWORD=1
+        _emogg_completion emogg se emogg
         echo "${COMPREPLY[@]}"
     """
     done = subprocess.run(
@@ -222,4 +267,42 @@ def test_bash_completes(tmp_path: Path) -> None:
         encoding="utf-8",
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "sessions\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "sentiment sessions\n",
+        "",
+    )
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        (
+            "emogg dem",
+            "demo\tSee what this package does; needs no account and no network.\n",
+        ),
+        ("emogg sessions list --fields id,na", "id,name\n"),
+    ],
+)
+def test_fish_completes(tmp_path: Path, line: str, offers: str) -> None:
+    """In a real fish, a comma is part of what is offered."""
+    command = tmp_path / "emogg"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(PYTHON)} -m emogg_async "$@"\n')
+    command.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    program = f"emogg completion fish | source; complete --do-complete '{line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "--command", program],
+        env=environment(PATH=path),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, offers, "")
+
+
+def test_fish_splits_once() -> None:
+    """The script for fish takes nothing after the first comma for a separator."""
+    script = run("completion", "fish").stdout
+    assert 'string split --max 1 "," $completion' in script

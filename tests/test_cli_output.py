@@ -5,6 +5,7 @@ import io
 import json
 import shlex
 import sys
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
@@ -32,7 +33,7 @@ from emogg_async._cli.formats import (
     CSVWriter,
     JSONLinesWriter,
     JSONWriter,
-    SessionWriter,
+    Writer,
     csv_lines,
     put,
 )
@@ -41,7 +42,7 @@ from emogg_async._cli.horizon import LOOKS, Horizon
 from emogg_async._cli.ids import LONGEST, IdLines
 from emogg_async._cli.moments import format_moment, parse_moment
 from emogg_async._cli.resume import Position, how_to_go_on
-from emogg_async._cli.text import printable
+from emogg_async._cli.text import clock, printable
 from emogg_async._converter import structure
 from emogg_async.models import Session
 from emogg_async.testing import EmoggEmulator
@@ -69,11 +70,11 @@ class Stdout:
 
 def test_fields_are_those_of_the_models() -> None:
     """Every field of a session can be named, and those of what it consists of."""
-    own = {field.name for field in attrs.fields(Session)} - {"extra"}
-    assert own == {name for name in FIELDS if "." not in name}
+    own = {field.name for field in attrs.fields(Session)} - {"expanded", "extra"}
+    assert own == {name for name in FIELDS["session"] if "." not in name}
     nested = {"config.remove_media", "meta.worker_state", "sources.name"}
-    assert nested <= {*FIELDS}
-    assert not any("extra" in name for name in FIELDS)
+    assert nested <= {*FIELDS["session"]}
+    assert not any("extra" in name for names in FIELDS.values() for name in names)
 
 
 def test_fields_are_read() -> None:
@@ -95,9 +96,9 @@ def test_fields_have_the_values_of_the_service(wire: dict[str, object]) -> None:
     service = to_dict(session)
     assert record.pop("id") == service["_id"]
     assert record == {name: service[name] for name in record}
-    every = record_of(session, FIELDS)
+    every = record_of(session, FIELDS["session"])
     assert every == json.loads(json.dumps(every))
-    for field in FIELDS:
+    for field in FIELDS["session"]:
         assert isinstance(text_value(value_of(session, field)), str)
 
 
@@ -157,6 +158,18 @@ def test_what_is_no_moment(text: str) -> None:
 def test_moments_survive(moment: datetime) -> None:
     """A moment that was written is the same when it is read."""
     assert moment == parse_moment(format_moment(moment))
+
+
+# -- text ------------------------------------------------------------------------------
+
+
+def test_no_text_turns_others_round() -> None:
+    """Nothing that Unicode has for the direction of text reaches a terminal."""
+    every = map(chr, range(sys.maxunicode + 1))
+    turning = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+    found = [each for each in every if unicodedata.bidirectional(each) in turning]
+    text = "".join(found) + "\u200e\u200f\u061c"
+    assert "\N{REPLACEMENT CHARACTER}" * 12 == printable(text)
 
 
 # -- CSV -------------------------------------------------------------------------------
@@ -224,7 +237,7 @@ def test_json_is_valid(monkeypatch: pytest.MonkeyPatch, pages: Sequence[int]) ->
 def test_what_is_written_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions are written at once, as whole lines."""
     stdout = Stdout(monkeypatch)
-    writer: SessionWriter
+    writer: Writer
     for writer in (JSONLinesWriter(), CSVWriter(("id",), header=False)):
         before = len(stdout.text)
         writer.write(SESSIONS[:3])
@@ -394,7 +407,9 @@ def test_going_on() -> None:
     """The command that goes on asks for what is older than the end of the last one."""
     said = how_to_go_on(parse_export("-q", "--state", "it's new"), at(10, 5.137))
     first, second = said.split("\n")
-    assert "Stopped after 2 sessions. To go on, append:" == first
+    assert first == (
+        "Stopped after 2 sessions. To go on, append; the last ones may come twice:"
+    )
     assert second == (
         "  emogg sessions export --state 'it'\"'\"'s new' "
         "--started-before 2024-03-29T12:00:05.138Z --quiet >> FILE"
@@ -423,7 +438,8 @@ texts = st.text(min_size=1, max_size=8) | st.sampled_from(["-", "--", "--limit"]
 @given(
     state=st.none() | texts,
     after=st.none() | st.just("2024-01-01T00:00:00+02:00"),
-    fields=st.none() | st.lists(st.sampled_from(FIELDS), min_size=1, unique=True),
+    fields=st.none()
+    | st.lists(st.sampled_from(FIELDS["session"]), min_size=1, unique=True),
     limit=st.none() | st.integers(3, 99),
 )
 def test_going_on_keeps_everything_else(
@@ -551,4 +567,4 @@ def test_pace() -> None:
 )
 def test_clock(seconds: float, text: str) -> None:
     """Hours are shown if there are any."""
-    assert text == progress.clock(seconds)
+    assert text == clock(seconds)

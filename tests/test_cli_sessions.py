@@ -353,7 +353,7 @@ def test_get_needs_little_memory(
         ({"status": 429, "headers": {"Retry-After": "3600"}}, 6, "Wait"),
         ({"status": 501}, 8, "Try again later"),
         ({"status": 418}, 1, "docs.emogg.com"),
-        ({"fault": "garbage"}, 1, "Update emogg-async"),
+        ({"fault": "garbage"}, 1, "EMOGG_BASE_URL"),
     ],
 )
 def test_failures_have_their_codes(
@@ -426,8 +426,9 @@ def test_token_file(
         assert done.returncode == 4
         assert str(path) in done.stderr
         assert done.stderr.count("\n") == 2
-    path.write_text(f"{emogg_emulator.token}\n")
-    assert emogg(*command).returncode == 0
+    for mark in ("", "\N{BYTE ORDER MARK}"):  # with which editors on Windows begin
+        path.write_text(f"{mark}{emogg_emulator.token}\n", encoding="utf-8")
+        assert emogg(*command).returncode == 0
 
 
 def test_nobody_listens(emogg_emulator: EmoggEmulator, emogg: Emogg) -> None:
@@ -557,6 +558,7 @@ def test_list_in_every_form(
         (("--limit", "0"), "--limit"),
         (("-o", "xml"), "jsonl"),
         (("--state", ""), "state"),
+        (("--base-url", ""), "--base-url"),
     ],
 )
 def test_list_refuses(

@@ -18,7 +18,8 @@ import emogg_async
 from emogg_async import AsyncEmoggClient, RetryPolicy, errors
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.help import VARIABLES
-from emogg_async._protocol import Repeat, custom
+from emogg_async._protocol import Repeat
+from emogg_async._requests import custom, stop_session
 from emogg_async._retry import Verdict, is_ambiguous, verdict
 from emogg_async.errors import (
     ConnectionLostError,
@@ -218,10 +219,10 @@ _FAILURES: Final[dict[str, list[EmoggError]]] = {
 }
 
 
-def _in_words(error: EmoggError, repeat: Repeat) -> str:
+def _in_words(error: EmoggError, repeat: Repeat, settled: str) -> str:
     judged = verdict(error, repeat)
     if repeat is Repeat.SETTLE and isinstance(error, ResponseShapeError):
-        return "success"  # as `AsyncEmoggClient.request` settles it
+        return settled  # as `tests/test_writes.py` shows
     if judged is Verdict.RAISE and repeat is not Repeat.SAFE and is_ambiguous(error):
         return "unknown"
     return {Verdict.RETRY_FREE: "retry"}.get(judged, judged.value)
@@ -234,8 +235,13 @@ def test_retry_table() -> None:
     for failure, *cells in rows:
         for column, cell in zip(head[1:], cells, strict=True):
             for method in column.split(", "):
-                repeat = custom(method, "/v1/sessions", None, None).repeat
-                said = {_in_words(error, repeat) for error in _FAILURES[failure]}
+                stop = method == "stop"
+                request = custom("POST" if stop else method, "/v1/x", None, None)
+                repeat = stop_session("0" * 24).repeat if stop else request.repeat
+                settled = "one GET decides" if stop else "success"
+                said = {
+                    _in_words(error, repeat, settled) for error in _FAILURES[failure]
+                }
                 assert said == {cell}, f"{method}, {failure}"
 
 
@@ -271,21 +277,21 @@ def test_environment() -> None:
     assert sorted(named) == sorted(VARIABLES)
 
 
+CAPTURES: Final = re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
-def test_capture(emogg_emulator: EmoggEmulator) -> None:
-    """The captured terminal shows what the emulator's sessions give in 100 columns."""
+@pytest.mark.parametrize(
+    "capture", CAPTURES, ids=[capture.partition("\n")[0] for capture in CAPTURES]
+)
+def test_capture(capture: str, emogg_emulator: EmoggEmulator) -> None:
+    """A captured terminal shows what the emulator's sessions give in 100 columns."""
     del emogg_emulator
-    command, *lines = _capture().splitlines()
+    command, *lines = capture.splitlines()
     arguments = command.removeprefix("$ emogg ").split()
     done = run_on_terminal(*arguments, columns=100, NO_COLOR="1")
     shown = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
     assert [line.rstrip() for line in shown.splitlines()] == lines
-
-
-def _capture() -> str:
-    (found,) = re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert isinstance(found, str)
-    return found
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,33 @@ module        what it holds
 `emulator`    `emogg emulator`
 `help`        `emogg help`
 `sessions`    `emogg sessions …`: what its commands can be told
-`get`         `emogg sessions get`
+`get`         `emogg sessions get`, and whatever takes many ids
+`wanted`      the ids that it is given
 `ids`         ids that come in lines
+`tally`       what came of them
 `listing`     `emogg sessions list`
 `export`      `emogg sessions export`
 `horizon`     where an export will end
 `progress`    its progress bar
 `resume`      how to go on with it
+`emotions`    `emogg emotions …`: what its commands can be told
+`sentiment`   `emogg sentiment`
+`intervals`   which part of a session they look at
+`rows`        what they print, as rows
+`charts`      the same, drawn
+`sparklines`  its lines and bars: numbers as text
+`figures`     which of these is printed
+`sources`     `emogg sources …`
+`events`      `emogg events …`
+`writing`     how commands work that change something
+`asking`      the question before some of them
+`rehearsal`   what `--dry-run` does instead
 `options`     what several commands can be told
 `running`     how a command runs, and is told to stop
 `verbose`     what `-v` tells
-`fields`      the fields of a session, by name
-`formats`     sessions as JSON, JSON lines and CSV
-`tables`      sessions as a table
+`fields`      the fields of what is printed, by name
+`formats`     that as JSON, JSON lines and CSV
+`tables`      that as a table
 `output`      the console that draws on stdout
 `moments`     dates and times, as they are given
 `text`        text that no terminal obeys
@@ -35,6 +49,7 @@ module        what it holds
 """
 
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from typing import Final
@@ -51,6 +66,16 @@ def main() -> int:
     Returns:
         The exit code.
     """
+    try:
+        return _main()
+    except KeyboardInterrupt:  # before the root command could see to it
+        return 130
+    finally:
+        # While Python ends, Ctrl-C would only make it complain.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _main() -> int:
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         print(

@@ -23,9 +23,13 @@ _COMMANDS: Final = {
     "completion": "Print the script that completes this command in a shell.",
     "demo": "See what this package does; needs no account and no network.",
     "doctor": "Check what lies between here and an answer, for a ticket.",
+    "emotions": "See which emotions were detected, in all or over time.",
     "emulator": "Serve made-up sessions as the Emogg API does.",
+    "events": "Send events of your own sources to a session.",
     "help": "Explain a command, or one of the topics below.",
-    "sessions": "Get, list and export sessions.",
+    "sentiment": "See the sentiment of what was said, over time.",
+    "sessions": "Get, list, export, create, rename, stop and delete sessions.",
+    "sources": "Register sources of your own with a session.",
 }
 """Every subcommand, an attribute of the module of the same name, and what it does."""
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -41,6 +41,9 @@ PATIENCE: Final = 10.0
 
 SKEW: Final = 5.0
 """Seconds by which clocks may differ."""
+
+EMULATOR: Final = "emogg-emulator"
+"""What the emulator calls itself: its clock is made up, and can be moved."""
 
 EXPIRY: Final = 14
 """Days that a certificate should still be good for."""
@@ -78,11 +81,13 @@ class _Checkup:
         self._limit = min(PATIENCE, connection.timeout)
         self._connection = attrs.evolve(connection, timeout=self._limit)
         self._url: SplitResult = urlsplit(DEFAULT_BASE_URL)
+        self._token: str  # set by `token`
         self._endpoints: list[probe.Endpoint] = []
         self._endpoint: probe.Endpoint  # set by `tcp`, as the next one is
         self._socket: socket.socket
         self._opened = contextlib.ExitStack()
         self._ahead: float | None = None
+        self._emulated = False
         self._laps: list[float] = []
         self._rate_limit: RateLimit | None = None
 
@@ -117,14 +122,14 @@ class _Checkup:
     def token(self) -> Finding:
         """Find out whether there is a token that can be sent."""
         try:
+            self._token = self._connection.token()
             # Whatever is wrong with the base URL was already told.
-            attrs.evolve(self._connection, base_url=DEFAULT_BASE_URL).client(cache=None)
+            AsyncEmoggClient(self._token, base_url=DEFAULT_BASE_URL)
         except EmoggError as error:
             return failed(error)
         file = self._connection.token_file
-        token = os.environ.get("EMOGG_API_TOKEN", "") if file is None else _read(file)
         source = "EMOGG_API_TOKEN" if file is None else "a file"
-        length = len(token.strip())
+        length = len(self._token)
         text = f"length {length}, from {source}"
         facts = {"length": length, "source": source}
         if file is not None and os.name == "posix":
@@ -256,6 +261,7 @@ class _Checkup:
                 "answer as a web server",
             )
         self._ahead = answer.ahead
+        self._emulated = answer.server == EMULATOR
         text = f"{answer.status} without a token, in {_ms(answer.seconds)}"
         facts = {"status": answer.status, "seconds": answer.seconds}
         if answer.status == 401:
@@ -268,6 +274,8 @@ class _Checkup:
         if self._ahead is None:
             return skipped("the service does not tell its time")
         facts = {"ahead": self._ahead}
+        if self._emulated:
+            return Finding(text="not compared: the emulator has its own", facts=facts)
         amount, direction = abs(self._ahead), "ahead" if self._ahead > 0 else "behind"
         if amount < 1.0:
             return Finding(text="right, within a second", facts=facts)
@@ -290,7 +298,8 @@ class _Checkup:
 
     async def _ask(self) -> None:
         once = RetryPolicy(attempts=1)
-        async with self._connection.client(cache=None, retry=once) as client:
+        new_client = self._connection.client
+        async with new_client(token=self._token, cache=None, retry=once) as client:
             with client.deadline(self._limit):
                 await client.list_sessions(page_size=1).first()
             self._rate_limit = client.rate_limit
@@ -367,11 +376,6 @@ _CHECKS: Final[Mapping[str, tuple[_Check, tuple[str, ...]]]] = {
 """Each check, and those that it needs."""
 
 NAMES: Final = tuple(_CHECKS)
-
-
-def _read(file: Any) -> str:
-    text: str = file.read_text(encoding="utf-8")
-    return text
 
 
 def _ms(seconds: float) -> str:

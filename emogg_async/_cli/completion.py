@@ -42,4 +42,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     script = found(ctx.find_root().command, {}, "emogg", "_EMOGG_COMPLETE")
     # For bash, `script.source()` would run the bash that it finds here for its version,
     # and complain where there is none, whatever the script is for.
-    click.echo(ShellComplete.source(script), nl=False)
+    source = ShellComplete.source(script)
+    # Of what is offered to fish, click's script drops what follows a comma.
+    source = source.replace('string split ","', 'string split --max 1 ","')
+    click.echo(source, nl=False)

@@ -7,10 +7,10 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import click
 
@@ -20,8 +20,10 @@ from emogg_async.errors import EmoggError
 
 __all__ = [
     "SEE_DOCTOR",
+    "Advice",
     "CommandError",
     "Exit",
+    "advising",
     "ending",
     "exit_of",
     "explain",
@@ -35,6 +37,9 @@ _NO_ARGUMENTS: Final[type | tuple[()]] = getattr(
 
 _HINT_FOR_PYTHON: Final = ", or pass allow_http=True"
 """Part of a message that is of no use on a command line."""
+
+Advice = str | Callable[[Any], str]
+"""What to do next about an error, or what tells it of that."""
 
 _LONGEST: Final = 200
 """Characters of the message of an error that nobody foresaw."""
@@ -62,6 +67,7 @@ class Exit(IntEnum):
     RATE_LIMITED = 6, "rate limited"
     NETWORK = 7, "network or timeout"
     SERVICE = 8, "the service failed"
+    UNKNOWN = 9, "unknown whether a write took effect; look before repeating it"
     # From here on 128 and the number of a signal, as shells count.
     INTERRUPTED = 130, "interrupted, as by Ctrl-C"
     CLOSED_PIPE = 141, "the output was closed"
@@ -132,7 +138,7 @@ _ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
         "Update emogg-async; if that does not help, report it",
     ),
     errors.OutcomeUnknownError: (
-        Exit.OTHER,
+        Exit.UNKNOWN,
         "Look whether it took effect before you repeat it",
     ),
 }
@@ -142,6 +148,8 @@ An error's own advice speaks to those who write Python.
 """
 
 _WRONG_URL: Final = "Correct EMOGG_BASE_URL, or --base-url"
+
+_NOT_THE_SERVICE: Final = f"Check EMOGG_BASE_URL, or --base-url{SEE_DOCTOR}"
 
 
 def exit_of(error: EmoggError) -> Exit:
@@ -179,7 +187,37 @@ def _next_step(error: EmoggError) -> str:
         "base_url"
     ):
         return _WRONG_URL
-    return _ending_of(error)[1]
+    if _is_from_elsewhere(error):
+        return _NOT_THE_SERVICE
+    # What the command itself knows better.
+    notes: list[str] = getattr(error, "__notes__", [])
+    return notes[-1] if notes else _ending_of(error)[1]
+
+
+def _is_from_elsewhere(error: EmoggError) -> bool:
+    """Say whether *error* looks like the answer of some other server."""
+    if isinstance(error, errors.NotFoundError):
+        return error.path == "/v1/sessions"  # there is no id in it that could be wrong
+    if isinstance(error, errors.ResponseShapeError):
+        return error.problems == ("no valid JSON",)
+    return isinstance(error, errors.StatusError) and 300 <= error.status < 400
+
+
+@contextmanager
+def advising(advice: Mapping[type[EmoggError], Advice]) -> Iterator[None]:
+    """Give errors that are raised inside a next step of their own.
+
+    Args:
+        advice: By class of error, what to do, without the full stop; or a function of
+            the error that tells it.
+    """
+    try:
+        yield
+    except EmoggError as error:
+        for kind, step in advice.items():
+            if isinstance(error, kind):
+                error.add_note(step if isinstance(step, str) else step(error))
+        raise
 
 
 def _two_lines(what: str, next_step: str) -> str:

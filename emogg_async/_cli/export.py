@@ -49,7 +49,9 @@ def export_all(
         click.echo(explain(error), err=True)
         _advise(context, connection, export.position)
         return exit_of(error)
-    except (KeyboardInterrupt, click.exceptions.Exit):
+    except BrokenPipeError:  # who reads no more wants no more
+        raise
+    except (KeyboardInterrupt, click.exceptions.Exit, OSError):
         _advise(context, connection, export.position)
         raise
 

@@ -1,12 +1,13 @@
-"""The fields of a session, by the names that `--fields` takes: those of the models.
+"""The fields of what is printed, by the names that `--fields` takes.
 
-A dot leads into a nested model, as in `config.remove_media`; where it leads into the
-sources, each of them has its say. Fields that this release does not know have no name;
-JSON without `--fields` shows them.
+They are those of the models, or those of a row of figures. A dot leads into a nested
+model, as in `config.remove_media`; where it leads into the sources, each of them has
+its say. Fields that this release does not know have no name; JSON without `--fields`
+shows them.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, get_args
 
@@ -14,10 +15,12 @@ import attrs
 
 import emogg_async
 from emogg_async._cli.moments import format_moment
-from emogg_async.models import Session, Source
+from emogg_async.models import CustomEvent, RegisteredSource, Session, Source
 
 __all__ = [
+    "COLUMNS",
     "FIELDS",
+    "SENTIMENTS",
     "json_value",
     "parse_fields",
     "record_of",
@@ -28,7 +31,7 @@ __all__ = [
 
 def _names(model: type[attrs.AttrsInstance], prefix: str = "") -> Iterator[str]:
     for field in attrs.fields(model):
-        if field.name == "extra":
+        if field.name in {"expanded", "extra"}:  # the one is never asked for
             continue
         name = f"{prefix}{field.name}"
         yield name
@@ -37,11 +40,47 @@ def _names(model: type[attrs.AttrsInstance], prefix: str = "") -> Iterator[str]:
                 yield from _names(part, f"{name}.")
 
 
-FIELDS: Final = tuple(_names(Session))
-"""Every name that `--fields` takes."""
+SENTIMENTS: Final = ("positive", "neutral", "negative")
+"""What a sentiment can be, and so the names of its figures."""
+
+_INTERVAL: Final = ("session", "start", "end")
+
+FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "session": tuple(_names(Session)),
+    "source": tuple(_names(RegisteredSource)),
+    "event": tuple(_names(CustomEvent)),
+    # What follows is no model, but a row of figures that models hold.
+    "total": ("session", "emotion", "times", "share"),
+    "emotion": (
+        *_INTERVAL,
+        "detected_faces",
+        "emotion",
+        "people",
+        "quantity",
+        "intensity",
+    ),
+    "sentiment": (*_INTERVAL, "segments", *SENTIMENTS),
+}
+"""Every name that `--fields` takes, by the kind of what is printed."""
+
+COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    **FIELDS,
+    "session": (
+        "id",
+        "name",
+        "type",
+        "state",
+        "timestamp",
+        "duration",
+        "sources",
+        "product",
+        "user",
+    ),
+}
+"""The columns of CSV where `--fields` does not say."""
 
 
-def parse_fields(text: str) -> tuple[str, ...]:
+def parse_fields(text: str, kind: str = "session") -> tuple[str, ...]:
     """Read names with commas in between; one that comes twice counts once.
 
     Raises:
@@ -49,17 +88,20 @@ def parse_fields(text: str) -> tuple[str, ...]:
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
-        if name not in FIELDS:
-            raise ValueError(f"no field {name!r}; there are {', '.join(FIELDS)}")
+        if name not in FIELDS[kind]:
+            known = ", ".join(FIELDS[kind])
+            raise ValueError(f"no field {name!r}; there are {known}")
     return names
 
 
-def value_of(session: Session, field: str) -> Any:
-    """Return what *session* has in *field*; None where it has nothing."""
-    value: Any = session
+def value_of(item: Any, field: str) -> Any:
+    """Return what a model, or a row, has in *field*; None where it has nothing."""
+    if isinstance(item, Mapping):
+        return item[field]
+    value: Any = item
     for part in field.split("."):
         if isinstance(value, tuple):
-            value = tuple(getattr(item, part) for item in value)
+            value = tuple(getattr(each, part) for each in value)
         elif value is not None:
             value = getattr(value, part)
     return value
@@ -97,8 +139,9 @@ def text_value(value: Any) -> str:
             return json.dumps(json_value(value), ensure_ascii=False)
 
 
-def record_of(session: Session, fields: Sequence[str] | None) -> dict[str, Any]:
+def record_of(item: Any, fields: Sequence[str] | None) -> dict[str, Any]:
     """Make a JSON object of *fields*, or the service's own of all that there is."""
-    if fields is None:
-        return emogg_async.to_dict(session)
-    return {field: json_value(value_of(session, field)) for field in fields}
+    if fields is None and not isinstance(item, Mapping):
+        return emogg_async.to_dict(item)
+    names = item if fields is None else fields
+    return {field: json_value(value_of(item, field)) for field in names}

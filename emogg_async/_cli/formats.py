@@ -1,4 +1,4 @@
-"""Sessions on stdout in the forms that programs read: JSON, JSON lines and CSV.
+"""What was asked for, in the forms that programs read: JSON, JSON lines and CSV.
 
 Whatever is written is whole lines, and flushed: a command that ends early, however it
 does, leaves no half of a line behind.
@@ -6,45 +6,33 @@ does, leaves no half of a line behind.
 
 import csv
 import io
+import os
+import stat
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TextIO
 
-from emogg_async._cli.fields import record_of, text_value, value_of
+from emogg_async._cli.fields import COLUMNS, record_of, text_value, value_of
 from emogg_async._cli.text import json_line, printable
-from emogg_async.models import Session
 
 __all__ = [
     "CSVWriter",
     "JSONLinesWriter",
     "JSONWriter",
-    "SessionWriter",
+    "Writer",
     "csv_lines",
     "put",
 ]
-
-COLUMNS: Final = (
-    "id",
-    "name",
-    "type",
-    "state",
-    "timestamp",
-    "duration",
-    "sources",
-    "product",
-    "user",
-)
-"""The columns of CSV where `--fields` does not say."""
 
 FORMULAS: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What a spreadsheet takes for the beginning of a formula; four are full-width."""
 
 
-class SessionWriter(Protocol):
-    """Writes sessions to stdout in one form."""
+class Writer(Protocol):
+    """Writes models or rows of figures to stdout in one form."""
 
-    def write(self, sessions: Iterable[Session]) -> None:
-        """Take sessions, and write them unless they must be held back."""
+    def write(self, items: Iterable[Any]) -> None:
+        """Take items, and write them unless they must be held back."""
 
     def flush(self) -> None:
         """Write what was held back."""
@@ -57,15 +45,40 @@ def put(text: str) -> None:
     """Write whole lines."""
     stdout = sys.stdout
     stdout.flush()
-    rest = memoryview(text.encode(stdout.encoding, stdout.errors or "strict"))
-    while rest:
-        # Where Python does not buffer, a signal can make this write only a part.
-        rest = rest[stdout.buffer.write(rest) :]
-    stdout.buffer.flush()
+    lines = text.encode(stdout.encoding, stdout.errors or "strict")
+    rest, before = memoryview(lines), _size_of(stdout)
+    try:
+        while rest:
+            # Where Python does not buffer, a signal can make this write only a part.
+            rest = rest[stdout.buffer.write(rest) :]
+        stdout.buffer.flush()
+    except OSError:  # a full disk
+        if before is not None:
+            _end_at_a_line(stdout.fileno(), lines, before)
+        raise
+
+
+def _size_of(stdout: TextIO) -> int | None:
+    """Return the size of the file that *stdout* is; None if it is no file."""
+    try:
+        status = os.fstat(stdout.fileno())
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _end_at_a_line(file: int, lines: bytes, before: int) -> None:
+    """Cut off what came of the last line before the disk was full."""
+    size = os.fstat(file).st_size
+    whole = lines.rfind(b"\n", 0, size - before) + 1
+    if os.lseek(file, 0, os.SEEK_CUR) == size > before:
+        os.ftruncate(file, before + whole)
+    # What is still buffered must not come after it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), file)
 
 
 class JSONLinesWriter:
-    """Writes each session as JSON on a line of its own.
+    """Writes each item as JSON on a line of its own.
 
     Args:
         fields: Which fields; None writes the service's own JSON.
@@ -74,9 +87,9 @@ class JSONLinesWriter:
     def __init__(self, fields: Sequence[str] | None = None) -> None:
         self._fields = fields
 
-    def write(self, sessions: Iterable[Session]) -> None:
-        """Write sessions."""
-        put("".join(f"{self._line(session)}\n" for session in sessions))
+    def write(self, items: Iterable[Any]) -> None:
+        """Write items."""
+        put("".join(f"{self._line(item)}\n" for item in items))
 
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
@@ -84,20 +97,20 @@ class JSONLinesWriter:
     def close(self) -> None:
         """Do nothing: nothing is missing."""
 
-    def _line(self, session: Session) -> str:
-        return json_line(record_of(session, self._fields), sys.stdout.encoding)
+    def _line(self, item: Any) -> str:
+        return json_line(record_of(item, self._fields), sys.stdout.encoding)
 
 
 class JSONWriter(JSONLinesWriter):
-    """Writes one array, a session to a line; it is valid wherever it had to end."""
+    """Writes one array, an item to a line; it is valid wherever it had to end."""
 
     _before = "[\n"
 
-    def write(self, sessions: Iterable[Session]) -> None:
-        """Write sessions, each behind the comma of the one before."""
+    def write(self, items: Iterable[Any]) -> None:
+        """Write items, each behind the comma of the one before."""
         text = ""
-        for session in sessions:
-            text += f"{self._before}{self._line(session)}"
+        for item in items:
+            text += f"{self._before}{self._line(item)}"
             self._before = ",\n"
         put(text)
 
@@ -107,32 +120,37 @@ class JSONWriter(JSONLinesWriter):
 
 
 class CSVWriter:
-    """Writes a line of CSV for each session, below a header.
+    """Writes a line of CSV for each item, below a header.
 
     Args:
         fields: Which fields; None writes the usual ones.
+        kind: What it writes, a key of `COLUMNS`.
         header: Whether to begin with the names of the fields.
     """
 
     def __init__(
-        self, fields: Sequence[str] | None = None, *, header: bool = True
+        self,
+        fields: Sequence[str] | None = None,
+        *,
+        kind: str = "session",
+        header: bool = True,
     ) -> None:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-        self._fields = COLUMNS if fields is None else fields
+        self._fields = COLUMNS[kind] if fields is None else fields
         self._header = header
 
-    def write(self, sessions: Iterable[Session]) -> None:
-        """Write sessions."""
+    def write(self, items: Iterable[Any]) -> None:
+        """Write items."""
         rows: list[Sequence[Any]] = [self._fields] if self._header else []
         self._header = False
-        rows += ([value_of(item, field) for field in self._fields] for item in sessions)
+        rows += ([value_of(item, field) for field in self._fields] for item in items)
         put(csv_lines(rows))
 
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
 
     def close(self) -> None:
-        """Write the header if there was no session."""
+        """Write the header if there was no item."""
         self.write(())
 
 

@@ -1,45 +1,67 @@
-"""`emogg sessions get`: many ids in, as many sessions out, in the same order."""
+"""`emogg sessions get`, and what else is done to many ids: all answers in order."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
-import click
-
-from emogg_async import AsyncEmoggClient, EmoggError, Fetched, Outcome, Session
-from emogg_async._cli.exits import CommandError, Exit, exit_of, explain_as_json
-from emogg_async._cli.formats import SessionWriter
+from emogg_async import EmoggError, Outcome
+from emogg_async._cli.exits import CommandError
+from emogg_async._cli.formats import Writer
 from emogg_async._cli.ids import read_ids
+from emogg_async._cli.tally import Tally
 
-__all__ = ["InOrder", "get_all", "get_as_read"]
+__all__ = ["InOrder", "Stream", "for_each"]
+
+T = TypeVar("T")
+
+Stream = Callable[
+    [Iterable[str]], AbstractAsyncContextManager[AsyncIterator[Outcome[Any]]]
+]
+"""What does something to many ids, as the client's `stream_sessions` does."""
 
 
-async def get_all(
-    client: AsyncEmoggClient, ids: Sequence[str], writer: SessionWriter
-) -> Exit:
-    """Get the sessions of ids that are all known.
+async def for_each(
+    stream: Stream,
+    source: Sequence[str] | int,
+    writer: Writer,
+    failed: Mapping[str, EmoggError] = MappingProxyType({}),
+) -> Tally:
+    """Do something to each of many ids, and write what comes of it.
+
+    While some of those that a file gives are done, the next ones gather in the pipe. So
+    those of a slow writer are done one by one, those of a fast one by the thousand, and
+    memory does not depend on how many there are.
+
+    Args:
+        stream: Does it.
+        source: The ids, or the descriptor of a file that gives them.
+        writer: Writes the results.
+        failed: Other ids that have failed already, and why.
 
     Raises:
         EmoggError: There is only one, and it failed.
+        CommandError: They cannot be read.
     """
-    tally = _Tally(writer, is_single=len(ids) == 1)
-    await _get(client, ids, ids, tally)
-    return tally.exit
-
-
-async def get_as_read(
-    client: AsyncEmoggClient, descriptor: int, writer: SessionWriter
-) -> Exit:
-    """Get the sessions of ids that a file gives, those first that come first.
-
-    While some are got, the next ones gather in the pipe. So those of a slow writer are
-    got one by one, those of a fast one by the thousand, and memory does not depend on
-    how many there are.
-    """
-    tally = _Tally(writer)
-    async for ids in _readable(descriptor):
+    is_single = isinstance(source, Sequence) and len(source) == 1 and not failed
+    tally = Tally(writer, is_single=is_single)
+    for session_id, error in failed.items():
+        tally.tell(session_id, error)
+    if isinstance(source, Sequence):
+        await _go(stream, source, source, tally)
+        return tally
+    async for ids in _readable(source):
         # Nobody knows how many will follow; a list would say that these are all.
-        await _get(client, ids, (session_id for session_id in ids), tally)
-    return tally.exit
+        await _go(stream, ids, (session_id for session_id in ids), tally)
+    return tally
 
 
 async def _readable(descriptor: int) -> AsyncIterator[list[str]]:
@@ -52,20 +74,17 @@ async def _readable(descriptor: int) -> AsyncIterator[list[str]]:
         ) from error
 
 
-async def _get(
-    client: AsyncEmoggClient,
-    ids: Sequence[str],
-    source: Iterable[str],
-    tally: "_Tally",
+async def _go(
+    stream: Stream, ids: Sequence[str], source: Iterable[str], tally: Tally
 ) -> None:
-    queue = InOrder(ids)
-    async with client.stream_sessions(source) as outcomes:
+    queue = InOrder[Any](ids)
+    async with stream(source) as outcomes:
         async for outcome in outcomes:
             tally.take(queue.pass_on(outcome))
     tally.flush()
 
 
-class InOrder:
+class InOrder(Generic[T]):
     """Holds outcomes back until those of all ids before theirs are there.
 
     An id that was given twice has its outcome twice.
@@ -74,9 +93,9 @@ class InOrder:
     def __init__(self, ids: Sequence[str]) -> None:
         self._expected = [session_id.lower() for session_id in reversed(ids)]
         self._wanted = Counter(self._expected)
-        self._early: dict[str, Outcome[Session]] = {}
+        self._early: dict[str, Outcome[T]] = {}
 
-    def pass_on(self, outcome: Outcome[Session]) -> Iterator[Outcome[Session]]:
+    def pass_on(self, outcome: Outcome[T]) -> Iterator[Outcome[T]]:
         """Take *outcome* in, and yield those whose turn has come."""
         key = outcome.session_id.lower()
         if self._wanted[key]:  # a second one may come of an id that was given twice
@@ -85,52 +104,3 @@ class InOrder:
             key = self._expected.pop()
             self._wanted[key] -= 1
             yield self._early[key] if self._wanted[key] else self._early.pop(key)
-
-
-class _Tally:
-    """Writes what was fetched, tells what failed, and counts.
-
-    Args:
-        writer: Writes sessions.
-        is_single: Whether there is only one id, whose failure is that of the command.
-    """
-
-    def __init__(self, writer: SessionWriter, *, is_single: bool = False) -> None:
-        self._writer = writer
-        self._is_single = is_single
-        self._fetched = 0
-        self._reasons: set[Exit] = set()
-
-    def take(self, outcomes: Iterable[Outcome[Session]]) -> None:
-        """Take what came of some ids.
-
-        Raises:
-            EmoggError: That of the only id.
-        """
-        fetched = []
-        for outcome in outcomes:
-            if isinstance(outcome, Fetched):
-                fetched.append(outcome.value)
-            elif self._is_single:
-                outcome.unwrap()
-            else:
-                self._tell(outcome.session_id, outcome.error)
-        self._writer.write(fetched)
-        self._fetched += len(fetched)
-
-    def flush(self) -> None:
-        """Have all written that was taken."""
-        self._writer.flush()
-
-    def _tell(self, session_id: str, error: EmoggError) -> None:
-        click.echo(explain_as_json(session_id, error), err=True)
-        self._reasons.add(exit_of(error))
-
-    @property
-    def exit(self) -> Exit:
-        """How the command ends: if all failed alike, as that failure does."""
-        if not self._reasons:
-            return Exit.OK
-        if self._fetched or len(self._reasons) > 1:
-            return Exit.SOME_FAILED
-        return next(iter(self._reasons))

@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from emogg_async import AsyncEmoggClient, Session
-from emogg_async._cli.formats import SessionWriter
+from emogg_async._cli.formats import Writer
 from emogg_async._cli.options import Filters
 
 __all__ = ["list_newest", "pages_of"]
@@ -36,7 +36,7 @@ async def list_newest(
     client: AsyncEmoggClient,
     filters: Filters,
     limit: int,
-    writer: SessionWriter,
+    writer: Writer,
     *,
     hints: bool,
 ) -> int:

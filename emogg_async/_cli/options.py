@@ -25,13 +25,16 @@ from emogg_async._cli.moments import parse_moment
 from emogg_async._cli.verbose import log_to_stderr
 
 if TYPE_CHECKING:
-    from emogg_async._cli.formats import SessionWriter
+    from emogg_async._cli.formats import Writer
 
 __all__ = [
+    "EXIT_CODES",
     "Connection",
     "Filters",
     "Output",
+    "bundle",
     "connection_options",
+    "dry_run_option",
     "filter_options",
     "output_options",
 ]
@@ -39,17 +42,28 @@ __all__ = [
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
+EXIT_CODES: Final = "`emogg help exit-codes` says how it can end."
+"""Ends the help of what meets the service."""
+
 TOKEN_VARIABLE: Final = "EMOGG_API_TOKEN"  # noqa: S105 - its name, not its value
 
 
-def _bundle(kind: type, name: str, options: Sequence[Option]) -> Option:
-    """Make a decorator that gives a command *options*, all in one argument *name*."""
+def bundle(holder: type, name: str, options: Sequence[Option], **fixed: Any) -> Option:
+    """Make a decorator that gives a command *options*, all in one argument *name*.
+
+    Args:
+        holder: The class of that argument, whose fields are named as the options are.
+        name: What the command calls it.
+        options: What makes them.
+        fixed: Those of its fields that nobody can choose.
+    """
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapped(**arguments: Any) -> Any:
-            names = (field.name for field in attrs.fields(kind))
-            value = kind(**{each: arguments.pop(each) for each in names})
+            names = {field.name for field in attrs.fields(holder)} - fixed.keys()
+            chosen = {each: arguments.pop(each) for each in names}
+            value = holder(**chosen, **fixed)
             return command(**{name: value}, **arguments)
 
         decorated: Command = wrapped
@@ -85,8 +99,14 @@ class Connection:
     quiet: bool
     """Whether to say nothing but errors."""
 
-    def client(self, **options: Any) -> "emogg_async.AsyncEmoggClient":
+    def client(
+        self, *, token: str | None = None, **options: Any
+    ) -> "emogg_async.AsyncEmoggClient":
         """Make a client, and have it log if that is wanted.
+
+        Args:
+            token: The token, if it was read before.
+            options: Further ones of the client.
 
         Raises:
             ConfigurationError: There is no usable token or base URL.
@@ -94,14 +114,19 @@ class Connection:
         if self.verbose:
             log_to_stderr()
         return emogg_async.AsyncEmoggClient(
-            self._token(),
+            self.token() if token is None else token,
             base_url=self.base_url,
             timeout=self.timeout,
             concurrency=self.concurrency,
             **options,
         )
 
-    def _token(self) -> str:
+    def token(self) -> str:
+        """Read the token; a file that is a pipe can be read only once.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
         if self.token_file is None:
             token, source = os.environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE
         else:
@@ -113,17 +138,29 @@ class Connection:
     @staticmethod
     def _read(path: Path) -> str:
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise ConfigurationError(f"{path}: {reason}") from error
 
 
-connection_options = _bundle(
+def _base_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Refuse what a variable that is not set leaves: the token would go elsewhere."""
+    if value == "":
+        raise click.BadParameter("it is empty")
+    return value
+
+
+connection_options = bundle(
     Connection,
     "connection",
     (
-        click.option("--base-url", metavar="URL", help="Where the service is."),
+        click.option(
+            "--base-url",
+            metavar="URL",
+            callback=_base_url,
+            help="Where the service is.",
+        ),
         click.option(
             "--token-file",
             metavar="FILE",
@@ -194,7 +231,7 @@ def _known(enum: str) -> Callable[..., list[str]]:
     return complete
 
 
-filter_options = _bundle(
+filter_options = bundle(
     Filters,
     "filters",
     (
@@ -228,15 +265,28 @@ filter_options = _bundle(
 """Give a click command these options; it gets them as `filters`."""
 
 
+# -- what to do ------------------------------------------------------------------------
+
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Send nothing; print what would be sent."
+)
+"""Give a click command this option."""
+
 # -- how to print them -----------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
 class Output:
-    """How to print sessions."""
+    """How to print what was asked for."""
+
+    kind: str
+    """What it is, a key of `fields.FIELDS`."""
+
+    human: str
+    """The name of the form for people."""
 
     form: str | None
-    """The name of the form; None is a table on a terminal, else JSON lines."""
+    """The name of the form; None is that for people on a terminal, else JSON lines."""
 
     fields: tuple[str, ...] | None
     """Which fields; None is up to the form."""
@@ -244,8 +294,13 @@ class Output:
     no_header: bool
     """Whether CSV goes without its first line."""
 
+    @property
+    def chosen(self) -> str:
+        """The name of the form, if need be by where stdout leads."""
+        return self.form or (self.human if sys.stdout.isatty() else "jsonl")
+
     @contextmanager
-    def writer(self) -> "Iterator[SessionWriter]":
+    def writer(self) -> "Iterator[Writer]":
         """Have a writer, which in the end writes what is missing, whatever happens."""
         writer = self._open()
         try:
@@ -253,59 +308,75 @@ class Output:
         finally:
             writer.close()
 
-    def _open(self) -> "SessionWriter":
+    def _open(self) -> "Writer":
         from emogg_async._cli import formats  # noqa: PLC0415 - loads the converter
 
-        form = self.form or ("table" if sys.stdout.isatty() else "jsonl")
-        match form:
+        match self.chosen:
             case "json":
                 return formats.JSONWriter(self.fields)
             case "jsonl":
                 return formats.JSONLinesWriter(self.fields)
             case "csv":
-                return formats.CSVWriter(self.fields, header=not self.no_header)
+                return formats.CSVWriter(
+                    self.fields, kind=self.kind, header=not self.no_header
+                )
         from emogg_async._cli.tables import TableWriter  # noqa: PLC0415 - loads rich
 
-        return TableWriter(self.fields)
+        return TableWriter(self.fields, self.kind)
 
 
-def _fields(
-    _: click.Context, __: click.Parameter, value: str | None
-) -> tuple[str, ...] | None:
-    from emogg_async._cli.fields import parse_fields  # noqa: PLC0415 - loads models
+def _fields(kind: str) -> Callable[..., tuple[str, ...] | None]:
+    """Read the names of fields of what is of this *kind*."""
 
-    if value is None:
-        return None
-    try:
-        return parse_fields(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+    def read(
+        _: click.Context, __: click.Parameter, value: str | None
+    ) -> tuple[str, ...] | None:
+        from emogg_async._cli.fields import parse_fields  # noqa: PLC0415 - loads models
+
+        if value is None:
+            return None
+        try:
+            return parse_fields(value, kind)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return read
 
 
-def _complete_fields(
-    _: click.Context, __: click.Parameter, incomplete: str
-) -> list[str]:
+def _complete_fields(kind: str) -> Callable[..., list[str]]:
     """Complete the last of the names."""
-    from emogg_async._cli.fields import FIELDS  # noqa: PLC0415 - loads models
 
-    before, comma, last = incomplete.rpartition(",")
-    given = before.split(",")
-    return [
-        f"{before}{comma}{field}"
-        for field in FIELDS
-        if field.startswith(last) and field not in given
-    ]
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+        from emogg_async._cli.fields import FIELDS  # noqa: PLC0415 - loads models
+
+        before, comma, last = incomplete.rpartition(",")
+        given = before.split(",")
+        return [
+            f"{before}{comma}{field}"
+            for field in FIELDS[kind]
+            if field.startswith(last) and field not in given
+        ]
+
+    return complete
 
 
-def output_options(*forms: str, default: str | None = None) -> Option:
+def output_options(
+    *forms: str,
+    default: str | None = None,
+    kind: str = "session",
+    example: str = "id,name,config.remove_media",
+) -> Option:
     """Make a decorator that gives a command these options, as `output`.
 
     Args:
-        forms: The names of those that can be chosen.
-        default: Which one to take if none is; None is a table on a terminal, else
+        forms: The names of those that can be chosen; the first one is for people.
+        default: Which one to take if none is; None is the first one on a terminal, else
             JSON lines.
+        kind: What is printed, a key of `fields.FIELDS`.
+        example: Some of its fields, as they are given.
     """
-    usual = default or "table on a terminal, else jsonl"
+    human = forms[0]
+    usual = default or f"{human} on a terminal, else jsonl"
     options = (
         click.option(
             "-o",
@@ -318,10 +389,10 @@ def output_options(*forms: str, default: str | None = None) -> Option:
         click.option(
             "--fields",
             metavar="NAMES",
-            callback=_fields,
-            shell_complete=_complete_fields,
-            help="Print these fields only, as id,name,config.remove_media.",
+            callback=_fields(kind),
+            shell_complete=_complete_fields(kind),
+            help=f"Print these fields only, as {example}.",
         ),
         click.option("--no-header", is_flag=True, help="Print CSV without its header."),
     )
-    return _bundle(Output, "output", options)
+    return bundle(Output, "output", options, kind=kind, human=human)

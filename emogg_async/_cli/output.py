@@ -16,4 +16,7 @@ class _Console(Console):
 def make_console() -> Console:
     """Make the console of stdout; what its encoding lacks is shown as `?`."""
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    return _Console(highlight=False)
+    console = _Console(highlight=False)
+    if not console.width:  # as COLUMNS=0 says, by which it would print nothing
+        console.width = 80
+    return console

@@ -9,9 +9,9 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from emogg_async._cli.text import counted
+from emogg_async._cli.text import clock, counted
 
-__all__ = ["Bar", "Pace", "clock"]
+__all__ = ["Bar", "Pace"]
 
 RECENT: Final = 30.0
 """Seconds over which the pace is measured: it may change, as by the rate limit."""
@@ -97,10 +97,3 @@ class Bar:
             facts=", ".join(facts),
             left=left,
         )
-
-
-def clock(seconds: float) -> str:
-    """Write so many seconds as minutes and seconds, and hours if there are any."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -62,7 +62,8 @@ def how_to_go_on(context: click.Context, position: Position) -> str:
     if context.params.get("form") == "csv":
         changes["no_header"] = True
     command = command_again(context, changes)
-    return f"{stopped} To go on, append:\n  {command} >> FILE"
+    twice = "the last ones may come twice"
+    return f"{stopped} To go on, append; {twice}:\n  {command} >> FILE"
 
 
 def command_again(context: click.Context, changes: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import cast
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -17,49 +17,79 @@ from emogg_async._cli.verbose import stats_line
 
 __all__ = ["run"]
 
-Work = Callable[[AsyncEmoggClient], Awaitable[int]]
+GRACE: Final = 1.0
+"""Seconds in which a signal that comes again is not meant: launchers pass it on."""
+
+T = TypeVar("T")
+
+Work = Callable[[AsyncEmoggClient], Awaitable[T]]
 
 
-def run(connection: Connection, work: Work) -> int:
-    """Do *work* with a client that keeps nothing, and return its exit code.
+def run(connection: Connection, work: Work[T]) -> T:
+    """Do *work* with a client that keeps nothing, and return its exit code, or so.
 
-    SIGTERM ends it as Ctrl-C does: where it waits, so never within a line of output.
+    Ctrl-C and SIGTERM end it where it waits, so never within a line of output. Who
+    insists, ends it at once.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
         click.exceptions.Exit: It was told to stop.
     """
-    try:
-        return asyncio.run(_run(connection, work))
-    except asyncio.CancelledError:
-        raise click.exceptions.Exit(Exit.TERMINATED) from None
+    stop = _Stop()
+    with stop.on_signals():
+        try:
+            return asyncio.run(_run(connection, work, stop))
+        except asyncio.CancelledError:
+            if stop.number == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise click.exceptions.Exit(Exit.TERMINATED) from None
 
 
-async def _run(connection: Connection, work: Work) -> int:
+async def _run(connection: Connection, work: Work[T], stop: "_Stop") -> T:
+    stop.task = asyncio.current_task()
     began = time.monotonic()
     # Flat memory matters more here than what a cache could save in one run.
     client = connection.client(cache=None)
-    with _sigterm_cancels():
-        try:
-            async with client:
-                return await work(client)
-        finally:
-            if connection.verbose:
-                click.echo(stats_line(client.stats, time.monotonic() - began), err=True)
-
-
-@contextmanager
-def _sigterm_cancels() -> Iterator[None]:
-    """Let SIGTERM cancel this task; a second one kills, as it usually does."""
-    loop = asyncio.get_running_loop()
-    task = cast("asyncio.Task[int]", asyncio.current_task())
-
-    def stop(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        loop.call_soon_threadsafe(task.cancel)
-
-    before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        async with client:
+            return await work(client)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if connection.verbose:
+            click.echo(stats_line(client.stats, time.monotonic() - began), err=True)
+
+
+class _Stop:
+    """Cancels a task at the first signal; a later one does what it usually does."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[Any] | None = None
+        """The task; None before it begins."""
+        self.number: int | None = None
+        """The first signal; None before it comes."""
+        self._since = 0.0
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Listen; having heard something, go on until the process ends."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._hear) for number in numbers}
+        try:
+            yield
+        finally:
+            if self.number is None:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+    def _hear(self, number: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.number is not None and now < self._since + GRACE:
+            return
+        if self.number is None and self.task is not None and not self.task.done():
+            self.number, self._since = number, now
+            loop = self.task.get_loop()
+            loop.call_soon_threadsafe(self.task.cancel)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)

@@ -4,54 +4,53 @@ What they do is imported when they are called, so that help and completion stay 
 """
 
 import sys
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from emogg_async._cli.options import (
+    EXIT_CODES,
     Connection,
     Filters,
     Output,
     connection_options,
+    dry_run_option,
     filter_options,
     output_options,
 )
+from emogg_async._cli.wanted import Wanted, wanted_options
 
 if TYPE_CHECKING:
-    from emogg_async import AsyncEmoggClient
+    from collections.abc import Sequence
+
+    from emogg_async import AsyncEmoggClient, Session
 
 __all__ = ["sessions"]
 
-_ENDINGS: Final = """JSON is lossless. In CSV and in tables, what a terminal would obey
+_ENDINGS: Final = f"""JSON is lossless. In CSV and in tables, what a terminal would obey
 is replaced; in CSV, what a spreadsheet would take for a formula begins with a '.
 
-`emogg help exit-codes` says how it can end.
+{EXIT_CODES}
 """
 
 _any_form = output_options("table", "json", "jsonl", "csv")
 
+_yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
 
 @click.group()
 def sessions() -> None:
-    """Get, list and export sessions."""
+    """Get, list and export sessions; create, rename, stop and delete them."""
+
+
+# -- what changes nothing --------------------------------------------------------------
 
 
 @sessions.command(epilog=_ENDINGS)
-@click.argument("session_ids", metavar="ID...|-", nargs=-1)
-@click.option(
-    "--from-file",
-    metavar="FILE",
-    type=click.File("rb"),
-    help="Read the ids from a file.",
-)
+@wanted_options
 @_any_form
 @connection_options
-def get(
-    session_ids: tuple[str, ...],
-    from_file: IO[bytes] | None,
-    output: Output,
-    connection: Connection,
-) -> int:
+def get(wanted: Wanted, output: Output, connection: Connection) -> int:
     """Get sessions by their ids, in the order given.
 
     With - the ids are read from standard input, one to a line; # begins a comment.
@@ -60,22 +59,13 @@ def get(
 
     Of several ids, each one that fails is told as a line of JSON on stderr.
     """
-    from emogg_async._cli.get import get_all, get_as_read  # noqa: PLC0415 - see above
+    from emogg_async._cli.get import for_each  # noqa: PLC0415 - see above
     from emogg_async._cli.running import run  # noqa: PLC0415
-
-    reads_stdin = "-" in session_ids
-    if bool(session_ids) + bool(from_file) != 1 or (reads_stdin and session_ids[1:]):
-        raise click.UsageError("Give either ids, or - for standard input, or a file.")
-    if reads_stdin:
-        if sys.stdin is None:
-            raise click.UsageError("Standard input is closed.")
-        from_file = sys.stdin.buffer
 
     async def work(client: "AsyncEmoggClient") -> int:
         with output.writer() as writer:
-            if from_file is None:
-                return await get_all(client, session_ids, writer)
-            return await get_as_read(client, from_file.fileno(), writer)
+            tally = await for_each(client.stream_sessions, wanted.source, writer)
+        return tally.exit
 
     return run(connection, work)
 
@@ -126,3 +116,124 @@ def export(
     from emogg_async._cli.export import export_all  # noqa: PLC0415 - see above
 
     return export_all(context, connection, filters, limit, output)
+
+
+# -- what changes something ------------------------------------------------------------
+
+
+@sessions.command(
+    epilog=f"""\b
+    Example:
+      emogg sessions create "Weekly stand-up" rtmps://stream.example.com/live/key
+
+    {EXIT_CODES} If it ends with 9, the session may or may not have been created; then
+    it says how to look.
+    """
+)
+@click.argument("name")
+@click.argument("stream_uri")
+@dry_run_option
+@_any_form
+@connection_options
+def create(
+    name: str, stream_uri: str, dry_run: bool, output: Output, connection: Connection
+) -> int:
+    """Create a session that analyses a stream.
+
+    It is called NAME and printed. The stream at STREAM_URI is rtmp, rtsp or rtmps, at
+    most 1080p; it is analysed at once.
+    """
+    from emogg_async._cli.writing import look_for_it, write  # noqa: PLC0415 - see above
+
+    async def call(client: "AsyncEmoggClient") -> "Sequence[Session]":
+        return [await client.create_session(name, stream_uri)]
+
+    return write(
+        call, look_for_it, dry_run=dry_run, output=output, connection=connection
+    )
+
+
+@sessions.command(
+    epilog=f"""\b
+    Example:
+      emogg sessions rename 660a881d62d82c07cd0c20af "Pitch, second try"
+
+    {EXIT_CODES}
+    """
+)
+@click.argument("session_id", metavar="ID")
+@click.argument("name")
+@dry_run_option
+@_any_form
+@connection_options
+def rename(
+    session_id: str, name: str, dry_run: bool, output: Output, connection: Connection
+) -> int:
+    """Give the session with this ID another NAME, and print it."""
+    from emogg_async._cli.writing import write  # noqa: PLC0415 - see above
+
+    async def call(client: "AsyncEmoggClient") -> "Sequence[Session]":
+        return [await client.update_session(session_id, name=name)]
+
+    step = "Run it again: to rename it twice does no harm"
+    return write(call, step, dry_run=dry_run, output=output, connection=connection)
+
+
+@sessions.command(
+    epilog=f"""\b
+    Examples:
+      emogg sessions stop 660a881d62d82c07cd0c20af
+      emogg sessions list --state active --fields id -o csv --no-header |
+        emogg sessions stop --yes -
+
+    {EXIT_CODES}
+    """
+)
+@wanted_options
+@_yes_option
+@dry_run_option
+@_any_form
+@connection_options
+def stop(
+    wanted: Wanted, yes: bool, dry_run: bool, output: Output, connection: Connection
+) -> int:
+    """Stop active sessions by their ids.
+
+    On a terminal it shows them and asks first; elsewhere it demands --yes. What has
+    become of them is printed.
+
+    Of several ids, each one that fails is told as a line of JSON on stderr.
+    """
+    from emogg_async._cli.writing import stop_each  # noqa: PLC0415 - see above
+
+    return stop_each(
+        wanted, yes=yes, dry_run=dry_run, output=output, connection=connection
+    )
+
+
+@sessions.command(
+    epilog=f"""\b
+    Examples:
+      emogg sessions delete 660a881d62d82c07cd0c20af
+      emogg sessions delete --from-file old.txt --dry-run
+      emogg sessions delete --from-file old.txt --yes >gone.txt
+
+    {EXIT_CODES}
+    """
+)
+@wanted_options
+@_yes_option
+@dry_run_option
+@connection_options
+def delete(wanted: Wanted, yes: bool, dry_run: bool, connection: Connection) -> int:
+    """Delete sessions by their ids, for good, with their emotional data.
+
+    On a terminal it shows them and asks first; elsewhere it demands --yes. Sessions
+    that are active have to be stopped first. The ids of those that are gone are
+    printed.
+
+    Of several ids, each one that fails is told as a line of JSON on stderr.
+    """
+    from emogg_async._cli.writing import delete_each  # noqa: PLC0415 - see above
+
+    return delete_each(wanted, yes=yes, dry_run=dry_run, connection=connection)

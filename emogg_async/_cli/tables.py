@@ -1,4 +1,4 @@
-"""Sessions on stdout as a table, for people."""
+"""Sessions, and what belongs to them, on stdout as a table, for people."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -19,8 +19,14 @@ __all__ = ["TableWriter", "fit", "session_table"]
 ROOMY: Final = 110
 """Columns from which a table has room for the names of the sources."""
 
+_USUAL: Final = {
+    "source": ("id", "name", "format"),
+    "event": ("time", "data", "source", "session"),
+}
+"""What to show of what is no session; the rest of it is the same for all."""
+
 HELD: Final = 1_000
-"""Sessions that are held back at most, until it is settled how wide columns are."""
+"""Items that are held back at most, until it is settled how wide columns are."""
 
 NARROWEST: Final = 8
 """What is left of a column at least, that gives way."""
@@ -34,11 +40,11 @@ _STYLES: Final = {
 
 @attrs.frozen(kw_only=True)
 class _Column:
-    """A column of a table of sessions."""
+    """A column of a table; it is told what stands in its line, mostly a session."""
 
     header: str
-    text: Callable[[Session], str]
-    style: Callable[[Session], str] = lambda _: ""
+    text: Callable[[Any], str]
+    style: Callable[[Any], str] = lambda _: ""
     is_number: bool = False
     gives_way: bool = False
     """Whether it is cut where there is not enough room for all."""
@@ -90,21 +96,21 @@ _ROOMY: Final = (
     ),
 )
 
-_FIELD_STYLES: Final[dict[str, Callable[[Session], str]]] = {
+_FIELD_STYLES: Final[dict[str, Callable[[Any], str]]] = {
     "id": lambda _: "cyan",
     "state": _state_style,
 }
 
-_LONG: Final = {"name", "config", "meta"}
+_LONG: Final = {"name", "config", "meta", "data"}
 """Fields that can be long enough to have to give way; the sources can, too."""
 
 
 def _field_column(field: str) -> _Column:
     return _Column(
         header=field,
-        text=lambda session: text_value(value_of(session, field)),
+        text=lambda item: text_value(value_of(item, field)),
         style=_FIELD_STYLES.get(field, lambda _: ""),
-        is_number=field in {"duration", "version"},
+        is_number=field in {"duration", "version", "time"},
         gives_way=field in _LONG or field.startswith("sources"),
     )
 
@@ -128,11 +134,11 @@ def fit(widths: Sequence[int], gives_way: Sequence[bool], room: int) -> list[int
 
 
 class _Layout:
-    """Lays sessions out in columns.
+    """Lays items out in columns.
 
     Args:
         width: Columns of the terminal; None cuts nothing.
-        fields: What to show; None is what there is room for.
+        fields: What to show; None is what there is room for of sessions.
     """
 
     def __init__(self, width: int | None, fields: Sequence[str] | None) -> None:
@@ -146,12 +152,12 @@ class _Layout:
         self._width = width
         self._widths: list[int] = []
 
-    def lines(self, sessions: Sequence[Session]) -> Text:
-        """Make the lines of *sessions*; those of the first ones have a header.
+    def lines(self, items: Sequence[Any]) -> Text:
+        """Make the lines of *items*; those of the first ones have a header.
 
         On a terminal the first ones settle how wide columns are.
         """
-        rows = [[self._cell(c, session) for c in self._columns] for session in sessions]
+        rows = [[self._cell(c, item) for c in self._columns] for item in items]
         is_first = not self._widths
         if is_first:
             rows.insert(0, [Text(c.header, "bold") for c in self._columns])
@@ -160,9 +166,9 @@ class _Layout:
         return Text("\n").join(map(self._line, rows))
 
     @staticmethod
-    def _cell(column: _Column, session: Session) -> Text:
+    def _cell(column: _Column, item: Any) -> Text:
         """Make a cell, as `Text`: in a string, what looks like markup would count."""
-        return Text(printable(column.text(session)), column.style(session))
+        return Text(printable(column.text(item)), column.style(item))
 
     def _widen(self, rows: Sequence[Sequence[Text]]) -> None:
         cells = zip(*rows, strict=True)
@@ -196,23 +202,27 @@ class TableWriter:
     """Writes a table.
 
     Args:
-        fields: What to show; None is what there is room for.
+        fields: What to show; None is the usual.
+        kind: What it writes: a session, or what a client answers for one.
     """
 
-    def __init__(self, fields: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, fields: Sequence[str] | None = None, kind: str = "session"
+    ) -> None:
+        fields = fields or _USUAL.get(kind)
         self._console = make_console()
         width = self._console.width if sys.stdout.isatty() else None
         self._layout = _Layout(width, fields)
-        self._held: list[Session] = []
+        self._held: list[Any] = []
 
-    def write(self, sessions: Iterable[Session]) -> None:
-        """Hold sessions back, until it can be settled how wide columns are."""
-        self._held += sessions
+    def write(self, items: Iterable[Any]) -> None:
+        """Hold items back, until it can be settled how wide columns are."""
+        self._held += items
         if len(self._held) >= HELD:
             self.flush()
 
     def flush(self) -> None:
-        """Write the sessions that were held back."""
+        """Write the items that were held back."""
         held, self._held = self._held, []
         if held:
             with self._console.capture() as lines:
@@ -220,5 +230,5 @@ class TableWriter:
             put(lines.get())
 
     def close(self) -> None:
-        """Write the sessions that are still held back."""
+        """Write the items that are still held back."""
         self.flush()

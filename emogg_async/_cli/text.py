@@ -4,11 +4,12 @@ import json
 import re
 from typing import Any, Final
 
-__all__ = ["counted", "json_line", "printable"]
+__all__ = ["clock", "counted", "json_line", "printable"]
 
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters: escape sequences begin with one
-    "\u200e\u200f\u2028-\u202e\u2066-\u2069"  # separators, and what turns text round
+    "\u2028\u2029"  # separators of lines
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns text round
     "\ud800-\udfff]"  # halves of characters, which no encoding takes
 )
 
@@ -34,3 +35,10 @@ def json_line(value: Any, encoding: str = "ascii") -> str:
 def counted(number: int, thing: str) -> str:
     """Say how many of a thing there are."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def clock(seconds: float) -> str:
+    """Write so many seconds as minutes and seconds, and hours if there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

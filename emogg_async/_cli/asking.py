@@ -1,0 +1,127 @@
+"""The question before what cannot be undone. Only a terminal is asked."""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final, TextIO
+
+import attrs
+import click
+from rich.console import Console
+
+from emogg_async import AsyncEmoggClient, Batch, EmoggError, Session
+from emogg_async._cli.exits import CommandError, Exit
+from emogg_async._cli.ids import IdLines
+from emogg_async._cli.options import Connection
+from emogg_async._cli.running import run
+from emogg_async._cli.tables import session_table
+from emogg_async._cli.text import counted, printable
+from emogg_async._cli.wanted import Wanted
+
+__all__ = ["Agreed", "ask", "asks", "question"]
+
+SHOWN: Final = 10
+"""Sessions that are shown with the question."""
+
+
+class _NeedsYes(click.UsageError):
+    next_step = "Add --yes to do it without a question"
+
+
+@attrs.frozen
+class Agreed:
+    """What somebody agreed to."""
+
+    ids: tuple[str, ...]
+    """Of the sessions that were shown; the rest is left alone."""
+
+    failed: Mapping[str, EmoggError]
+    """Of other ids, why they could not be shown."""
+
+
+def asks(prompt: str, wanted: Wanted, connection: Connection) -> Agreed:
+    """Show what is wanted, and ask whether to do it.
+
+    Args:
+        prompt: What to ask, with `{}` for the sessions.
+        wanted: Which sessions.
+        connection: Gets them.
+
+    Raises:
+        click.UsageError: There is no terminal to ask.
+        EmoggError: There is only one id, and it cannot be shown.
+        click.exceptions.Exit: The answer is no.
+    """
+    if wanted.reads_stdin or not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+        raise _NeedsYes("There is no terminal to ask whether to go on.")
+    ids = _ids(wanted)
+    batch = run(connection, lambda client: _look_up(client, ids))
+    if len(ids) == 1:
+        for error in batch.errors.values():
+            raise error
+    if batch and not _is_agreed(prompt, tuple(batch.values()), len(batch.errors)):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(Exit.OTHER)
+    return Agreed(tuple(batch), batch.errors)
+
+
+async def _look_up(client: AsyncEmoggClient, ids: Sequence[str]) -> Batch[Session]:
+    return await client.get_sessions(ids)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def _ids(wanted: Wanted) -> Sequence[str]:
+    if wanted.from_file is None:
+        return wanted.session_ids
+    lines = IdLines()
+    try:
+        return [*lines.feed(wanted.from_file.read()), *lines.finish()]
+    except OSError as error:
+        raise CommandError(
+            f"cannot read ids: {error.strerror}", "Name another file by --from-file"
+        ) from error
+
+
+def _is_agreed(prompt: str, sessions: Sequence[Session], missing: int) -> bool:
+    console = Console(stderr=True, highlight=False)
+    table = session_table(sessions[:SHOWN], console.width)
+    console.print(table, soft_wrap=True)
+    if (rest := len(sessions) - SHOWN) > 0:
+        console.print(f"and {rest:,} more", style="dim")
+    if missing:
+        left = f"{counted(missing, 'id')} could not be looked up: left alone."
+        console.print(left, style="yellow")
+    return ask(question(prompt, sessions))
+
+
+def question(prompt: str, sessions: Sequence[Session]) -> str:
+    """Say in a question how many sessions it is about, and in which states."""
+    states = Counter(session.state for session in sessions)
+    if len(sessions) == 1:
+        what = f"this {sessions[0].state} session"
+    elif len(states) == 1:
+        what = f"these {len(sessions):,} {sessions[0].state} sessions"
+    else:
+        parts = (f"{count:,} {state}" for state, count in states.most_common())
+        what = f"these {counted(len(sessions), 'session')} ({', '.join(parts)})"
+    return printable(prompt.format(what))
+
+
+def ask(text: str) -> bool:
+    """Ask for a yes, on stderr: stdout may lead elsewhere. Anything else is a no.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+    """
+    try:
+        click.echo(f"{text} [y/N] ", nl=False, err=True)
+        answer = sys.stdin.buffer.readline()
+    except KeyboardInterrupt:
+        click.echo(err=True)
+        raise
+    if not answer.endswith(b"\n"):  # Ctrl-D
+        click.echo(err=True)
+    return answer.strip().lower() in {b"y", b"yes"}

@@ -1,0 +1,228 @@
+"""Text that is safe in HTML and in XML, figures that can be read, and small tables.
+
+Nothing here trusts what it is given: names are somebody else's, and numbers may be
+huge, tiny or none at all.
+"""
+
+import html
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+__all__ = [
+    "amount",
+    "clock",
+    "cut",
+    "escape",
+    "facts",
+    "figure",
+    "figures",
+    "fold",
+    "grid",
+    "named",
+    "percent",
+    "text_width",
+]
+
+_UNSAFE: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # separators; what turns text round
+    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"  # halves of characters, and none at all
+)
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+_MAX_MARKS: Final = 3
+_NARROW: Final = frozenset("ijlft.,:;|!'()[] Ir")
+_BROAD: Final = frozenset("mwMW@%")
+_LARGEST: Final = 1e300
+"""Beyond it, sums of a few figures could become infinite."""
+
+_CELL: Final = "text-align:left;vertical-align:top;padding:3px 18px 3px 0"
+_TABLE: Final = (
+    "border-collapse:collapse;table-layout:auto;margin:4px 0;border:none;"
+    "min-width:min(100%,400px);"
+    "font-size:13px;line-height:1.4"
+)
+_RIGHT: Final = "text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap"
+_SHORT: Final = "white-space:nowrap"
+_LONG: Final = "overflow-wrap:anywhere;min-width:9em"
+_CAPTION: Final = "caption-side:top;text-align:left;padding:2px 0;color:inherit"
+_LINE: Final = "border-top:1px solid rgba(128,128,128,.3)"
+
+
+def cut(text: str, limit: int = 120) -> str:
+    """Return *text* on one line, without what is unsafe, in *limit* characters at most.
+
+    What a display would obey rather than show becomes U+FFFD; of marks that pile up on
+    a letter, three are kept.
+    """
+    kept: list[str] = []
+    marks = 0
+    for char in _UNSAFE.sub(_REPLACEMENT, text[: 8 * limit]):
+        marks = marks + 1 if unicodedata.category(char) in {"Mn", "Me"} else 0
+        if marks <= _MAX_MARKS:
+            kept.append(char)
+    line = " ".join("".join(kept).split())
+    if len(line) > limit or len(text) > 8 * limit:
+        return line[: limit - 1] + "…"
+    return line
+
+
+def named(name: str, limit: int = 60) -> str:
+    """Return *name*, cut; one that shows nothing is called so."""
+    return cut(name, limit) or "(no name)"
+
+
+def escape(text: str, limit: int = 120) -> str:
+    """Return *text*, cut, as it may stand in the content or an attribute of both."""
+    return html.escape(cut(text, limit))
+
+
+def text_width(text: str, size: float = 12.0) -> float:
+    """Estimate how many pixels *text* takes in a sans-serif font; rather too many."""
+    ems = 0.0
+    for char in text:
+        if unicodedata.east_asian_width(char) in "WF":
+            ems += 1.15
+        elif char in _NARROW:
+            ems += 0.41
+        elif char in _BROAD:
+            ems += 1.0
+        else:
+            ems += 0.76 if char.isupper() else 0.63
+    return ems * size
+
+
+def amount(value: float) -> float:
+    """Return *value* as a float that can be reckoned with; what is no number is 0."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return _LARGEST if value > 0 else -_LARGEST
+    if not math.isfinite(number):
+        return 0.0
+    return max(-_LARGEST, min(number, _LARGEST))
+
+
+def figure(value: float, decimals: int | None = None) -> str:
+    """Write a number as people read it: in few digits, or with *decimals*."""
+    number = amount(value)
+    size = abs(number)
+    if size >= _LARGEST:
+        return "huge" if number > 0 else "-huge"
+    if size >= 1e15 or 0 < size < 1e-4:
+        return f"{number:.2g}"
+    if isinstance(value, int) or size >= 1000:
+        return f"{number:,.0f}"
+    if decimals is not None:
+        return f"{number:.{decimals}f}"
+    return f"{number:.2g}" if size < 1 else f"{number:.3g}"
+
+
+def figures(values: Sequence[float]) -> list[str]:
+    """Write numbers that stand below each other, with the same decimals each."""
+    largest = max((abs(amount(value)) for value in values), default=0.0)
+    power = math.floor(math.log10(largest)) if largest else 0
+    places = 2 - max(power, 0) - min(power + 1, 0)
+    return [figure(value, max(0, min(places, 6))) for value in values]
+
+
+def percent(share: float) -> str:
+    """Write a share of 1 as a whole percentage; what is little is not nothing."""
+    if 0 < share < 0.005:
+        return "<1 %"
+    return f"{100 * amount(share):.0f} %"
+
+
+def clock(seconds: float) -> str:
+    """Write a length of time as on a stopwatch: `2:05`, `1:02:05`."""
+    number = amount(seconds)
+    if abs(number) >= 1e9:
+        return f"{figure(number)} s"
+    whole = round(abs(number))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    sign = "-" if number < 0 and whole else ""
+    if hours:
+        return f"{sign}{hours}:{minutes:02}:{rest:02}"
+    return f"{sign}{minutes}:{rest:02}"
+
+
+def _table(caption: str, body: str) -> str:
+    if caption:
+        caption = f'<caption style="{_CAPTION}">{caption}</caption>'
+    return (
+        f'<div style="overflow-x:auto"><table style="{_TABLE}">'
+        f"{caption}{body}</table></div>"
+    )
+
+
+def _cell(text: str, style: str = "") -> str:
+    text = escape(text, 240)
+    # What is short, as ids and dates are, stays on one line; all else may break.
+    style = style or (_SHORT if len(text) <= 24 else _LONG)
+    return f'<td style="{_CELL};{style}"><bdi>{text}</bdi></td>'
+
+
+def facts(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Write a table of two columns: what is told, and what it is."""
+    lines = "".join(
+        '<tr style="background:none"><th scope="row" '
+        f'style="{_CELL};font-weight:normal;opacity:.7;width:1%;white-space:nowrap">{escape(name)}</th>'
+        f"{_cell(value)}</tr>"
+        for name, value in rows
+    )
+    caption = f"<strong><bdi>{escape(named(title, 120))}</bdi></strong>"
+    return _table(caption, f"<tbody>{lines}</tbody>")
+
+
+def grid(
+    caption: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: frozenset[int] = frozenset(),
+    footer: str = "",
+) -> str:
+    """Write a table with a head; a row that is too short has a last cell that is wide.
+
+    Args:
+        caption: What the table shows; empty for none.
+        head: The columns' names.
+        rows: The cells of each row.
+        right: Which columns hold numbers, and are aligned to the right.
+        footer: What is said below the rows, e.g. how many are left out.
+    """
+    names = "".join(
+        f'<th scope="col" style="{_CELL};{_RIGHT if at in right else ""}">'
+        f"{escape(name)}</th>"
+        for at, name in enumerate(head)
+    )
+    lines = []
+    for row in rows:
+        cells = [
+            _cell(text, _RIGHT if at in right else "") for at, text in enumerate(row)
+        ]
+        if len(row) < len(head):
+            span = len(head) - len(row) + 1
+            cells[-1] = cells[-1].replace("<td ", f'<td colspan="{span}" ', 1)
+        lines.append(f'<tr style="{_LINE};background:none">{"".join(cells)}</tr>')
+    if footer:
+        lines.append(
+            f'<tr style="{_LINE};background:none"><td colspan="{len(head)}" '
+            f'style="{_CELL};opacity:.7">{escape(footer)}</td></tr>'
+        )
+    return _table(
+        f"<strong>{escape(caption)}</strong>" if caption else "",
+        f'<thead><tr style="background:none">{names}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody>",
+    )
+
+
+def fold(summary: str, content: str) -> str:
+    """Hide *content*, which is HTML, until its reader asks for it; without a script."""
+    return (
+        '<details style="margin:2px 8px;font-size:13px"><summary style="opacity:.7;'
+        f'cursor:pointer">{escape(summary)}</summary>{content}</details>'
+    )
