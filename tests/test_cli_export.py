@@ -247,10 +247,11 @@ def test_export_into_a_full_disk(
     path = tmp_path / "sessions.jsonl"
     path.write_text(f"{'x' * 99}\n")
     limit = 'ulimit -f 200; exec "$@"'  # blocks of 512 bytes, in some shells of 1,024
+    unmeasured = {"COVERAGE_PROCESS_CONFIG": None}  # its file would be cut off, too
     with path.open("a") as file:
         done = subprocess.run(
             ["/bin/sh", "-c", limit, "sh", *COMMAND, "sessions", "export"],
-            env=environment(PYTHONUNBUFFERED=unbuffered),
+            env=environment(PYTHONUNBUFFERED=unbuffered, **unmeasured),
             stdout=file,
             stderr=subprocess.PIPE,
             encoding="utf-8",
