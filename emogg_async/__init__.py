@@ -44,8 +44,17 @@ if TYPE_CHECKING:
         TransportError,
     )
     from emogg_async.models import (
+        CustomEvent,
+        EmotionInterval,
+        EmotionMeasure,
+        EmotionsTimeline,
+        EmotionTotals,
         FrozenMapping,
         OpenEnum,
+        RegisteredSource,
+        SentimentInterval,
+        Sentiments,
+        SentimentTimeline,
         Session,
         SessionConfig,
         SessionMeta,
@@ -55,7 +64,7 @@ if TYPE_CHECKING:
         Source,
     )
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "AsyncEmoggClient",
@@ -67,8 +76,13 @@ __all__ = [
     "ClientClosedError",
     "ConfigurationError",
     "ConnectionLostError",
+    "CustomEvent",
     "DeadlineError",
     "EmoggError",
+    "EmotionInterval",
+    "EmotionMeasure",
+    "EmotionTotals",
+    "EmotionsTimeline",
     "Failed",
     "Fetched",
     "FrozenMapping",
@@ -81,8 +95,12 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitedError",
+    "RegisteredSource",
     "ResponseShapeError",
     "RetryPolicy",
+    "SentimentInterval",
+    "SentimentTimeline",
+    "Sentiments",
     "ServerError",
     "Session",
     "SessionConfig",

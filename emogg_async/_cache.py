@@ -1,5 +1,9 @@
 """The cache of sessions: whose they are, how long they stay fresh, and where they lie.
 
+What is derived from a finished session lies beside it, and is found only as long as the
+cache has that very session: dropping or renaming it takes all of this with it, whatever
+the parameters were, and in every process.
+
 Our own memory cache keeps the models themselves. Every other aiocache cache gets a JSON
 envelope as text, so that nothing of ours is ever pickled into a shared place, and is
 never trusted: whatever it raises, delays or makes up is a miss.
@@ -11,41 +15,32 @@ import asyncio
 import hashlib
 import hmac
 import json
-import logging
-import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    Callable,
+    Iterable,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 
+from emogg_async._backend import SCHEMA, Guard, Turns, unwrapped, wrapped
 from emogg_async._checks import non_negative, whole
-from emogg_async._converter import structure, to_dict
-from emogg_async.errors import EmoggError, InvalidArgumentError
+from emogg_async._converter import to_dict
+from emogg_async._protocol import Request
+from emogg_async.errors import InvalidArgumentError
 from emogg_async.models import Session, SessionState
 
 if TYPE_CHECKING:
-    from emogg_async._memory import LRUMemoryCache
+    from emogg_async._memory import ExpiringLRU, LRUMemoryCache
 
 __all__ = ["CacheBackend", "CachePolicy", "SessionCache", "open_cache"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger("emogg_async.cache")
-
-SCHEMA: Final = "1"
-"""Part of every key: a release that stores something else must never read this."""
-
 JITTER: Final = 0.1
-PATIENCE: Final = 0.1
-"""Seconds that a backend may take; longer is a failure."""
-
-FAILURES_IN_A_ROW: Final = 5
-PAUSE: Final = 5.0
-"""Seconds for which a failing backend is left alone."""
-
-LOG_INTERVAL: Final = 60.0
 
 
 class CacheBackend(Protocol):
@@ -102,8 +97,8 @@ class CachePolicy:
     """Seconds for which any other session stays fresh; 0 does not store it."""
 
     max_entries: int = attrs.field(default=10_000, validator=whole(at_least=1))
-    """Sessions kept in memory at most; the least recently used goes first. Without
-    meaning for a *backend* of your own."""
+    """Sessions kept in memory at most, and as many intervals of timelines; the least
+    recently used goes first. Without meaning for a *backend* of your own."""
 
     backend: CacheBackend | None = attrs.field(default=None, validator=_is_backend)
     """An aiocache cache to keep them in, perhaps shared; None is a cache in memory. It
@@ -133,6 +128,17 @@ class SessionCache(Protocol):
     async def put_many(self, sessions: Iterable[Session]) -> None:
         """Do what `put` does for each of *sessions*."""
 
+    async def get_derived(
+        self, request: Request, model: type[T]
+    ) -> tuple[Session | None, T | None]:
+        """Return the session, if it is finished, and what *request* asks about it."""
+
+    async def put_derived(self, request: Request, session: Session, value: T) -> None:
+        """Store what *request* brought, for as long as *session* is the cached one."""
+
+    async def drop(self, session_id: str) -> None:
+        """Remove a session, and so all that is derived from it."""
+
 
 def open_cache(
     policy: CachePolicy, *, base_url: str, token: str, rng: random.Random
@@ -146,12 +152,18 @@ def open_cache(
         rng: The source of jitter.
     """
     tenant = hmac.new(token.encode(), base_url.encode(), hashlib.sha256).hexdigest()
-    prefix = f"emogg:{SCHEMA}:{tenant[:16]}:session:"
+    prefix = f"emogg:{SCHEMA}:{tenant[:16]}:"
     if policy.backend is not None:
         return _SharedCache(policy, policy.backend, prefix, rng)
-    from emogg_async._memory import LRUMemoryCache  # noqa: PLC0415 - slow to import
+    from emogg_async._memory import (  # noqa: PLC0415 - slow to import
+        ExpiringLRU,
+        LRUMemoryCache,
+    )
 
-    return _OwnCache(policy, LRUMemoryCache(policy.max_entries), prefix, rng)
+    sessions = LRUMemoryCache(policy.max_entries)
+    # Apart, or one long timeline would push out hundreds of sessions.
+    derived = ExpiringLRU(policy.max_entries, time.monotonic)
+    return _OwnCache(policy, sessions, derived, prefix, rng)
 
 
 def _jittered(ttl: float, rng: random.Random) -> float:
@@ -165,13 +177,15 @@ class _OwnCache:
         self,
         policy: CachePolicy,
         backend: "LRUMemoryCache",
+        derived: "ExpiringLRU",
         prefix: str,
         rng: random.Random,
     ) -> None:
         self._policy = policy
         self._backend = backend
         self._lookup = backend.peek
-        self._prefix = prefix
+        self._derived = derived
+        self._prefix = prefix + "session:"
         self._rng = rng
 
     def peek(self, session_id: str, /) -> Session | None:
@@ -194,6 +208,25 @@ class _OwnCache:
         for session in sessions:
             await self.put(session)
 
+    async def get_derived(
+        self, request: Request, model: type[T]
+    ) -> tuple[Session | None, T | None]:
+        session = _if_finished(self.peek(request.session_id))
+        if session is not None:
+            entry = self._derived.get(request.target)
+            if entry is not None and entry[0] == session and type(entry[1]) is model:
+                return session, entry[1]
+        return session, None
+
+    async def put_derived(self, request: Request, session: Session, value: T) -> None:
+        if ttl := self._policy.ttl_of(session):
+            ttl = _jittered(ttl, self._rng)
+            weight = 1 + len(getattr(value, "intervals", ()))
+            self._derived.put(request.target, (session, value), ttl, weight)
+
+    async def drop(self, session_id: str) -> None:
+        await self._backend.delete(self._prefix + session_id)
+
 
 class _SharedCache:
     """Sessions in a backend that others use too: enveloped, and never trusted."""
@@ -207,9 +240,12 @@ class _SharedCache:
     ) -> None:
         self._policy = policy
         self._backend = backend
-        self._prefix = prefix
+        self._prefix = prefix + "session:"
+        self._derived_prefix = prefix + "derived:"
         self._rng = rng
-        self._guard = _Guard()
+        self._guard = Guard()
+        self._turns = Turns()
+        self._undeleted: dict[str, float] = {}
 
     def peek(self, _: str, /) -> Session | None:
         return None
@@ -233,94 +269,101 @@ class _SharedCache:
         return {each: session for each, session in pairs if session is not None}
 
     def _accepted(self, session_id: str, envelope: object) -> Session | None:
-        session = _unwrapped(envelope, self._policy, time.time())
-        return session if session and session.id.lower() == session_id else None
+        body = unwrapped(envelope, Session, time.time())
+        if body is None or session_id in self._undeleted:
+            return None
+        session, fresh_for = body.value, body.fresh_for
+        # A clock ahead, or another's policy, keeps nothing alive beyond our own.
+        if fresh_for > self._policy.ttl_of(session) * (1 + JITTER):
+            return None
+        return session if session.id.lower() == session_id else None
 
     async def put(self, session: Session) -> None:
         if not (ttl := self._policy.ttl_of(session)):
             return
-        ttl = _jittered(ttl, self._rng)
-        key = self._prefix + session.id.lower()
-        envelope = _wrapped(session, ttl, time.time())
-        await self._guard.ask(
-            lambda: self._backend.set(key, envelope, ttl=ttl, dumps_fn=_as_text)
-        )
+        session_id = session.id.lower()
+        if await self._set(self._prefix + session_id, session, ttl):
+            self._undeleted.pop(session_id, None)
 
     async def put_many(self, sessions: Iterable[Session]) -> None:
         # All at once: one by one, a page's would take a hundred round trips.
         await asyncio.gather(*map(self.put, sessions))
 
+    async def _set(
+        self, key: str, value: Any, ttl: float, of: str | None = None
+    ) -> bool:
+        ttl = _jittered(ttl, self._rng)
+        envelope = wrapped(value, ttl, time.time(), of)
+
+        async def store() -> bool:
+            await self._backend.set(key, envelope, ttl=ttl, dumps_fn=_as_text)
+            return True
+
+        async with self._turns.of(key):
+            return bool(await self._guard.ask(store))
+
+    async def get_derived(
+        self, request: Request, model: type[T]
+    ) -> tuple[Session | None, T | None]:
+        keys = [
+            self._prefix + request.session_id,
+            self._derived_prefix + request.target,
+        ]
+        envelopes = await self._guard.ask(
+            lambda: self._backend.multi_get(keys, loads_fn=_as_text)
+        )
+        if not isinstance(envelopes, list) or len(envelopes) != len(keys):
+            return None, None
+        session = _if_finished(self._accepted(request.session_id, envelopes[0]))
+        body = unwrapped(envelopes[1], model, time.time())
+        if session is None or body is None:
+            return session, None
+        is_usable = (
+            body.of == _fingerprint(session)
+            and body.fresh_for <= self._policy.ttl * (1 + JITTER)
+            and getattr(body.value, "session", "").lower() == request.session_id
+        )
+        return session, body.value if is_usable else None
+
+    async def put_derived(self, request: Request, session: Session, value: T) -> None:
+        if ttl := self._policy.ttl_of(session):
+            key = self._derived_prefix + request.target
+            await self._set(key, value, ttl, _fingerprint(session))
+
+    async def drop(self, session_id: str) -> None:
+        key = self._prefix + session_id
+
+        async def delete() -> bool:
+            await self._backend.delete(key)
+            return True
+
+        # What is noted first counts even if this is cut off.
+        self._note_undeleted(session_id)
+        async with self._turns.of(key):  # a store under way is waited out
+            if await self._guard.ask(delete):
+                self._undeleted.pop(session_id, None)
+
+    def _note_undeleted(self, session_id: str) -> None:
+        """Pass by what is under an id that a failing backend may not have deleted."""
+        now = asyncio.get_running_loop().time()
+        longest = max(self._policy.ttl, self._policy.live_ttl) * (1 + JITTER)
+        self._undeleted.pop(session_id, None)
+        self._undeleted[session_id] = now + longest
+        while self._undeleted[oldest := next(iter(self._undeleted))] < now:
+            del self._undeleted[oldest]
+
+
+def _if_finished(session: Session | None) -> Session | None:
+    finished = session is not None and session.state == SessionState.FINISHED
+    return session if finished else None
+
+
+def _fingerprint(session: Session) -> str:
+    """Tell a session from every other, and from itself after a change."""
+    text = json.dumps(to_dict(session), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
 
 def _as_text(value: Any) -> Any:
     """Pass text through, in the place of the backend's own serializer."""
     return value
-
-
-def _wrapped(session: Session, ttl: float, now: float) -> str:
-    envelope = {
-        "schema": SCHEMA,
-        "stored_at": now,
-        "fresh_until": now + ttl,
-        "body": to_dict(session),
-    }
-    return json.dumps(envelope, separators=(",", ":"))
-
-
-def _unwrapped(text: object, policy: CachePolicy, now: float) -> Session | None:
-    """Return the fresh session in an envelope; None for anything else there may be."""
-    if not isinstance(text, str | bytes):
-        return None
-    try:
-        envelope = json.loads(text)
-        fresh_for = envelope["fresh_until"] - now
-        session = structure(envelope["body"], Session)
-        of_ours = envelope["schema"] == SCHEMA
-    except (EmoggError, ArithmeticError, LookupError, TypeError, ValueError):
-        return None
-    except RecursionError:
-        return None
-    # A clock that is ahead, or somebody else's policy, keeps nothing alive beyond ours.
-    limit = policy.ttl_of(session) * (1 + JITTER)
-    return session if of_ours and 0 < fresh_for <= limit else None
-
-
-def _let_cancellation_pass() -> None:
-    """Raise what a backend may have swallowed: the cancellation of this very task."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-class _Guard:
-    """Asks a backend, and lets nothing of what may go wrong there hurt a call."""
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._paused_until = -math.inf
-        self._quiet_until = -math.inf
-
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
-        """Return the backend's answer; None when it fails, hangs or is left alone."""
-        now = asyncio.get_running_loop().time()
-        if now < self._paused_until:
-            return None
-        try:
-            async with asyncio.timeout(PATIENCE):
-                answer = await question()
-        except (Exception, asyncio.CancelledError) as error:
-            _let_cancellation_pass()
-            self._note(error, now)
-            return None
-        _let_cancellation_pass()
-        self._failures = 0
-        return answer
-
-    def _note(self, error: BaseException, now: float) -> None:
-        self._failures += 1
-        if self._failures >= FAILURES_IN_A_ROW:
-            self._failures = 0
-            self._paused_until = now + PAUSE
-        if now >= self._quiet_until:
-            self._quiet_until = now + LOG_INTERVAL
-            # Its type alone: messages of backends quote keys, values and URLs.
-            logger.warning("the cache backend failed: %s", type(error).__name__)

@@ -1,7 +1,5 @@
 """The client: a facade with one short method for each call."""
 
-import asyncio
-import random
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -10,45 +8,36 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
-from emogg_async import __version__, _bulk, _context, _jobs, _listing, _protocol
-from emogg_async._alarms import Alarms
-from emogg_async._cache import CachePolicy, open_cache
-from emogg_async._checks import number, whole_number
-from emogg_async._config import usable_base_url, usable_token
-from emogg_async._gate import bulk_share, shared_pacer
+from emogg_async import _bulk, _jobs, _listing, _requests
+from emogg_async._checks import aware, whole_number
+from emogg_async._gate import bulk_share
+from emogg_async._lifecycle import LifeCycle
 from emogg_async._outcomes import Batch
 from emogg_async._pages import EAGER, THRIFTY, Thrift
-from emogg_async._pipeline import Pipeline
-from emogg_async._protocol import QueryValue, RateLimit
-from emogg_async._retry import RetryPolicy
-from emogg_async._stats import Counters, Stats
-from emogg_async._transport import Transport, is_session
-from emogg_async.errors import (
-    ClientClosedError,
-    ConfigurationError,
-    InvalidArgumentError,
-    NotFoundError,
-    OutcomeUnknownError,
-    ResponseShapeError,
+from emogg_async._requests import QueryValue
+from emogg_async.errors import InvalidArgumentError
+from emogg_async.models import (
+    CustomEvent,
+    EmotionsTimeline,
+    EmotionTotals,
+    RegisteredSource,
+    SentimentTimeline,
+    Session,
+    SessionState,
+    SessionType,
 )
-from emogg_async.models import Session, SessionState, SessionType
-
-if TYPE_CHECKING:
-    import aiohttp
 
 __all__ = ["AsyncEmoggClient"]
 
 T = TypeVar("T")
 
-LONGEST: Final = 1e9
-"""Seconds: the most that a timeout can be."""
-
+SLACK: Final = timedelta(seconds=2)
+"""How far before a create its session is looked for: the machine that dated it need not
+agree to the second with the one whose clock was read."""
 
 Via = Literal["auto", "get", "pages"]
 
@@ -60,7 +49,7 @@ _THRIFT: Final[Mapping[Via, Thrift | None]] = {
 """When pages are worth it, for each way to get many sessions; None is never."""
 
 
-class AsyncEmoggClient:
+class AsyncEmoggClient(LifeCycle):
     """A client of the Emogg API, for one user and one event loop.
 
     It opens itself at the first call; `async with` also closes it. Make one and share
@@ -93,138 +82,328 @@ class AsyncEmoggClient:
         InvalidArgumentError: Another argument is out of its range.
     """
 
-    def __init__(
-        self,
-        token: str | None = None,
-        *,
-        base_url: str | None = None,
-        timeout: float = 60.0,
-        attempt_timeout: float = 15.0,
-        concurrency: int = 32,
-        retry: RetryPolicy = RetryPolicy(),
-        cache: CachePolicy | None = CachePolicy(),
-        pace: bool = True,
-        allow_http: bool = False,
-        http: "aiohttp.ClientSession | None" = None,
-    ) -> None:
-        self._token = usable_token(token)
-        self._base_url = usable_base_url(base_url, allow_http=allow_http)
-        self._timeout = number("timeout", timeout, above=0, at_most=LONGEST)
-        self._attempt_timeout = number(
-            "attempt_timeout", attempt_timeout, above=0, at_most=LONGEST
-        )
-        self._concurrency = whole_number("concurrency", concurrency, at_least=1)
-        self._retry = _instance("retry", retry, RetryPolicy)
-        self._cache = None if cache is None else _instance("cache", cache, CachePolicy)
-        if http is not None and not is_session(http):
-            raise InvalidArgumentError("http: expected an aiohttp.ClientSession")
-        self._pace = _instance("pace", pace, bool)
-        self._http = http
-        self._counters = Counters()
-        self._pipeline: Pipeline | None = None
-        self._closed = False
-
-    def __repr__(self) -> str:
-        state = (
-            "closed" if self._closed else "open" if self._pipeline else "not open yet"
-        )
-        return f"<AsyncEmoggClient {self._base_url} ({state})>"
-
-    # -- life cycle ----------------------------------------------------------------
-
-    async def __aenter__(self) -> Self:
-        """Open the client in the running event loop."""
-        self._open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the client."""
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the client; calls under way end with `ClientClosedError`.
-
-        It is safe to call more than once.
-        """
-        self._closed = True
-        if self._pipeline is not None:
-            _check_loop(self._pipeline)
-            await self._pipeline.close()
-
-    def _open(self) -> Pipeline:
-        """Return the open pipeline; open it at the first call."""
-        if self._closed:
-            raise ClientClosedError("the client is closed")
-        if self._pipeline is None:
-            self._pipeline = self._build()
-        _check_loop(self._pipeline)
-        return self._pipeline
-
-    def _build(self) -> Pipeline:
-        rng = random.Random()  # noqa: S311 - jitter, not cryptography
-        cache = None
-        if self._cache is not None:
-            cache = open_cache(
-                self._cache, base_url=self._base_url, token=self._token, rng=rng
-            )
-        alarms = Alarms(asyncio.get_running_loop())
-        transport = Transport(
-            base_url=self._base_url,
-            token=self._token,
-            user_agent=f"emogg-async/{__version__}",
-            attempt_timeout=self._attempt_timeout,
-            alarms=alarms,
-            http=self._http,
-        )
-        return Pipeline(
-            alarms=alarms,
-            transport=transport,
-            cache=cache,
-            retry=self._retry,
-            slots=self._concurrency,
-            pacer=(
-                shared_pacer(self._base_url, self._token, rng) if self._pace else None
-            ),
-            timeout=self._timeout,
-            page_timeout=min(self._timeout, self._attempt_timeout),
-            counters=self._counters,
-            rng=rng,
-            secret=self._token,
-        )
-
     # -- one session ---------------------------------------------------------------
 
-    async def get_session(self, session_id: str, *, fresh: bool = False) -> Session:
+    async def get_session(
+        self, session_id: str, *, fresh: bool = False, expand: Iterable[str] = ()
+    ) -> Session:
         """Get one session.
 
         Calls for the same id at the same time share one request.
 
-        Source: https://docs.emogg.com, "Get a session".
+        Source: https://docs.emogg.com, "Get a session" and "Expanding".
 
         Args:
             session_id: 24 hex digits, in either letter case.
             fresh: Whether to ask the service even if the cache has the session.
+            expand: Fields whose ID the service is to answer with the full object, e.g.
+                `["user"]`; it is found in `expanded`. Such sessions are never cached.
 
         Raises:
-            InvalidArgumentError: It is no session id.
+            InvalidArgumentError: It is no session id, or *expand* no names of fields.
             NotFoundError: There is no such session, or the token may not see it.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        pipeline = self._open()
-        session_id = _protocol.check_session_id(session_id)
+        sessions = self._open()
+        session_id = _requests.check_session_id(session_id)
+        names = () if expand == () else _requests.check_expand(expand)
         counters = self._counters
         counters.calls += 1
-        if not fresh and pipeline.cache is not None:
-            session = pipeline.cache.peek(session_id)
+        if not fresh and sessions.cache is not None and not names:
+            session = sessions.cache.peek(session_id)
             if session is not None:
                 counters.cache_hits += 1
                 return session
-        return await pipeline.session(session_id, fresh=fresh)
+        return await sessions.get(session_id, fresh=fresh, expand=names)
+
+    # -- what is known of a session ------------------------------------------------
+
+    async def get_emotions(
+        self, session_id: str, *, expand: Iterable[str] = ()
+    ) -> EmotionTotals:
+        """Get how often each emotion was detected in a session.
+
+        Like all that is derived from a session, it is cached if the cache knows that
+        the session is finished, and calls for the same share one request.
+
+        Source: https://docs.emogg.com, "Get emotions".
+
+        Args:
+            session_id: 24 hex digits, in either letter case.
+            expand: As in `get_session`; here `["session"]`.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range.
+            NotFoundError: There is no such session, or the token may not see it.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        request = _requests.get_emotions(session_id, expand)
+        self._counters.calls += 1
+        return await sessions.derived(request, EmotionTotals)
+
+    async def get_emotions_timeline(
+        self,
+        session_id: str,
+        *,
+        granularity: int = 60,
+        start: float = 0,
+        end: float | None = None,
+        expand: Iterable[str] = (),
+    ) -> EmotionsTimeline:
+        """Get the emotions in a session, interval by interval.
+
+        Source: https://docs.emogg.com, "Get emotions timeline".
+
+        Args:
+            session_id: 24 hex digits, in either letter case.
+            granularity: Seconds in an interval, a whole number from 5 to 3600.
+            start: Seconds from the session's beginning to the first interval.
+            end: Seconds from the session's beginning to the last interval's end; None
+                is the session's end.
+            expand: As in `get_session`; here `["session"]`.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range.
+            NotFoundError: There is no such session, or the token may not see it.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        request = _requests.get_emotions_timeline(
+            session_id, granularity, start, end, expand
+        )
+        self._counters.calls += 1
+        return await sessions.derived(request, EmotionsTimeline)
+
+    async def get_transcription_sentiment(
+        self,
+        session_id: str,
+        *,
+        granularity: int = 60,
+        start: float = 0,
+        end: float | None = None,
+        expand: Iterable[str] = (),
+    ) -> SentimentTimeline:
+        """Get the sentiment of what was said in a session, interval by interval.
+
+        Source: https://docs.emogg.com, "Get transcription sentiment".
+
+        Args:
+            session_id: 24 hex digits, in either letter case.
+            granularity: As in `get_emotions_timeline`.
+            start: As in `get_emotions_timeline`.
+            end: As in `get_emotions_timeline`.
+            expand: As in `get_session`; here `["session"]`.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range.
+            NotFoundError: There is no such session, or the token may not see it.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        request = _requests.get_transcription_sentiment(
+            session_id, granularity, start, end, expand
+        )
+        self._counters.calls += 1
+        return await sessions.derived(request, SentimentTimeline)
+
+    # -- writes --------------------------------------------------------------------
+
+    async def create_session(self, name: str, stream_uri: str) -> Session:
+        """Create a session; a worker begins at once to analyse the stream.
+
+        It is sent again only if it surely did not reach the service: two sessions never
+        come of one call.
+
+        Source: https://docs.emogg.com, "Create a session".
+
+        Args:
+            name: 1 to 256 characters.
+            stream_uri: Where the worker finds the stream, at most 1080p: `rtmp://`,
+                `rtmps://` or `rtsp://`. No error and no log shows it.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range.
+            BadRequestError: The service refused it.
+            OutcomeUnknownError: It was sent and its answer was lost: look with
+                `find_created_sessions`, whose *since* is the error's, before you send
+                it again.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        request = _requests.create_session(name, stream_uri)
+        self._counters.calls += 1
+        return await sessions.write(request, Session)
+
+    async def find_created_sessions(
+        self, name: str, *, since: datetime
+    ) -> tuple[Session, ...]:
+        """Find what a create may have created, after its answer was lost.
+
+        ::
+
+            try:
+                session = await client.create_session(name, stream_uri)
+            except OutcomeUnknownError as error:
+                found = await client.find_created_sessions(name, since=error.since)
+
+        Source: https://docs.emogg.com, "List sessions".
+
+        Args:
+            name: The exact name.
+            since: When the create began, by this machine's clock (aware). The service
+                may go by another one: the difference is taken from its answers.
+
+        Returns:
+            The sessions of that name that began since then, newest first. A create that
+            is still under way may come too late to be among them.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        _requests.check_name(name)
+        aware("since", since)
+        if sessions.pipeline.skew() is None:  # nothing was heard of the service so far
+            await self.list_sessions().first()
+        skew = sessions.pipeline.skew() or timedelta(0)
+        try:
+            after = since + skew - SLACK
+        except OverflowError:
+            raise InvalidArgumentError("since: expected a date in this era") from None
+        found = [
+            session
+            async for session in self.list_sessions(started_after=after)
+            if session.name == name
+        ]
+        return tuple(sorted(found, key=lambda each: each.timestamp, reverse=True))
+
+    async def update_session(self, session_id: str, *, name: str) -> Session:
+        """Rename a session; nothing else of it can be changed.
+
+        Source: https://docs.emogg.com, "Update a session".
+
+        Args:
+            session_id: 24 hex digits, in either letter case.
+            name: Its new name, 1 to 256 characters.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range.
+            NotFoundError: There is no such session, or the token may not see it.
+            OutcomeUnknownError: It may or may not have been renamed.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        request = _requests.update_session(session_id, name)
+        self._counters.calls += 1
+        return await sessions.write(request, Session)
+
+    async def stop_session(self, session_id: str) -> Session:
+        """Stop a session that is active, and return it.
+
+        A stop whose answer was lost is sent again; if it is refused then, one get tells
+        whether the first one worked.
+
+        Source: https://docs.emogg.com, "Stop a session".
+
+        Args:
+            session_id: 24 hex digits, in either letter case.
+
+        Raises:
+            InvalidArgumentError: It is no session id.
+            BadRequestError: It is not active.
+            NotFoundError: There is no such session, or the token may not see it.
+            OutcomeUnknownError: It may or may not have been stopped.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        request = _requests.stop_session(session_id)
+        self._counters.calls += 1
+        return await sessions.stop(request)
+
+    async def delete_session(self, session_id: str) -> None:
+        """Delete a session and all that is known of its emotions, for ever.
+
+        Source: https://docs.emogg.com, "Delete a session".
+
+        Args:
+            session_id: 24 hex digits, in either letter case.
+
+        Raises:
+            InvalidArgumentError: It is no session id.
+            BadRequestError: It is active or processing.
+            NotFoundError: There was no such session, or the token may not see it.
+            OutcomeUnknownError: It may or may not have been deleted.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        request = _requests.delete_session(session_id)
+        self._counters.calls += 1
+        await sessions.custom(request)
+
+    async def register_source(
+        self,
+        session_id: str,
+        *,
+        name: str,
+        format: Literal["text", "scalar"],  # noqa: A002 - the service's name for it
+    ) -> RegisteredSource:
+        """Register a source of custom events for a session.
+
+        Source: https://docs.emogg.com, "Register source".
+
+        Args:
+            session_id: 24 hex digits, in either letter case.
+            name: 1 to 256 characters.
+            format: What its events will carry: "text", or "scalar" for numbers.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range.
+            NotFoundError: There is no such session, or the token may not see it.
+            OutcomeUnknownError: It may or may not have been registered; it is never
+                sent twice.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        request = _requests.register_source(session_id, name, format)
+        self._counters.calls += 1
+        return await sessions.register(request, format)
+
+    async def send_event(
+        self, session_id: str, source_id: str, *, time: float, data: float | str
+    ) -> tuple[CustomEvent, ...]:
+        """Send an event of a registered source.
+
+        The reference prints no path that could work; the one that is used here,
+        `/v1/sessions/:sessionId/sources/:sourceId/events`, is inferred.
+
+        Source: https://docs.emogg.com, "Custom events".
+
+        Args:
+            session_id: 24 hex digits, in either letter case.
+            source_id: The UUID of a source that was registered for that session.
+            time: Seconds from the session's beginning to the event.
+            data: A number for a scalar source, text for the others.
+
+        Returns:
+            The events as the service answers them.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range, or *data* not of the
+                format of a source that this client knows.
+            BadRequestError: The service refused it.
+            NotFoundError: There is no such session or source.
+            OutcomeUnknownError: It may or may not have been taken; it is never sent
+                twice.
+            EmoggError: Anything else of `emogg_async.errors`.
+        """
+        sessions = self._open()
+        request = _requests.send_event(session_id, source_id, time, data)
+        known = sessions.format_of(session_id.lower(), source_id.lower())
+        _requests.check_data(data, known)
+        self._counters.calls += 1
+        return await sessions.write(request, tuple[CustomEvent, ...])
 
     # -- many ids ------------------------------------------------------------------
 
@@ -387,6 +566,7 @@ class AsyncEmoggClient:
         started_after: datetime | None = None,
         started_before: datetime | None = None,
         page_size: int = 100,
+        expand: Iterable[str] = (),
     ) -> _listing.SessionListing:
         """List the sessions of the account, newest first.
 
@@ -401,18 +581,22 @@ class AsyncEmoggClient:
             started_after: Only sessions created after this moment (aware).
             started_before: Only sessions created before this moment (aware).
             page_size: New sessions to ask for at a time, 1 to 100.
+            expand: As in `get_session`.
 
         Raises:
             InvalidArgumentError: A date is naive, or another argument out of its range.
         """
-        filters = _listing.check_filters(state, type, started_after, started_before)
+        names = _requests.check_expand(expand)
+        filters = _listing.check_filters(
+            state, type, started_after, started_before, names
+        )
         whole_number("page_size", page_size, at_least=1, at_most=_listing.MAX_LIMIT)
         return _listing.SessionListing(self._get_page, filters, page_size)
 
     async def _get_page(self, query: list[tuple[str, str]]) -> _listing.Page:
-        pipeline = self._open()
+        sessions = self._open()
         self._counters.calls += 1
-        return await pipeline.list_page(query)
+        return await sessions.list_page(query)
 
     # -- everything else -----------------------------------------------------------
 
@@ -443,72 +627,13 @@ class AsyncEmoggClient:
             OutcomeUnknownError: It was a write, and may or may not have taken effect.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        pipeline = self._open()
-        request = _protocol.custom(method, path, query, json)
+        sessions = self._open()
+        request = _requests.custom(method, path, query, json)
         self._counters.calls += 1
-        try:
-            return await pipeline.payload(request)
-        except OutcomeUnknownError as error:
-            # An earlier send did it and its answer was lost, or the answer is garbled.
-            done = isinstance(error.__cause__, NotFoundError | ResponseShapeError)
-            if request.method == "DELETE" and done:
-                return None
-            raise
-
-    def deadline(self, seconds: float) -> AbstractContextManager[None]:
-        """Bound every call inside the `with`, also of other clients.
-
-        ::
-
-            with client.deadline(2.0):
-                session = await client.get_session(session_id)
-
-        Deadlines can be nested; the nearest counts. It holds for tasks that are started
-        inside, too.
-
-        Args:
-            seconds: Time from now on.
-
-        Raises:
-            InvalidArgumentError: It is no positive number.
-            ConfigurationError: No event loop is running.
-        """
-        number("seconds", seconds, above=0, at_most=LONGEST)
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError(
-                "a deadline is set where its calls are made: in a running event loop"
-            ) from None
-        return _context.deadline_in(seconds)
-
-    @property
-    def rate_limit(self) -> RateLimit | None:
-        """The user's token bucket as the last answer told it; None before the first."""
-        return self._pipeline.rate_limit if self._pipeline else None
-
-    @property
-    def stats(self) -> Stats:
-        """What this client has done so far."""
-        return self._counters.snapshot()
-
-
-def _check_loop(pipeline: Pipeline) -> None:
-    if pipeline.loop is not asyncio.get_running_loop():
-        raise ConfigurationError(
-            "the client was opened in another event loop; make one client for each"
-        )
+        return await sessions.custom(request)
 
 
 def _known_way(via: Via) -> Via:
     if isinstance(via, str) and via in _THRIFT:
         return via
     raise InvalidArgumentError(f"via: expected one of {', '.join(_THRIFT)}")
-
-
-def _instance(name: str, value: T, kind: type) -> T:
-    if not isinstance(value, kind):
-        raise InvalidArgumentError(
-            f"{name}: expected a {kind.__name__}, got {type(value).__name__}"
-        )
-    return value

@@ -2,9 +2,11 @@
 
 Nothing is coerced: `"120"` is no duration and `"false"` no boolean. Unknown fields go
 to `extra` and come back out of it. A null in an optional field counts as its absence.
+An ID that the service has expanded to an object goes back to its place, too.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import NoneType
@@ -13,7 +15,11 @@ from typing import Any, TypeVar, get_args, get_origin
 import attrs
 from cattrs import Converter, transform_error
 from cattrs.cols import list_structure_factory
-from cattrs.errors import ClassValidationError, IterableValidationError
+from cattrs.errors import (
+    ClassValidationError,
+    IterableValidationError,
+    IterableValidationNote,
+)
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from emogg_async import models
@@ -57,10 +63,17 @@ def structure(payload: object, model: type[T]) -> T:
         problems = tuple(_problems(error))
     except RecursionError:
         problems = ("nested too deeply",)
+    origin = get_origin(model)
+    name = model.__name__ if origin is None else _sort_of_list(model)
+    what = f"an {name}" if name[0] in "AEIOU" else f"a {name}"
     shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
     raise ResponseShapeError(
-        f"the answer is not a {model.__name__}: {shown}", problems=problems
+        f"the answer is not {what}: {shown}", problems=problems
     ) from None
+
+
+def _sort_of_list(kind: Any) -> str:
+    return f"list of {get_args(kind)[0].__name__}"
 
 
 def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
@@ -120,6 +133,22 @@ def _number(value: Any, _: Any) -> int | float:
     )
 
 
+def _count(value: Any, _: Any) -> int:
+    """Take a whole number: to JSON, and to what wrote it, 3 and 3.0 are one number."""
+    figure = _number(value, int)
+    if figure != int(figure):
+        raise _MismatchError("a whole number", value)
+    return int(figure)
+
+
+def _text_or_float(value: Any, _: Any) -> str | float:
+    if type(value) is str:
+        return value
+    if type(value) in {int, float}:
+        return _float(value, float)
+    raise _MismatchError("a string or a number", value)
+
+
 def _float(value: Any, _: Any) -> float:
     try:
         return float(_number(value, float))
@@ -173,8 +202,59 @@ def _optional(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     return lambda value, _: None if value is None else hook(value, inner)
 
 
-_RENAMED: dict[tuple[type, str], str] = {(models.Session, "id"): "_id"}
+_SHOWABLE = re.compile(r"[\w.-]{1,40}", re.ASCII)
+
+
+def _named_values(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    """Make the hook for an object whose keys are an open set, and its values alike."""
+    (inner,) = get_args(kind)
+    hook = converter.get_structure_hook(inner)
+
+    def structure_values(payload: Any, _: Any) -> Any:
+        if type(payload) is not dict:
+            raise _MismatchError("an object", payload)
+        values, errors = {}, []
+        for key, value in payload.items():
+            try:
+                values[key] = hook(value, inner)
+            except (ClassValidationError, _MismatchError) as error:
+                # Of the body's text only what looks like a name gets into an error.
+                name = key if _SHOWABLE.fullmatch(key) else "…"
+                error.add_note(IterableValidationNote("", name, inner))
+                errors.append(error)
+        if errors:
+            raise IterableValidationError("", errors, FrozenMapping)
+        return FrozenMapping(values)
+
+    return structure_values
+
+
+def _values_in_wire_form(kind: Any, converter: Converter) -> Callable[[Any], Any]:
+    """Make the hook that undoes `_named_values`."""
+    hook = converter.get_unstructure_hook(get_args(kind)[0])
+    return lambda values: {key: hook(value) for key, value in values.items()}
+
+
+_RENAMED: dict[tuple[type, str], str] = {
+    (models.Session, "id"): "_id",
+    (models.EmotionsTimeline, "intervals"): "timeline",
+    (models.SentimentTimeline, "intervals"): "timeline",
+}
 """Fields whose key on the wire is not their name in camel case."""
+
+_EXPANDABLE: dict[type, tuple[str, ...]] = {
+    models.Session: ("user", "product"),
+    models.EmotionTotals: ("session",),
+    models.EmotionsTimeline: ("session",),
+    models.SentimentTimeline: ("session",),
+}
+"""Fields, called so on the wire too, whose ID `expand` replaces by the full object.
+
+Source: https://docs.emogg.com, "Expanding".
+"""
+
+_OURS = frozenset({"extra", "expanded"})
+"""Fields of models that no key on the wire is called after."""
 
 
 def _wire_name(model: type, field: str) -> str:
@@ -191,7 +271,7 @@ def _overrides(model: type, converter: Converter) -> dict[str, Any]:
         overrides[field.name] = override(
             rename=_wire_name(model, field.name),
             struct_hook=hook,
-            omit=field.name == "extra",
+            omit=field.name in _OURS,
         )
     return overrides
 
@@ -200,19 +280,34 @@ def _absent_if_null(hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
     return lambda value, kind: () if value is None else hook(value, kind)
 
 
+def _id_of(expanded: dict[str, Any]) -> str | None:
+    """Return the ID of an object that stands in its place; None when it has none."""
+    candidates = (expanded.get("_id"), expanded.get("id"))
+    return next((each for each in candidates if type(each) is str), None)
+
+
 def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     """Make the hook that structures *model* and keeps unknown fields in `extra`."""
     known = make_dict_structure_fn(model, converter, **_overrides(model, converter))
     fields = attrs.fields_dict(model)
     keeps_unknown = "extra" in fields
+    expandable = _EXPANDABLE.get(model, ())
     wire_names = frozenset(
-        _wire_name(model, name) for name in fields if name != "extra"
+        _wire_name(model, name) for name in fields if name not in _OURS
     )
 
     def structure_object(payload: Any, _: Any) -> Any:
         if type(payload) is not dict:
             raise _MismatchError("an object", payload)
+        objects = {}
+        for field in expandable:
+            found = payload.get(field)
+            if type(found) is dict and (key := _id_of(found)) is not None:
+                payload = payload | {field: key}
+                objects[field] = found
         instance = known(payload, model)
+        if objects:
+            instance = attrs.evolve(instance, expanded=FrozenMapping(objects))
         if keeps_unknown and not wire_names.issuperset(payload):
             extra = {
                 key: value for key, value in payload.items() if key not in wire_names
@@ -225,14 +320,16 @@ def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
 
 def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
     """Make the hook that undoes `_object`."""
+    expandable = model in _EXPANDABLE
     known = make_dict_unstructure_fn(model, converter, **_overrides(model, converter))
 
     def unstructure_object(instance: Any) -> dict[str, Any]:
         wire = {
             key: value for key, value in known(instance).items() if value is not None
         }
+        objects: dict[str, Any] = thaw(instance.expanded) if expandable else {}
         unknown: dict[str, Any] = thaw(instance.extra)
-        return wire | unknown
+        return wire | objects | unknown
 
     return unstructure_object
 
@@ -242,10 +339,14 @@ def _make_converter() -> Converter:
     converter.register_structure_hook_factory(attrs.has)(_object)
     converter.register_structure_hook_factory(_is_tuple)(_array)
     converter.register_structure_hook_factory(_is_optional)(_optional)
+    converter.register_structure_hook_factory(_is_mapping)(_named_values)
+    converter.register_unstructure_hook_factory(_is_mapping)(_values_in_wire_form)
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(bool, _boolean)
     converter.register_structure_hook(float, _float)
+    converter.register_structure_hook(int, _count)
     converter.register_structure_hook(int | float, _number)
+    converter.register_structure_hook(str | float, _text_or_float)
     converter.register_structure_hook(datetime, _datetime)
     for kind in OpenEnum.__subclasses__():  # each, or cattrs takes the hooks of `str`
         converter.register_structure_hook(kind, _open_enum(kind))
@@ -263,6 +364,10 @@ def _plain_text(member: OpenEnum) -> str:
 def _is_tuple(kind: Any) -> bool:
     origin: object = get_origin(kind)
     return origin is tuple
+
+
+def _is_mapping(kind: Any) -> bool:
+    return get_origin(kind) is FrozenMapping
 
 
 def _is_optional(kind: Any) -> bool:

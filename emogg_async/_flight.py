@@ -159,6 +159,11 @@ class Flights:
         if flight is not None:
             flight.call.detached = True
 
+    def detach_if(self, matches: Callable[[Any], bool]) -> None:
+        """Detach all loads whose key *matches*."""
+        for key in [key for key in self._joinable if matches(key)]:
+            self.detach(key)
+
     def forget(self, flight: Flight[Any]) -> None:
         """Let nobody join *flight* any more: it is over."""
         self._aloft.discard(flight)

@@ -25,7 +25,7 @@ from emogg_async._context import Backlog
 from emogg_async._listing import Page
 from emogg_async._outcomes import Failed, Fetched, Outcome
 from emogg_async._pages import Plan, Thrift
-from emogg_async._protocol import check_session_id
+from emogg_async._requests import check_session_id
 from emogg_async.errors import (
     AuthenticationError,
     ClientClosedError,

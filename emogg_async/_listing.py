@@ -46,6 +46,7 @@ class Filters:
     type: str | None
     started_after: datetime | None
     started_before: datetime | None
+    expand: tuple[str, ...] = ()
 
 
 def check_filters(
@@ -53,8 +54,9 @@ def check_filters(
     type_: str | None,
     started_after: datetime | None,
     started_before: datetime | None,
+    expand: tuple[str, ...] = (),
 ) -> Filters:
-    """Check what the caller gave.
+    """Check what the caller gave; *expand* was checked.
 
     Raises:
         InvalidArgumentError: A date is naive, or something is of a wrong type.
@@ -75,6 +77,7 @@ def check_filters(
         type=type_,
         started_after=started_after,
         started_before=started_before,
+        expand=expand,
     )
 
 
@@ -118,7 +121,8 @@ class Walk:
             "limit": str(self._limit),
             "offset": str(self._offset) if self._offset else None,
         }
-        return [(name, value) for name, value in query.items() if value]
+        pairs = [(name, value) for name, value in query.items() if value]
+        return pairs + [("expand[]", field) for field in filters.expand]
 
     def take(self, page: Page) -> list[Session]:
         """Take in a page; return what it brought that is new.

@@ -20,14 +20,15 @@ class ExpiringLRU:
     """A bounded mapping whose entries expire; plain and synchronous.
 
     Args:
-        max_entries: How many entries it keeps at most.
+        capacity: How much its entries weigh at most, all together.
         clock: The time in seconds; it never goes back.
     """
 
-    def __init__(self, max_entries: int, clock: Callable[[], float]) -> None:
-        self._max_entries = max_entries
+    def __init__(self, capacity: int, clock: Callable[[], float]) -> None:
+        self._capacity = capacity
         self._clock = clock
-        self._entries: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[float, Any, int]] = OrderedDict()
+        self._weight = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -41,25 +42,27 @@ class ExpiringLRU:
         if entry is None:
             return None
         if entry[0] <= self._clock():
-            del self._entries[key]
+            self.pop(key)
             return None
         self._entries.move_to_end(key)
         return entry[1]
 
-    def put(self, key: str, value: object, ttl: float | None) -> None:
+    def put(self, key: str, value: object, ttl: float | None, weight: int = 1) -> None:
         """Store *value* for *ttl* seconds: None is for ever, 0 and less not at all."""
+        self.pop(key)
         if ttl is not None and not ttl > 0:  # NaN too
-            self._entries.pop(key, None)
             return
         expires = math.inf if ttl is None else self._clock() + ttl
-        self._entries[key] = (expires, value)
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._max_entries:
-            self._entries.popitem(last=False)
+        self._entries[key] = (expires, value, weight)
+        self._weight += weight
+        while self._weight > self._capacity:
+            self._weight -= self._entries.popitem(last=False)[1][2]
 
     def pop(self, key: str, default: object = None) -> Any:
         """Remove *key* and return what was stored under it."""
-        return self._entries.pop(key, (0.0, default))[1]
+        _, value, weight = self._entries.pop(key, (0.0, default, 0))
+        self._weight -= weight
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

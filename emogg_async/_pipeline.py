@@ -5,20 +5,19 @@ Each hop adds one policy. The pipeline belongs to the event loop in which it was
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from emogg_async import _context, _protocol
 from emogg_async._alarms import Alarms
-from emogg_async._cache import SessionCache
 from emogg_async._context import Backlog, Call, Priority
 from emogg_async._converter import structure
 from emogg_async._flight import Abandoned, Cut, Flights
 from emogg_async._gate import Gate, Pacer
-from emogg_async._listing import Page
-from emogg_async._protocol import RateLimit, Repeat, Request
+from emogg_async._protocol import Headers, RateLimit, Repeat, Request
 from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
 from emogg_async._stats import Counters
 from emogg_async._transport import Transport
@@ -42,12 +41,10 @@ class Pipeline:
     Args:
         alarms: Where deadlines are watched.
         transport: The end of the line.
-        cache: Where sessions are kept, or None.
         retry: The retry policy.
         slots: Requests in flight at most.
         pacer: Who gives out the tokens of the user's bucket; None asks for none.
         timeout: Seconds for a whole call.
-        page_timeout: Seconds for a page that stands in for gets.
         counters: Where to count.
         rng: The source of jitter.
         secret: The token: what no error may show.
@@ -58,18 +55,15 @@ class Pipeline:
         *,
         alarms: Alarms,
         transport: Transport,
-        cache: SessionCache | None,
         retry: RetryPolicy,
         slots: int,
         pacer: Pacer | None,
         timeout: float,
-        page_timeout: float,
         counters: Counters,
         rng: random.Random,
         secret: str,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.cache = cache
         self.gate = Gate(slots, pacer)
         self.flights = Flights(alarms)
         self.rate_limit: RateLimit | None = None
@@ -81,99 +75,38 @@ class Pipeline:
             on_retry=self._count_retry,
         )
         self._timeout = timeout
-        self._page_timeout = page_timeout
         self._counters = counters
         self._secret = secret
+        self._last_headers: Headers | None = None
+        self._last_heard = 0.0
 
-    async def session(self, session_id: str, *, fresh: bool) -> Session:
-        """Load one session; *session_id* was checked, and the cache peeked into."""
-        request = _protocol.get_session(session_id)
-
-        async def load(call: Call) -> Session:
-            if self.cache and not fresh:
-                session = await self.cache.get(session_id)
-                if session is not None:
-                    self._counters.cache_hits += 1
-                    return session
-                self._counters.cache_misses += 1
-            session = await self._fetch(request, call, Session)
-            if session.id.lower() != session_id:
-                raise _misshapen(request, call, "_id: not the id that was asked for")
-            if self.cache and not call.detached:
-                await self.cache.put(session)
-            return session
-
-        if fresh:  # what is under way may be older than what this call will bring
-            for priority in Priority:
-                self.flights.detach((session_id, priority))
-        return await self._share(request, load, key=session_id)
-
-    async def cached(
-        self, session_ids: Sequence[str], *, fresh: bool
-    ) -> dict[str, Session]:
-        """Return which of *session_ids*, that were checked, the cache has, by id."""
-        if self.cache is None or fresh:
-            return {}
-        found = await self.cache.get_many(session_ids)
-        self._counters.calls += len(found)
-        self._counters.cache_hits += len(found)
-        return found
-
-    async def page(
-        self, query: list[tuple[str, str]], take: Callable[[Page], list[Session]]
-    ) -> list[Session]:
-        """Load a page; cache and return what *take* takes of it, as gets would.
-
-        The rest is not cached: it would push out what somebody has asked for. Gets wait
-        for it, so it has less time than they have.
-        """
-        sessions = take(await self.list_page(query, allowance=self._page_timeout))
-        self._counters.calls += len(sessions)
-        if self.cache:
-            self._counters.cache_misses += len(sessions)
-            await self.cache.put_many(sessions)
-        return sessions
-
-    async def list_page(
-        self, query: list[tuple[str, str]], allowance: float | None = None
-    ) -> Page:
-        """Load a page of the listing; like all bulk work it yields to single calls.
-
-        Args:
-            query: Which page.
-            allowance: Seconds from the first send on, in a bulk; None is a call's time.
-        """
-        request = _protocol.list_sessions(query)
-        return await self._share(
-            request,
-            lambda call: self._fetch(request, call, Page),
-            priority=Priority.BULK,
-            allowance=allowance,
-        )
-
-    async def payload(self, request: Request) -> Any:
-        """Carry out *request*, alone, and return the parsed JSON as it is."""
-        return await self._share(
-            request, lambda call: self._retrier.run(request, call, self._attempt)
-        )
-
-    async def _share(
+    async def share(
         self,
         request: Request,
         load: Callable[[Call], Awaitable[T]],
         *,
-        key: Hashable = None,
         priority: Priority | None = None,
         allowance: float | None = None,
     ) -> T:
-        """Join the load that is under way for *key*, or start one, and wait for it."""
+        """Join the load that is under way for *request*, or start one; wait for it.
+
+        Only reads of one session are shared.
+
+        Args:
+            request: What the load is for.
+            load: Carries it out.
+            priority: Whom it yields to; None is what the context says.
+            allowance: Seconds from the first send on, in a bulk; None is a call's time.
+        """
         call = self._new_call(priority or _context.priority.get(), allowance)
         if call.deadline <= self.loop.time():
             raise _too_late(request, call)
         if request.repeat is not Repeat.SAFE:
             call.since = _utc_now()
         deadline = call.deadline
-        key = key and (key, call.priority)
+        key = None
+        if request.session_id and request.repeat is Repeat.SAFE:
+            key = (request.session_id, request.target, call.priority)
         flight = self.flights.find(key) if key else None
         if flight is None:
             flight = self.flights.start(key, call, load)
@@ -209,14 +142,32 @@ class Pipeline:
             )
         return _too_late(request, call)
 
-    async def _fetch(self, request: Request, call: Call, model: type[T]) -> T:
+    async def payload(self, request: Request, call: Call) -> Any:
+        """Carry out *request* and return the parsed JSON as it is.
+
+        Raises:
+            EmoggError: The last failure.
+        """
+        return await self._retrier.run(request, call, self._attempt)
+
+    async def fetch(self, request: Request, call: Call, model: type[T]) -> T:
+        """Carry out *request* and return what it brings.
+
+        Raises:
+            OutcomeUnknownError: It is a write that was answered by something else.
+            EmoggError: The last failure.
+        """
         payload = await self._retrier.run(request, call, self._attempt)
         try:
-            return structure(payload, model)
+            value = structure(payload, model)
+            _check_subject(request, value)
         except ResponseShapeError as error:
             error.method, error.path = request.method, request.path
             error.attempts = call.attempts
-            raise
+            if request.repeat is Repeat.SAFE:
+                raise
+            raise outcome_unknown(request, call, error.headline) from error
+        return value
 
     async def _attempt(self, request: Request, call: Call) -> Any:
         """Send *request* once, when its turn comes, and decipher the answer."""
@@ -238,6 +189,7 @@ class Pipeline:
         finally:
             counters.in_flight -= 1
         call.answered()
+        self._last_headers, self._last_heard = response.headers, time.time()
         limit = RateLimit.from_headers(response.headers)
         self.rate_limit = limit or self.rate_limit
         refusal = None
@@ -273,6 +225,18 @@ class Pipeline:
             raise _too_late(request, call)
         return now
 
+    def skew(self) -> timedelta | None:
+        """Return by how much the service's clock is ahead of this machine's.
+
+        It is never more than the truth, and less by no more than a second and the time
+        that the last answer took; 0 when that had no date. None before the first one.
+        """
+        if self._last_headers is None:
+            return None
+        date = _protocol.date_of(self._last_headers)
+        heard = datetime.fromtimestamp(self._last_heard, UTC)
+        return date - heard if date else timedelta(0)
+
     def _count_retry(self, wait: float) -> None:
         self._counters.retries += 1
         self._counters.waited += wait
@@ -297,11 +261,17 @@ def _too_late(request: Request, call: Call) -> DeadlineError:
     )
 
 
-def _misshapen(request: Request, call: Call, problem: str) -> ResponseShapeError:
-    return ResponseShapeError(
-        f"the answer is not what was asked for: {problem}",
-        problems=(problem,),
-        method=request.method,
-        path=request.path,
-        attempts=call.attempts,
-    )
+def _check_subject(request: Request, value: Any) -> None:
+    """Refuse what is about another session than *request*."""
+    asked = request.session_id
+    if not asked:
+        return
+    if isinstance(value, Session):
+        field, found = "_id", value.id
+    else:
+        field, found = "session", getattr(value, "session", asked)
+    if found.lower() != asked:
+        problem = f"{field}: not the id that was asked for"
+        raise ResponseShapeError(
+            f"the answer is not what was asked for: {problem}", problems=(problem,)
+        )

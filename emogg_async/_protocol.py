@@ -7,43 +7,35 @@ Source: https://docs.emogg.com.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
 from typing import Any, Final, NoReturn, Protocol
-from urllib.parse import unquote, urlencode
+from urllib.parse import urlencode
 
 import attrs
 
 from emogg_async import errors
-from emogg_async.errors import InvalidArgumentError, ResponseShapeError, StatusError
+from emogg_async._checks import one_line
+from emogg_async.errors import ResponseShapeError, StatusError
 
 __all__ = [
     "Headers",
-    "QueryValue",
     "RateLimit",
     "Repeat",
     "Request",
     "Response",
-    "check_session_id",
-    "custom",
+    "date_of",
     "decipher",
-    "get_session",
-    "list_sessions",
 ]
 
-QueryValue = str | int | float | bool
-"""What a query parameter can be; a sequence of them repeats the parameter."""
-
 _BYTE_ORDER_MARK = "\ufeff"
-_SESSION_ID = re.compile(r"[0-9a-fA-F]{24}")
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 _POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:$|[;,\s])")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}", re.ASCII)
-_CUSTOM_PATH = re.compile(r"/v1/([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
 
 
 class Repeat(Enum):
@@ -75,6 +67,9 @@ class Request:
     """JSON, or None for no body at all."""
 
     repeat: Repeat = Repeat.SAFE
+    session_id: str = ""
+    """The session that it reads or changes, in lower case; empty when it does neither,
+    or nothing that is kept."""
 
     @property
     def target(self) -> str:
@@ -137,114 +132,6 @@ class RateLimit:
             return None
         policy = headers.getall("RateLimit-Policy", ())
         return cls(limit, remaining, reset, policy[0] if policy else None)
-
-
-def check_session_id(value: object) -> str:
-    """Return *value* in lower case if it is a session id.
-
-    Raises:
-        InvalidArgumentError: It is not 24 hex digits.
-    """
-    if isinstance(value, str) and _SESSION_ID.fullmatch(value):
-        return value.lower()
-    raise InvalidArgumentError(
-        f"session_id: expected 24 hex digits, got {_shown(value)}"
-    )
-
-
-def get_session(session_id: str) -> Request:
-    """Build "Get a session"; *session_id* was checked."""
-    return Request("GET", f"/v1/sessions/{session_id}")
-
-
-def list_sessions(query: Iterable[tuple[str, str]]) -> Request:
-    """Build "List sessions"; the *query* was checked."""
-    return Request("GET", "/v1/sessions", tuple(query))
-
-
-_REPEAT_BY_METHOD: Final = {
-    "GET": Repeat.SAFE,
-    "PUT": Repeat.IDEMPOTENT,
-    "PATCH": Repeat.IDEMPOTENT,
-    "DELETE": Repeat.SETTLE,
-    "POST": Repeat.ONCE,
-}
-
-
-def custom(
-    method: str,
-    path: str,
-    query: Mapping[str, QueryValue | Sequence[QueryValue]] | None,
-    payload: object,
-) -> Request:
-    """Build any request below `/v1/`; a *payload* of None is no body.
-
-    Raises:
-        InvalidArgumentError: Method, path, query or payload cannot be sent as it is.
-    """
-    repeat = _REPEAT_BY_METHOD.get(method.upper() if isinstance(method, str) else "")
-    if repeat is None:
-        known = ", ".join(_REPEAT_BY_METHOD)
-        raise InvalidArgumentError(
-            f"method: expected one of {known}, got {_shown(method)}"
-        )
-    _check_path(path)
-    pairs = tuple(_query_pairs({} if query is None else query))
-    return Request(method.upper(), path, pairs, _encoded(payload), repeat)
-
-
-def _check_path(path: object) -> None:
-    if not isinstance(path, str) or not _CUSTOM_PATH.fullmatch(path):
-        raise InvalidArgumentError(
-            "path: expected one that begins with /v1/, and its parameters in query=, "
-            f"got {_shown(path)}"
-        )
-    plain = path
-    while (decoded := unquote(plain)) != plain:  # however often it was encoded
-        plain = decoded
-    segments = plain.replace("\\", "/").split("/")
-    if (
-        not plain.isprintable()
-        or not {".", "..", ""}.isdisjoint(segments[1:-1])
-        or segments[-1] in {".", ".."}
-    ):
-        raise InvalidArgumentError(
-            "path: expected no empty segments, no dot segments and no control "
-            f"characters, got {_shown(path)}"
-        )
-
-
-def _query_pairs(query: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    if not isinstance(query, Mapping):
-        raise InvalidArgumentError("query: expected a mapping")
-    for name, value in query.items():
-        several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-        for item in value if several else (value,):
-            yield _query_text(name, name), _query_text(name, item)
-
-
-def _query_text(name: object, value: object) -> str:
-    """Write a parameter's value, or its name itself, as text that can be sent."""
-    try:
-        if isinstance(value, QueryValue):
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            text.encode()  # lone surrogates have no place on the wire
-            return text
-    except ValueError:
-        pass
-    raise InvalidArgumentError(
-        f"query: expected text, a number or a boolean for {_shown(name)}, "
-        f"got {_shown(value)}"
-    )
-
-
-def _encoded(payload: object) -> bytes | None:
-    if payload is None:
-        return None
-    try:
-        return json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgumentError(f"json: {error}") from None
 
 
 _GARBAGE: Final = object()
@@ -339,7 +226,7 @@ def _service_message(body: bytes, secret: str) -> str:
     message = payload.get("message") if isinstance(payload, dict) else None
     if not isinstance(message, str):
         return ""
-    return _one_line(message.replace(secret, "***"), 200)
+    return one_line(message.replace(secret, "***"), 200)
 
 
 def _phrase(status: int) -> str:
@@ -347,19 +234,6 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "not a status that HTTP names"
-
-
-def _one_line(text: str, length: int) -> str:
-    words = "".join(char if char.isprintable() else " " for char in text).split()
-    line = " ".join(words)
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
-def _shown(value: object) -> str:
-    """Show an argument that was refused: the beginning of a text, else its type."""
-    if isinstance(value, str):
-        return repr(_one_line(value, 40))
-    return type(value).__name__
 
 
 def _sole(values: Sequence[str]) -> str:
@@ -382,13 +256,18 @@ def _decimal(text: str) -> float | None:
     return float(text) if _DECIMAL.fullmatch(text) else None
 
 
+def date_of(headers: Headers) -> datetime | None:
+    """Return when the service says that it answered, to the second."""
+    return _http_date(_sole(headers.getall("Date", ())))
+
+
 def _retry_after(headers: Headers, now: datetime) -> float | None:
     """Read `Retry-After`: seconds, or seconds until an HTTP date; None for nonsense."""
     text = _sole(headers.getall("Retry-After", ()))
     seconds = _decimal(text)
     if seconds is None and (moment := _http_date(text)):
         # The service's own clock, where it tells it: ours may be wrong.
-        present = _http_date(_sole(headers.getall("Date", ()))) or now
+        present = date_of(headers) or now
         seconds = max(0.0, (moment - present).total_seconds())
     return seconds
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 __all__ = ["EMPTY", "FrozenMapping", "OpenEnum", "thaw"]
+
+
+V_co = TypeVar("V_co", covariant=True)
 
 
 def freeze(value: Any) -> Any:
@@ -25,7 +28,7 @@ def thaw(value: Any) -> Any:
     return value
 
 
-class FrozenMapping(Mapping[str, Any]):
+class FrozenMapping(Mapping[str, V_co]):
     """A JSON object that cannot change, at any depth; hashable and picklable.
 
     Objects inside are `FrozenMapping` too; arrays are tuples. It equals any mapping
@@ -33,13 +36,13 @@ class FrozenMapping(Mapping[str, Any]):
     """
 
     __slots__ = ("_content",)
-    _content: dict[str, Any]
+    _content: dict[str, V_co]
 
-    def __init__(self, content: Mapping[str, Any]) -> None:
+    def __init__(self, content: Mapping[str, V_co]) -> None:
         frozen = {key: freeze(value) for key, value in content.items()}
         object.__setattr__(self, "_content", frozen)
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> V_co:
         return self._content[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -77,7 +80,7 @@ class FrozenMapping(Mapping[str, Any]):
         return type(self), (self._content,)
 
 
-EMPTY: Final = FrozenMapping({})
+EMPTY: Final[FrozenMapping[Any]] = FrozenMapping({})
 """The mapping that every model without unknown fields shares."""
 
 

@@ -6,14 +6,24 @@ does not know survive in `extra`, values that it does not know in open enums.
 """
 
 from datetime import datetime
+from typing import Any
 
 import attrs
 
 from emogg_async._values import EMPTY, FrozenMapping, OpenEnum
 
 __all__ = [
+    "CustomEvent",
+    "EmotionInterval",
+    "EmotionMeasure",
+    "EmotionTotals",
+    "EmotionsTimeline",
     "FrozenMapping",
     "OpenEnum",
+    "RegisteredSource",
+    "SentimentInterval",
+    "SentimentTimeline",
+    "Sentiments",
     "Session",
     "SessionConfig",
     "SessionMeta",
@@ -51,7 +61,7 @@ class SessionConfig:
     remove_media: bool | None = None
     """Whether its media are removed afterwards; None when the service does not say."""
 
-    extra: FrozenMapping = EMPTY
+    extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
 
 
@@ -74,7 +84,7 @@ class Source:
     format: str | None = None
     """`text` or `scalar` for a registered source; None for all others."""
 
-    extra: FrozenMapping = EMPTY
+    extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
 
 
@@ -91,7 +101,7 @@ class SessionMeta:
     worker_state: SessionWorkerState | None = None
     """What its worker does; None when the service does not say."""
 
-    extra: FrozenMapping = EMPTY
+    extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
 
 
@@ -138,5 +148,197 @@ class Session:
     version: int | float
     """Version of the object's schema on the wire; 3 today."""
 
-    extra: FrozenMapping = EMPTY
+    expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
+    """The full objects that `expand` brought, by the name of the field with the ID."""
+
+    extra: FrozenMapping[Any] = EMPTY
+    """Fields that this release does not know."""
+
+
+@attrs.frozen(kw_only=True)
+class EmotionTotals:
+    """How often each emotion was detected in a session.
+
+    Source: https://docs.emogg.com, "Get emotions".
+    """
+
+    session: str
+    """ID of the session."""
+
+    emotions: FrozenMapping[int]
+    """Times detected, by the emotion's name; the names are an open set."""
+
+    expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
+    """The full objects that `expand` brought, by the name of the field with the ID."""
+
+    extra: FrozenMapping[Any] = EMPTY
+    """Fields that this release does not know."""
+
+
+@attrs.frozen(kw_only=True)
+class EmotionMeasure:
+    """How much of one emotion there was in one interval."""
+
+    people: int
+    """How many people showed it."""
+
+    quantity: float
+    """How much of it there was, as the service counts."""
+
+    intensity: float
+    """How strong it was, as the service counts."""
+
+    extra: FrozenMapping[Any] = EMPTY
+    """Fields that this release does not know."""
+
+
+@attrs.frozen(kw_only=True)
+class EmotionInterval:
+    """The emotions in a part of a session."""
+
+    start: float
+    """Seconds from the session's beginning to the interval's."""
+
+    end: float
+    """Seconds from the session's beginning to the interval's end."""
+
+    detected_faces: int
+    """How many faces were seen."""
+
+    emotions: FrozenMapping[EmotionMeasure]
+    """What was measured, by the emotion's name; an open set, as in `EmotionTotals`."""
+
+    extra: FrozenMapping[Any] = EMPTY
+    """Fields that this release does not know."""
+
+
+@attrs.frozen(kw_only=True)
+class EmotionsTimeline:
+    """The emotions of a session, interval by interval.
+
+    Source: https://docs.emogg.com, "Get emotions timeline".
+    """
+
+    session: str
+    """ID of the session."""
+
+    intervals: tuple[EmotionInterval, ...]
+    """In the order of time; intervals without data are left out."""
+
+    expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
+    """The full objects that `expand` brought, by the name of the field with the ID."""
+
+    extra: FrozenMapping[Any] = EMPTY
+    """Fields that this release does not know."""
+
+
+@attrs.frozen(kw_only=True)
+class Sentiments:
+    """How what was said in an interval divides among the sentiments."""
+
+    positive: float
+    """The positive part, as the service counts."""
+
+    neutral: float
+    """The neutral part, as the service counts."""
+
+    negative: float
+    """The negative part, as the service counts."""
+
+    extra: FrozenMapping[Any] = EMPTY
+    """Fields that this release does not know."""
+
+
+@attrs.frozen(kw_only=True)
+class SentimentInterval:
+    """The sentiment of what was said in a part of a session."""
+
+    start: float
+    """Seconds from the session's beginning to the interval's."""
+
+    end: float
+    """Seconds from the session's beginning to the interval's end."""
+
+    segments: int
+    """How many segments of the transcription fall into it."""
+
+    sentiments: Sentiments
+    """How these divide among the sentiments."""
+
+    extra: FrozenMapping[Any] = EMPTY
+    """Fields that this release does not know."""
+
+
+@attrs.frozen(kw_only=True)
+class SentimentTimeline:
+    """The sentiment of what was said in a session, interval by interval.
+
+    Source: https://docs.emogg.com, "Get transcription sentiment".
+    """
+
+    session: str
+    """ID of the session."""
+
+    intervals: tuple[SentimentInterval, ...]
+    """In the order of time; intervals without data are left out."""
+
+    expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
+    """The full objects that `expand` brought, by the name of the field with the ID."""
+
+    extra: FrozenMapping[Any] = EMPTY
+    """Fields that this release does not know."""
+
+
+@attrs.frozen(kw_only=True)
+class RegisteredSource:
+    """A source of custom events that was registered for a session.
+
+    Source: https://docs.emogg.com, "Register source".
+    """
+
+    id: str
+    """Its UUID; events are sent to it."""
+
+    name: str
+    """The name that it was given: treat it as untrusted text."""
+
+    device: str
+    """`generic_sensor`."""
+
+    type: str
+    """`generic_sensor`."""
+
+    format: str
+    """What its events carry: `text` or `scalar`."""
+
+    extra: FrozenMapping[Any] = EMPTY
+    """Fields that this release does not know."""
+
+
+@attrs.frozen(kw_only=True)
+class CustomEvent:
+    """A report of a registered source.
+
+    Source: https://docs.emogg.com, "Custom events".
+    """
+
+    time: float
+    """Seconds since the session began."""
+
+    data: str | float
+    """Text or a number, as the source's format says: treat text as untrusted."""
+
+    source: str
+    """ID of the source."""
+
+    session: str
+    """ID of the session."""
+
+    user: str
+    """ID of the user who sent it."""
+
+    type: str
+    """`sensor_report`."""
+
+    extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""

@@ -82,6 +82,98 @@ wire_sessions = _wire_objects(
 )
 """Sessions in their wire form; `sources` may be absent or empty."""
 
+emotion_names = st.sampled_from(["focus", "shock", "exaltation"]) | names
+"""Names of emotions: an open set."""
+
+counts = st.integers(-(2**53), 2**53)
+
+expandable_ids = object_ids | st.builds(
+    lambda extra, key, found: extra | {key: found},
+    st.dictionaries(names.filter(lambda name: name not in {"_id", "id"}), json_values),
+    st.sampled_from(["_id", "id"]),
+    object_ids,
+)
+"""IDs, or the objects that stand in their place."""
+
+expanded_sessions = st.builds(
+    lambda session, user, product: session | {"user": user, "product": product},
+    wire_sessions,
+    expandable_ids,
+    expandable_ids,
+)
+
+wire_totals = _wire_objects(
+    {
+        "session": expandable_ids,
+        "emotions": st.dictionaries(emotion_names, counts, max_size=4),
+    },
+    {},
+)
+
+wire_measures = _wire_objects(
+    {"people": counts, "quantity": numbers, "intensity": numbers}, {}
+)
+
+wire_intervals = _wire_objects(
+    {
+        "start": numbers,
+        "end": numbers,
+        "detectedFaces": counts,
+        "emotions": st.dictionaries(emotion_names, wire_measures, max_size=3),
+    },
+    {},
+)
+
+wire_timelines = _wire_objects(
+    {"session": expandable_ids, "timeline": st.lists(wire_intervals, max_size=3)}, {}
+)
+
+wire_sentiments = _wire_objects(
+    {"positive": numbers, "neutral": numbers, "negative": numbers}, {}
+)
+
+wire_sentiment_timelines = _wire_objects(
+    {
+        "session": expandable_ids,
+        "timeline": st.lists(
+            _wire_objects(
+                {
+                    "start": numbers,
+                    "end": numbers,
+                    "segments": counts,
+                    "sentiments": wire_sentiments,
+                },
+                {},
+            ),
+            max_size=3,
+        ),
+    },
+    {},
+)
+
+wire_registered_sources = _wire_objects(
+    {
+        "id": st.uuids().map(str),
+        "name": st.text(max_size=20),
+        "device": st.just("generic_sensor") | names,
+        "type": st.just("generic_sensor") | names,
+        "format": st.sampled_from(["text", "scalar"]) | names,
+    },
+    {},
+)
+
+wire_events = _wire_objects(
+    {
+        "time": numbers,
+        "data": numbers | st.text(max_size=20),
+        "source": st.uuids().map(str),
+        "session": object_ids,
+        "user": object_ids,
+        "type": st.just("sensor_report") | names,
+    },
+    {},
+)
+
 http_dates = st.builds(
     "{}, {:02} {} {:04} {} GMT".format,
     st.sampled_from(["Mon", "Tue", "Xyz"]),

@@ -8,11 +8,22 @@ import attrs
 import pytest
 import strategies
 from hypothesis import given
+from hypothesis import strategies as st
 
 from emogg_async import models, to_dict
 from emogg_async._converter import format_datetime, structure
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import (
+    CustomEvent,
+    EmotionInterval,
+    EmotionMeasure,
+    EmotionsTimeline,
+    EmotionTotals,
+    FrozenMapping,
+    RegisteredSource,
+    SentimentInterval,
+    Sentiments,
+    SentimentTimeline,
     Session,
     SessionConfig,
     SessionMeta,
@@ -76,7 +87,7 @@ def wire(**changes):
 def problems(payload, model=Session):
     """Return what the converter has to say against *payload*."""
     with pytest.raises(
-        ResponseShapeError, match=f"is not a {model.__name__}"
+        ResponseShapeError, match=f"is not an? {model.__name__}"
     ) as caught:
         structure(payload, model)
     return caught.value.problems
@@ -119,15 +130,16 @@ def test_smallest_session():
     assert not session.extra
 
 
-def check(payload):
-    """Check that *payload* makes a session, or an error that says what is wrong."""
+def check(payload, model=Session):
+    """Check that *payload* makes a model, or an error that says what is wrong."""
     try:
-        made = structure(payload, Session)
+        made = structure(payload, model)
     except ResponseShapeError as error:
         made = error
-    if isinstance(made, Session):
+    if isinstance(made, model):
         assert len({made, made}) == 1
         assert made == copy.deepcopy(made)
+        assert made == structure(to_dict(made), model)
     else:
         assert made.problems
         assert all(isinstance(problem, str) and problem for problem in made.problems)
@@ -157,7 +169,9 @@ def check(payload):
         ("type: expected a string, got a number", {"type": 1}),
         ("state: expected a string, got null", {"state": None}),
         ("state: expected a string, got an array", {"state": ["active"]}),
-        ("user: expected a string, got an object", {"user": {"_id": "1"}}),
+        ("user: expected a string, got an object", {"user": {"name": "1"}}),
+        ("product: expected a string, got an object", {"product": {"_id": 1}}),
+        ("name: expected a string, got an object", {"name": {"_id": "1"}}),
         ("product: required, and missing", {"product": ABSENT}),
         ("version: expected a number, got a string", {"version": "3"}),
         ("version: expected a number, got null", {"version": None}),
@@ -375,6 +389,251 @@ def test_deep_nesting_is_a_session_or_a_shape_error(opening, closing, depth):
     check(wire(deep=json.loads(opening * depth + "1" + closing * depth)))
 
 
+# -- the other models ------------------------------------------------------------------
+
+MEASURE = {"people": 3, "quantity": 2.654, "intensity": 0.885}
+INTERVAL = {"start": 0, "end": 60, "detectedFaces": 4, "emotions": {"focus": MEASURE}}
+TALK = {"positive": 1, "neutral": 4, "negative": 0}
+TALKS = {"start": 0, "end": 60, "segments": 5, "sentiments": TALK}
+EVENT = {"time": 1.5, "source": "s", "session": "i", "user": "u", "type": "t"}
+REGISTERED = {"id": "s", "name": "n", "device": "d", "type": "t", "format": "scalar"}
+
+OTHERS = [
+    (
+        {"session": "i", "emotions": {"focus": 3, "awe": 0}},
+        EmotionTotals(session="i", emotions=FrozenMapping({"focus": 3, "awe": 0})),
+    ),
+    (
+        {"session": "i", "timeline": [INTERVAL]},
+        EmotionsTimeline(
+            session="i",
+            intervals=(
+                EmotionInterval(
+                    start=0.0,
+                    end=60.0,
+                    detected_faces=4,
+                    emotions=FrozenMapping(
+                        {
+                            "focus": EmotionMeasure(
+                                people=3, quantity=2.654, intensity=0.885
+                            )
+                        }
+                    ),
+                ),
+            ),
+        ),
+    ),
+    (
+        {"session": "i", "timeline": [TALKS]},
+        SentimentTimeline(
+            session="i",
+            intervals=(
+                SentimentInterval(
+                    start=0.0,
+                    end=60.0,
+                    segments=5,
+                    sentiments=Sentiments(positive=1.0, neutral=4.0, negative=0.0),
+                ),
+            ),
+        ),
+    ),
+    (
+        REGISTERED,
+        RegisteredSource(id="s", name="n", device="d", type="t", format="scalar"),
+    ),
+    *(
+        (
+            EVENT | {"data": data},
+            CustomEvent(
+                time=1.5, data=data, source="s", session="i", user="u", type="t"
+            ),
+        )
+        for data in ("text", 2.5, 3)
+    ),
+]
+
+
+@pytest.mark.parametrize(("payload", "model"), OTHERS)
+def test_other_models_and_back(payload, model):
+    """Each of the service's answers becomes its model, and comes back out of it."""
+    assert model == structure(payload, type(model))
+    assert sorted_text(payload) == sorted_text(to_dict(model))
+
+
+NEW = {"new": {"a": [1, None]}, "extra": 1, "expanded": [2]}
+
+
+def grown(value, key=""):
+    """Return *value* with new fields in each object, and with a new emotion."""
+    if isinstance(value, list):
+        return [grown(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    inside = {name: grown(item, name) for name, item in value.items()}
+    if key == "emotions":  # its names are no fields
+        return {"ennui" if name == "focus" else name: v for name, v in inside.items()}
+    return inside | NEW
+
+
+@pytest.mark.parametrize(("payload", "model"), OTHERS)
+def test_other_models_keep_what_they_do_not_know(payload, model):
+    """A new field and a new emotion are kept, wherever they are."""
+    payload = grown(payload)
+    structured = structure(payload, type(model))
+    assert {*NEW} == {*structured.extra}
+    assert sorted_text(payload) == sorted_text(to_dict(structured))
+
+
+@pytest.mark.parametrize(
+    ("expected", "model", "payload"),
+    [
+        (
+            "emotions['focus']: expected a whole number, got a number",
+            EmotionTotals,
+            {"session": "i", "emotions": {"shock": 1, "focus": 2.5}},
+        ),
+        (
+            "emotions['focus']: expected a number, got a boolean",
+            EmotionTotals,
+            {"session": "i", "emotions": {"focus": True}},
+        ),
+        (
+            "emotions['…']: expected a number, got a string",
+            EmotionTotals,
+            {"session": "i", "emotions": {"<b> @ secret": "secret"}},
+        ),
+        (
+            "emotions: expected an object, got an array",
+            EmotionTotals,
+            {"session": "i", "emotions": []},
+        ),
+        ("emotions: required, and missing", EmotionTotals, {"session": "i"}),
+        (
+            "session: expected a string, got an object",
+            EmotionTotals,
+            {"session": {}, "emotions": {}},
+        ),
+        (
+            "intervals[1].emotions['focus'].people: expected a number, got null",
+            EmotionsTimeline,
+            {
+                "session": "i",
+                "timeline": [
+                    INTERVAL,
+                    INTERVAL | {"emotions": {"focus": MEASURE | {"people": None}}},
+                ],
+            },
+        ),
+        (
+            "intervals[0].emotions['focus']: expected an object, got a number",
+            EmotionsTimeline,
+            {"session": "i", "timeline": [INTERVAL | {"emotions": {"focus": 1}}]},
+        ),
+        (
+            "intervals[0].detected_faces: expected a whole number, got a number",
+            EmotionsTimeline,
+            {"session": "i", "timeline": [INTERVAL | {"detectedFaces": 0.5}]},
+        ),
+        (
+            "intervals: expected an array, got null",
+            SentimentTimeline,
+            {"session": "i", "timeline": None},
+        ),
+        (
+            "intervals[0].sentiments.neutral: expected a number, got a string",
+            SentimentTimeline,
+            {
+                "session": "i",
+                "timeline": [TALKS | {"sentiments": TALK | {"neutral": "4"}}],
+            },
+        ),
+        (
+            "data: expected a string or a number, got a boolean",
+            CustomEvent,
+            EVENT | {"data": True},
+        ),
+        (
+            "data: expected a string or a number, got null",
+            CustomEvent,
+            EVENT | {"data": None},
+        ),
+        (
+            "data: expected a finite number, got a number",
+            CustomEvent,
+            EVENT | {"data": math.inf},
+        ),
+        ("format: required, and missing", RegisteredSource, SOURCE),
+    ],
+)
+def test_other_models_are_as_strict(expected, model, payload):
+    """What is wrong is named by its path, down to a single emotion."""
+    assert (expected,) == problems(payload, model)
+
+
+def test_whole_numbers_may_be_written_as_fractions():
+    """JSON has one kind of number: 3.0 is the count 3, and goes back as 3."""
+    totals = structure({"session": "i", "emotions": {"focus": 3.0}}, EmotionTotals)
+    assert type(totals.emotions["focus"]) is int
+    assert json.dumps(to_dict(totals)["emotions"]) == '{"focus": 3}'
+
+
+def test_lists_of_models():
+    """A list of models is a tuple of them; what is wrong is named by its place."""
+    event = EVENT | {"data": 1}
+    assert 2 == len(structure([event, event], tuple[CustomEvent, ...]))
+    with pytest.raises(
+        ResponseShapeError, match=r"not a list of CustomEvent: \[1\].data: required"
+    ):
+        structure([event, EVENT], tuple[CustomEvent, ...])
+
+
+# -- what was expanded -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["_id", "id"])
+def test_an_expanded_id_is_its_id_and_the_object_beside_it(key):
+    """`user` is always the ID; the full object is in `expanded`, and goes back."""
+    user = {key: "u1", "name": "Ada", "teams": [{"id": 1}]}
+    payload = wire(user=user)
+    session = structure(payload, Session)
+    assert "u1" == session.user
+    assert {"user": user} == session.expanded
+    assert isinstance(session.expanded["user"]["teams"][0], FrozenMapping)
+    assert sorted_text(payload) == sorted_text(to_dict(session))
+    assert session == pickle.loads(pickle.dumps(session))
+    assert 1 == len({session, copy.deepcopy(session)})
+
+
+def test_mongos_id_comes_first():
+    """Of both names the one that sessions have counts; it need be no other kind."""
+    session = structure(wire(user={"id": "b", "_id": "a"}), Session)
+    assert session.user == "a"
+    session = structure(wire(product={"id": "b", "_id": 7}), Session)
+    assert session.product == "b"
+
+
+@pytest.mark.parametrize(
+    ("model", "rest"),
+    [
+        (EmotionTotals, {"emotions": {}}),
+        (EmotionsTimeline, {"timeline": []}),
+        (SentimentTimeline, {"timeline": []}),
+    ],
+)
+def test_an_expanded_session(model, rest):
+    """What is derived from a session can carry all of it."""
+    payload = {"session": wire(), **rest}
+    derived = structure(payload, model)
+    assert SESSION.id == derived.session
+    assert derived.expanded["session"] == wire()
+    assert payload == to_dict(derived)
+
+
+def test_nothing_expanded():
+    """Without objects there is nothing in `expanded`."""
+    assert not structure(wire(), Session).expanded
+
+
 # -- models as values ------------------------------------------------------------------
 
 
@@ -394,7 +653,13 @@ def test_sessions_survive_copies(duplicate):
     assert to_dict(session) == to_dict(restored)
 
 
-MODELS = [SESSION, SESSION.config, SESSION.meta, *SESSION.sources]
+_TIMELINE, _TALKS = OTHERS[1][1], OTHERS[2][1]
+MODELS = [
+    *(SESSION, SESSION.config, SESSION.meta, *SESSION.sources),
+    *(model for _, model in OTHERS[:5]),
+    *(_TIMELINE.intervals[0], _TIMELINE.intervals[0].emotions["focus"]),
+    *(_TALKS.intervals[0], _TALKS.intervals[0].sentiments),
+]
 
 
 def test_examples_cover_every_model():
@@ -486,6 +751,41 @@ def test_law_session_comes_back(payload):
     """The wire form that `to_dict` gives can be structured as it is."""
     session = structure(payload, Session)
     assert session == structure(to_dict(session), Session)
+
+
+KINDS = [
+    (strategies.expanded_sessions, Session),
+    (strategies.wire_totals, EmotionTotals),
+    (strategies.wire_timelines, EmotionsTimeline),
+    (strategies.wire_sentiment_timelines, SentimentTimeline),
+    (strategies.wire_registered_sources, RegisteredSource),
+    (strategies.wire_events, CustomEvent),
+]
+
+
+@pytest.mark.property
+@pytest.mark.parametrize(("payloads", "model"), KINDS, ids=lambda kind: str(kind)[-40:])
+@given(st.data())
+def test_law_every_model_comes_back(payloads, model, data):
+    """What the service sent is what comes out, and reads as the same model again."""
+    payload = data.draw(payloads)
+    structured = structure(payload, model)
+    defaults = {"sources": []} if model is Session else {}
+    assert {**defaults, **payload} == to_dict(structured)
+    again = structure(json.loads(json.dumps(to_dict(structured))), model)
+    assert structured == again == pickle.loads(pickle.dumps(again))
+    assert hash(structured) == hash(again)
+
+
+@pytest.mark.property
+@pytest.mark.parametrize(("payloads", "model"), KINDS, ids=lambda kind: str(kind)[-40:])
+@given(st.data())
+def test_law_damage_to_any_model_is_accepted_or_named(payloads, model, data):
+    """A field that is replaced by whatever JSON is accepted, or a shape error."""
+    payload = data.draw(payloads)
+    field = data.draw(st.sampled_from([*payload]))
+    payload[field] = data.draw(strategies.json_values)
+    check(payload, model)
 
 
 @pytest.mark.property

@@ -18,7 +18,8 @@ import emogg_async
 from emogg_async import AsyncEmoggClient, RetryPolicy, errors
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.help import VARIABLES
-from emogg_async._protocol import Repeat, custom
+from emogg_async._protocol import Repeat
+from emogg_async._requests import custom
 from emogg_async._retry import Verdict, is_ambiguous, verdict
 from emogg_async.errors import (
     ConnectionLostError,

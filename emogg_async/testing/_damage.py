@@ -34,7 +34,8 @@ async def send_nothing() -> None:
 
 
 async def _reset(request: web.Request) -> None:
-    """Drop the connection with an RST instead of a FIN."""
+    """Read the request to its end, then drop the connection by RST, not FIN."""
+    await request.read()
     transport = request.transport
     if transport is not None:
         peer: socket.socket = transport.get_extra_info("socket")
@@ -133,7 +134,7 @@ CONNECTION_FAULTS: Final[Mapping[str, Callable[[web.Request], Awaitable[None]]]]
     "close": _close,
     "hang": _hang,
 }
-"""Faults that come before the request is handled; none of them returns."""
+"""Faults that leave no answer, be the request handled or not; none returns."""
 
 CUTS: Final[Mapping[str, Callable[[web.Request, web.Response], Awaitable[None]]]] = {
     "cut": _cut,

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from emogg_async.errors import ConfigurationError
-from emogg_async.models import Session, Source
+from emogg_async.models import CustomEvent, Session, Source
 from emogg_async.testing._bucket import Rounding
 from emogg_async.testing._checks import SECONDS, is_seconds, is_token, require
 from emogg_async.testing._faults import Fault, FaultRule, make_rule
@@ -37,7 +37,7 @@ class EmoggEmulator:
     Its clock begins at 2024-04-01T10:30:00Z, runs on, and moves with `advance`; its
     data are the same for the same seed. All members may be used from any thread. What
     the reference leaves open was guessed; the docstring of
-    `emogg_async.testing._server` lists it.
+    `emogg_async.testing._guesses` lists it.
 
     Args:
         sessions: How many made-up sessions there are at first.
@@ -198,7 +198,9 @@ class EmoggEmulator:
     @property
     def sessions(self) -> tuple[Session, ...]:
         """The sessions of all users, newest first."""
-        return tuple(stored.session for stored in self._state.world.all_sessions())
+        state = self._state
+        now = state.clock.now()
+        return tuple(stored.session(now) for stored in state.world.all_sessions())
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
@@ -261,7 +263,8 @@ class EmoggEmulator:
             id: 24 hex digits, kept even if *timestamp* says otherwise; None makes an
                 ObjectId of the second of *timestamp*.
             name: 1 to 256 characters; None makes one up.
-            state: How far it is; the emulator never changes it by itself.
+            state: How far it is; the emulator never changes it by itself, and
+                neither the duration: only sessions created through the API grow.
             type: What kind of session it is.
             timestamp: When it was created (aware; kept to the millisecond); None means
                 the second of *id* if that is given, else now.
@@ -283,10 +286,10 @@ class EmoggEmulator:
             "duration": duration,
             "sources": sources,
         }
-        world = self._state.world
         owner = self._user(self.token if token is None else token)
         fields |= extra_wire_fields
-        return world.add(owner, id, fields, hidden=hidden).session
+        stored = self._state.world.add(owner, id, fields, hidden=hidden)
+        return stored.session(self.now())
 
     def update_session(self, session_id: str, **changes: Any) -> Session:
         """Change a session, as the service itself would, e.g. `state="finished"`.
@@ -298,7 +301,7 @@ class EmoggEmulator:
         Raises:
             InvalidArgumentError: There is no such session, or a change breaks a rule.
         """
-        return self._state.world.update(session_id, changes).session
+        return self._state.world.update(session_id, changes).session(self.now())
 
     def remove_session(self, session_id: str) -> None:
         """Remove a session of whichever user.
@@ -307,6 +310,17 @@ class EmoggEmulator:
             InvalidArgumentError: There is no such session.
         """
         self._state.world.remove(session_id)
+
+    def events(self, session_id: str) -> tuple[CustomEvent, ...]:
+        """Return the newest 10,000 events reported to a session, oldest first.
+
+        The sources registered for it are among its `sources`.
+
+        Raises:
+            InvalidArgumentError: There is no such session.
+        """
+        reported = self._state.world.events(session_id)
+        return tuple(CustomEvent(**event) for event in reported)
 
     def fail(
         self,
@@ -319,6 +333,7 @@ class EmoggEmulator:
         headers: Mapping[str, str] | None = None,
         delay: float = 0.0,
         lag: float = 0.0,
+        after: bool = False,
         times: int | None = None,
         probability: float = 1.0,
     ) -> FaultRule:
@@ -347,6 +362,9 @@ class EmoggEmulator:
                 follows.
             lag: Seconds to wait once the request was handled and has paid its token:
                 answers to later requests overtake this one.
+            after: Whether the request is handled first all the same, so that only its
+                answer is lost: its effect takes place and its token is paid, and then
+                comes `reset`, `close`, `hang` or the answer with *status*.
             times: How many requests it meets before it is used up; None means no limit.
             probability: How likely it is to meet a request that matches, 0 to 1.
 
@@ -367,6 +385,7 @@ class EmoggEmulator:
             headers=headers,
             delay=delay,
             lag=lag,
+            after=after,
             times=times,
             probability=probability,
         )

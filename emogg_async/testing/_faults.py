@@ -62,6 +62,9 @@ class FaultRule:
     delay: float
     """Seconds to wait before anything else happens."""
 
+    after: bool
+    """Whether the request is handled first, so that only its answer is lost."""
+
     lag: float
     """Seconds to wait after it has happened, so that other answers overtake."""
 
@@ -130,6 +133,7 @@ def make_rule(rules: FaultRules, **options: Any) -> FaultRule:
     _check_what(options["method"], options["path"], options["headers"])
     _check_when(options)
     _check_answer(options["status"], options["fault"], options["body"])
+    _check_after(options["after"], options["status"], options["fault"])
     options["method"] = options["method"].upper()
     options["body"] = _encode(options["body"])
     options["headers"] = dict(options["headers"] or {})
@@ -173,6 +177,12 @@ def _check_answer(status: object, fault: object, body: object) -> None:
         "body",
         "needs a status, and no fault other than 'cut' or 'cut_chunked'",
     )
+
+
+def _check_after(after: object, status: object, fault: object) -> None:
+    before = status is not None or fault in {"reset", "close", "hang"}
+    rule = "a boolean; True needs a status, or the fault 'reset', 'close' or 'hang'"
+    require(isinstance(after, bool) and (before or not after), "after", rule)
 
 
 def _encode(body: Any) -> bytes | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from emogg_async._converter import format_datetime
 
-__all__ = ["invent_duration", "invent_name", "invent_sessions"]
+__all__ = ["invent_duration", "invent_name", "invent_sessions", "invent_uuid"]
 
 _TITLES: Final = (
     "Weekly stand-up {team}",
@@ -182,10 +182,11 @@ def _fields(
 def _sources(rng: random.Random) -> list[dict[str, Any]]:
     count = rng.choices((1, 2, 3), weights=(5, 3, 1))[0]
     return [
-        {"id": _uuid(rng), "name": name, "type": kind, "device": device}
+        {"id": invent_uuid(rng), "name": name, "type": kind, "device": device}
         for name, kind, device in rng.sample(_SOURCES, count)
     ]
 
 
-def _uuid(rng: random.Random) -> str:
+def invent_uuid(rng: random.Random) -> str:
+    """Make up the id of a source."""
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))

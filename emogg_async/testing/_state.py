@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from emogg_async.testing._analysis import Analyst
 from emogg_async.testing._bucket import ROUNDINGS, Rounding
 from emogg_async.testing._checks import (
     SECONDS,
@@ -98,6 +99,7 @@ class State:
         self.journal = Journal()
         chance = random.Random(~settings.seed)  # noqa: S311 - repeatable, not secret
         self.faults = FaultRules(chance)
+        self.analyst = Analyst(settings.seed)
         self.rate_headers = settings.rate_headers
         self.world = World(
             self.clock, settings.seed, settings.rate_limit, settings.reset_rounding

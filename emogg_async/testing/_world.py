@@ -1,33 +1,37 @@
 """The users of the emulated service and their sessions, without any HTTP."""
 
-import json
 import random
 import threading
 from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import attrs
 
-from emogg_async._converter import format_datetime, structure, to_dict
-from emogg_async.errors import ResponseShapeError
-from emogg_async.models import Session, Source
 from emogg_async.testing._bucket import Rounding, TokenBucket
-from emogg_async.testing._checks import (
-    SECONDS,
-    is_aware,
-    is_hex_id,
-    is_name,
-    is_seconds,
-    require,
-)
+from emogg_async.testing._checks import is_hex_id, require
 from emogg_async.testing._clock import EPOCH, Clock
-from emogg_async.testing._seeds import invent_duration, invent_name, invent_sessions
+from emogg_async.testing._guesses import (
+    EXPIRES_AFTER,
+    STOPPED_STATE,
+    STREAM_DEVICE,
+    STREAM_TYPE,
+)
+from emogg_async.testing._refusals import bad_request, not_found
+from emogg_async.testing._seeds import (
+    invent_duration,
+    invent_name,
+    invent_sessions,
+    invent_uuid,
+)
+from emogg_async.testing._stored import StoredSession, milliseconds, wire_fields
 
-__all__ = ["Page", "StoredSession", "User", "World"]
+__all__ = ["Page", "User", "World"]
 
 _VERSION: Final = 3
 """Version of the session object's schema, as of the reference."""
@@ -35,51 +39,21 @@ _VERSION: Final = 3
 _OBJECT_ID_SECONDS: Final = range(2**32)
 """Creation seconds that fit an ObjectId: from 1970 into 2106."""
 
+_EVENTS_KEPT: Final = 10_000
+"""Events that a session remembers: the newest ones."""
+
+_UNDER_WAY: Final = frozenset({"active", "processing"})
+"""In which states a session cannot be deleted."""
+
+_SENSOR: Final = "generic_sensor"
+"""What a registered source is."""
+
+_TAKES: Final = {"scalar": (int, float), "text": (str,)}
+"""What a registered source of each format reports."""
+
 _BEGUN: Final = attrgetter("timestamp")
 _KEY: Final = attrgetter("key")
 _ID: Final = attrgetter("id")
-
-_FIXED: Final = frozenset({"_id", "id", "user"})
-"""What a session keeps for its whole life."""
-
-
-class StoredSession:
-    """A session as the service keeps it, encoded once for all answers."""
-
-    __slots__ = (
-        "_session",
-        "body",
-        "hidden",
-        "id",
-        "key",
-        "timestamp",
-        "user",
-        "wire",
-    )
-
-    def __init__(
-        self,
-        user: "User",
-        wire: dict[str, Any],
-        *,
-        trusted: bool = False,
-        hidden: bool = False,
-    ) -> None:
-        self.user = user
-        self.hidden = hidden  # from lists; a get shows it
-        self.wire = wire
-        self.id: str = wire["_id"]
-        self._session = None if trusted else _checked(wire)
-        self.body = json.dumps(wire, separators=(",", ":")).encode()
-        self.timestamp = datetime.fromisoformat(wire["timestamp"])
-        self.key = self.timestamp, self.id  # where it stands among others
-
-    @property
-    def session(self) -> Session:
-        """The session as a model; made when it is first asked for."""
-        if self._session is None:
-            self._session = structure(self.wire, Session)
-        return self._session
 
 
 @attrs.define(eq=False)
@@ -92,6 +66,14 @@ class User:
     bucket: TokenBucket | None
     sessions: list[StoredSession] = attrs.field(factory=list, repr=False)
     """Oldest first, by `StoredSession.key`."""
+
+    def wire(self) -> dict[str, Any]:
+        """Return it as the object that stands for its ID; the fields are a guess."""
+        return {"_id": self.id, "name": "Emulated user"}
+
+    def product_wire(self) -> dict[str, Any]:
+        """Return its product likewise."""
+        return {"_id": self.product, "name": "pro"}
 
 
 @attrs.frozen(kw_only=True)
@@ -127,6 +109,7 @@ class World:
         self._counter = self._rng.getrandbits(20)
         self._users: dict[str, User] = {}
         self._sessions: dict[str, StoredSession] = {}
+        self._events: dict[str, deque[dict[str, Any]]] = {}
 
     def user(self, token: str) -> User | None:
         """Return the user with *token*, or None."""
@@ -158,13 +141,13 @@ class World:
         hidden: bool = False,
     ) -> StoredSession:
         """Add a session of *user*'s; *fields* of the wire that are None are made up."""
-        given = _wire_fields(fields)
+        given = wire_fields(fields)
         with self._lock:
             begun = fields.get("timestamp") or self._default_begin(session_id)
             session_id = self._choose_id(session_id, begun)
             invented = {
                 "name": invent_name(self._rng),
-                "timestamp": _milliseconds(begun),
+                "timestamp": milliseconds(begun),
                 "duration": invent_duration(self._rng),
             }
             wire = {"_id": session_id} | invented | self._owned(user) | given
@@ -173,23 +156,145 @@ class World:
     def update(self, session_id: str, changes: Mapping[str, Any]) -> StoredSession:
         """Replace fields of a session; None removes one."""
         removed = {name for name, value in changes.items() if value is None}
-        given = _wire_fields(changes)
+        given = wire_fields(changes)
         with self._lock:
             old = self._known(session_id)
-            kept = {name: old.wire[name] for name in old.wire if name not in removed}
-            new = StoredSession(old.user, kept | given, hidden=old.hidden)
-            self._drop(old)
-            return self._keep(new)
+            return self._replace(old, old.changed(given, removed, self._clock.now()))
 
     def remove(self, session_id: str) -> None:
         """Remove a session for good."""
         with self._lock:
             self._drop(self._known(session_id))
 
-    def find(self, user: User, session_id: str) -> StoredSession | None:
-        """Return *user*'s session with that id, or None; the others' do not count."""
+    def create(self, user: User, name: str, stream_uri: str) -> StoredSession:
+        """Create a session of *user*'s as the API does: a worker starts at once."""
+        begun = self._clock.now()
+        stream = urlsplit(stream_uri)
+        with self._lock:
+            source = {
+                "id": invent_uuid(self._rng),
+                "name": stream.hostname,
+                "type": STREAM_TYPE,
+                "device": STREAM_DEVICE.format(scheme=stream.scheme),
+            }
+            meta = {
+                "expires": milliseconds(begun + timedelta(seconds=EXPIRES_AFTER)),
+                "healthCheck": milliseconds(begun),
+                "workerState": "working",
+            }
+            wire = {
+                "_id": self._new_id(begun),
+                "name": name,
+                "type": "live_analysis",
+                "state": "active",
+                "timestamp": milliseconds(begun),
+                "duration": 0.0,
+                "sources": [source],
+                "meta": meta,
+            }
+            return self._keep(StoredSession(user, wire | self._owned(user), live=True))
+
+    def get(self, user: User, session_id: str) -> StoredSession:
+        """Return *user*'s session with that id; the others' do not count.
+
+        Raises:
+            RefusalError: There is none.
+        """
         found = self._sessions.get(session_id.lower())
-        return found if found and found.user is user else None
+        if found is None or found.user is not user:
+            raise not_found("Session")
+        return found
+
+    def change(
+        self, user: User, session_id: str, changes: Mapping[str, Any]
+    ) -> StoredSession:
+        """Replace fields of *user*'s session, which are valid.
+
+        Raises:
+            RefusalError: There is no such session.
+        """
+        with self._lock:
+            return self.update(self.get(user, session_id).id, changes)
+
+    def stop(self, user: User, session_id: str) -> StoredSession:
+        """Finish *user*'s session.
+
+        Raises:
+            RefusalError: There is no such session, or it is not active.
+        """
+        with self._lock:
+            stored = self.get(user, session_id)
+            if stored.state != "active":
+                raise bad_request("Session is not active")
+            return self.update(stored.id, {"state": STOPPED_STATE})
+
+    def delete(self, user: User, session_id: str) -> None:
+        """Remove *user*'s session for good.
+
+        Raises:
+            RefusalError: There is no such session, or it is not over yet.
+        """
+        with self._lock:
+            stored = self.get(user, session_id)
+            if stored.state in _UNDER_WAY:
+                raise bad_request(f"Session is {stored.state}")
+            self.remove(stored.id)
+
+    def register(
+        self, user: User, session_id: str, name: str, format_: str
+    ) -> dict[str, Any]:
+        """Register a source of events in *user*'s session.
+
+        Raises:
+            RefusalError: There is no such session.
+        """
+        with self._lock:
+            source = {
+                "id": invent_uuid(self._rng),
+                "name": name,
+                "device": _SENSOR,
+                "type": _SENSOR,
+                "format": format_,
+            }
+            stored = self.get(user, session_id)
+            sources = stored.wire(self._clock.now()).get("sources") or []
+            self.update(stored.id, {"sources": [*sources, source]})
+        return source
+
+    def report(
+        self, user: User, session_id: str, source_id: str, fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Keep what a source of *user*'s session reports: *fields* `time` and `data`.
+
+        Raises:
+            RefusalError: There is no such session or source, or it does not take such
+                data.
+        """
+        with self._lock:
+            stored = self.get(user, session_id)
+            sources = stored.wire(self._clock.now()).get("sources") or []
+            found = [
+                item for item in sources if item["id"].lower() == source_id.lower()
+            ]
+            if not found:
+                raise not_found("Source")
+            _check_data(found[0].get("format"), fields["data"])
+            event = {
+                "time": fields["time"],
+                "data": fields["data"],
+                "source": found[0]["id"],
+                "session": stored.id,
+                "user": user.id,
+                "type": "sensor_report",
+            }
+            kept = self._events.setdefault(stored.id, deque(maxlen=_EVENTS_KEPT))
+            kept.append(event)
+        return event
+
+    def events(self, session_id: str) -> list[dict[str, Any]]:
+        """Return what was reported to a session, oldest first."""
+        with self._lock:
+            return list(self._events.get(self._known(session_id).id, ()))
 
     def all_sessions(self) -> list[StoredSession]:
         """Return the sessions of all users, newest first."""
@@ -212,8 +317,8 @@ class World:
                 item
                 for item in candidates
                 if not item.hidden
-                and page.state in {None, item.wire["state"]}
-                and page.type in {None, item.wire["type"]}
+                and page.state in {None, item.state}
+                and page.type in {None, item.type}
             )
             end = page.offset + page.limit
             found = list(islice(matching, page.offset, end + 1))
@@ -227,9 +332,14 @@ class World:
         self._sessions[stored.id] = stored
         return stored
 
+    def _replace(self, old: StoredSession, new: StoredSession) -> StoredSession:
+        old.user.sessions.remove(old)
+        return self._keep(new)
+
     def _drop(self, stored: StoredSession) -> None:
         stored.user.sessions.remove(stored)
         del self._sessions[stored.id]
+        self._events.pop(stored.id, None)
 
     def _known(self, session_id: object) -> StoredSession:
         require(is_hex_id(session_id), "session_id", "24 hex digits")
@@ -260,41 +370,9 @@ class World:
         return f"{second:08x}{self._machine}{self._counter % 2**24:06x}"
 
 
-def _checked(wire: dict[str, Any]) -> Session:
-    try:
-        return structure(wire, Session)
-    except ResponseShapeError as error:
-        require(False, error.problems[0].partition(":")[0], error.problems[0])
-        raise
-
-
-def _milliseconds(moment: datetime) -> str:
-    """Write *moment* as the service does, which knows no microseconds."""
-    return format_datetime(
-        moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    )
-
-
-def _wire_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Check *fields*, leave out what is None, and write the rest as JSON values."""
-    wire = {name: value for name, value in fields.items() if value is not None}
-    fixed = ", ".join(sorted(wire.keys() & _FIXED))
-    require(not fixed, fixed, "not to be set: a session keeps it")
-    require(is_name(wire.get("name", "-")), "name", "a string of 1 to 256 characters")
-    require(is_seconds(wire.get("duration", 0)), "duration", SECONDS)
-    if "timestamp" in wire:
-        require(is_aware(wire["timestamp"]), "timestamp", "an aware datetime")
-        wire["timestamp"] = _milliseconds(wire["timestamp"])
-    if "sources" in wire:
-        wire["sources"] = _wire_sources(wire["sources"])
-    try:
-        json.dumps(wire, allow_nan=False)
-    except (TypeError, ValueError):
-        require(False, "fields", "JSON values")
-    return wire
-
-
-def _wire_sources(sources: Any) -> list[Any]:
-    rule = "an iterable of Source, or of their wire forms"
-    require(isinstance(sources, Iterable), "sources", rule)
-    return [to_dict(item) if isinstance(item, Source) else item for item in sources]
+def _check_data(form: object, data: object) -> None:
+    takes = _TAKES.get(str(form))
+    if takes is None:
+        raise bad_request("Source takes no events")
+    if type(data) not in takes:
+        raise bad_request(f'"data" must fit the format "{form}"')

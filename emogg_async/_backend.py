@@ -1,0 +1,147 @@
+"""What it takes to keep things in a backend that others use too: trust in nothing.
+
+Source: https://aiocache.aio-libs.org.
+"""
+
+import asyncio
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from emogg_async._converter import structure, to_dict
+from emogg_async.errors import EmoggError
+
+__all__ = ["SCHEMA", "Body", "Guard", "Turns", "unwrapped", "wrapped"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("emogg_async.cache")
+
+SCHEMA: Final = "1"
+"""Part of every key: a release that stores something else must never read this."""
+
+PATIENCE: Final = 0.1
+"""Seconds that a backend may take; longer is a failure."""
+
+FAILURES_IN_A_ROW: Final = 5
+PAUSE: Final = 5.0
+"""Seconds for which a failing backend is left alone."""
+
+LOG_INTERVAL: Final = 60.0
+
+
+class Turns:
+    """Lets those who change the same key do so one after the other, in their order."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def of(self, key: str) -> AsyncIterator[None]:
+        """Wait for the turn, which nobody has for longer than a backend may take."""
+        self._users[key] += 1
+        try:
+            async with self._locks.setdefault(key, asyncio.Lock()):
+                yield
+        finally:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key], self._locks[key]
+
+
+def wrapped(value: Any, ttl: float, now: float, of: str | None = None) -> str:
+    """Put a model in an envelope.
+
+    Args:
+        value: The model.
+        ttl: Seconds for which it stays fresh.
+        now: The time, by the wall clock.
+        of: What it belongs to; None when it stands for itself.
+    """
+    envelope = {
+        "schema": SCHEMA,
+        "stored_at": now,
+        "fresh_until": now + ttl,
+        "body": to_dict(value),
+    }
+    if of is not None:
+        envelope["of"] = of
+    return json.dumps(envelope, separators=(",", ":"))
+
+
+@attrs.frozen
+class Body(Generic[T]):
+    """What was in an envelope."""
+
+    value: T
+    fresh_for: float
+    """Seconds from now on."""
+
+    of: object
+    """What it belongs to; from a backend, so it can be anything."""
+
+
+def unwrapped(text: object, model: type[T], now: float) -> Body[T] | None:
+    """Return what is fresh in an envelope; None for anything else there may be."""
+    if not isinstance(text, str | bytes):
+        return None
+    try:
+        envelope = json.loads(text)
+        fresh_for = envelope["fresh_until"] - now
+        value = structure(envelope["body"], model)
+        of_ours = envelope["schema"] == SCHEMA
+        body = Body(value, fresh_for, envelope.get("of"))
+    except (EmoggError, ArithmeticError, LookupError, TypeError, ValueError):
+        return None
+    except RecursionError:
+        return None
+    return body if of_ours and fresh_for > 0 else None
+
+
+def _let_cancellation_pass() -> None:
+    """Raise what a backend may have swallowed: the cancellation of this very task."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+class Guard:
+    """Asks a backend, and lets nothing of what may go wrong there hurt a call."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._paused_until = -math.inf
+        self._quiet_until = -math.inf
+
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the backend's answer; None when it fails, hangs or is left alone."""
+        now = asyncio.get_running_loop().time()
+        if now < self._paused_until:
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                answer = await question()
+        except (Exception, asyncio.CancelledError) as error:
+            _let_cancellation_pass()
+            self._note(error, now)
+            return None
+        _let_cancellation_pass()
+        self._failures = 0
+        return answer
+
+    def _note(self, error: BaseException, now: float) -> None:
+        self._failures += 1
+        if self._failures >= FAILURES_IN_A_ROW:
+            self._failures = 0
+            self._paused_until = now + PAUSE
+        if now >= self._quiet_until:
+            self._quiet_until = now + LOG_INTERVAL
+            # Its type alone: messages of backends quote keys, values and URLs.
+            logger.warning("the cache backend failed: %s", type(error).__name__)

@@ -1,0 +1,198 @@
+"""What every client has: how it is made, opened and closed, and what it tells."""
+
+import asyncio
+import random
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from emogg_async import __version__, _context
+from emogg_async._alarms import Alarms
+from emogg_async._cache import CachePolicy, open_cache
+from emogg_async._checks import number, whole_number
+from emogg_async._config import usable_base_url, usable_token
+from emogg_async._gate import shared_pacer
+from emogg_async._pipeline import Pipeline
+from emogg_async._protocol import RateLimit
+from emogg_async._retry import RetryPolicy
+from emogg_async._sessions import Sessions
+from emogg_async._stats import Counters, Stats
+from emogg_async._transport import Transport, is_session
+from emogg_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    InvalidArgumentError,
+)
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["LifeCycle"]
+
+T = TypeVar("T")
+
+LONGEST: Final = 1e9
+"""Seconds: the most that a timeout can be."""
+
+
+class LifeCycle:
+    """A client without its calls; `AsyncEmoggClient` says what its arguments are."""
+
+    def __init__(
+        self,
+        token: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: float = 60.0,
+        attempt_timeout: float = 15.0,
+        concurrency: int = 32,
+        retry: RetryPolicy = RetryPolicy(),
+        cache: CachePolicy | None = CachePolicy(),
+        pace: bool = True,
+        allow_http: bool = False,
+        http: "aiohttp.ClientSession | None" = None,
+    ) -> None:
+        self._token = usable_token(token)
+        self._base_url = usable_base_url(base_url, allow_http=allow_http)
+        self._timeout = number("timeout", timeout, above=0, at_most=LONGEST)
+        self._attempt_timeout = number(
+            "attempt_timeout", attempt_timeout, above=0, at_most=LONGEST
+        )
+        self._concurrency = whole_number("concurrency", concurrency, at_least=1)
+        self._retry = _instance("retry", retry, RetryPolicy)
+        self._cache = None if cache is None else _instance("cache", cache, CachePolicy)
+        if http is not None and not is_session(http):
+            raise InvalidArgumentError("http: expected an aiohttp.ClientSession")
+        self._pace = _instance("pace", pace, bool)
+        self._http = http
+        self._counters = Counters()
+        self._pipeline: Pipeline | None = None
+        self._sessions: Sessions | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = (
+            "closed" if self._closed else "open" if self._pipeline else "not open yet"
+        )
+        return f"<AsyncEmoggClient {self._base_url} ({state})>"
+
+    async def __aenter__(self) -> Self:
+        """Open the client in the running event loop."""
+        self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the client."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client; calls under way end with `ClientClosedError`.
+
+        It is safe to call more than once.
+        """
+        self._closed = True
+        if self._pipeline is not None:
+            _check_loop(self._pipeline)
+            await self._pipeline.close()
+
+    def _open(self) -> Sessions:
+        """Return what is open; open it at the first call."""
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        if self._sessions is None:
+            self._sessions = self._build()
+        _check_loop(self._sessions)
+        return self._sessions
+
+    def _build(self) -> Sessions:
+        rng = random.Random()  # noqa: S311 - jitter, not cryptography
+        cache = None
+        if self._cache is not None:
+            cache = open_cache(
+                self._cache, base_url=self._base_url, token=self._token, rng=rng
+            )
+        alarms = Alarms(asyncio.get_running_loop())
+        transport = Transport(
+            base_url=self._base_url,
+            token=self._token,
+            user_agent=f"emogg-async/{__version__}",
+            attempt_timeout=self._attempt_timeout,
+            alarms=alarms,
+            http=self._http,
+        )
+        self._pipeline = Pipeline(
+            alarms=alarms,
+            transport=transport,
+            retry=self._retry,
+            slots=self._concurrency,
+            pacer=(
+                shared_pacer(self._base_url, self._token, rng) if self._pace else None
+            ),
+            timeout=self._timeout,
+            counters=self._counters,
+            rng=rng,
+            secret=self._token,
+        )
+        return Sessions(
+            self._pipeline,
+            cache,
+            page_timeout=min(self._timeout, self._attempt_timeout),
+            counters=self._counters,
+        )
+
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """Bound every call inside the `with`, also of other clients.
+
+        ::
+
+            with client.deadline(2.0):
+                session = await client.get_session(session_id)
+
+        Deadlines can be nested; the nearest counts. It holds for tasks that are started
+        inside, too.
+
+        Args:
+            seconds: Time from now on.
+
+        Raises:
+            InvalidArgumentError: It is no positive number.
+            ConfigurationError: No event loop is running.
+        """
+        number("seconds", seconds, above=0, at_most=LONGEST)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "a deadline is set where its calls are made: in a running event loop"
+            ) from None
+        return _context.deadline_in(seconds)
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The user's token bucket as the last answer told it; None before the first."""
+        return self._pipeline.rate_limit if self._pipeline else None
+
+    @property
+    def stats(self) -> Stats:
+        """What this client has done so far."""
+        return self._counters.snapshot()
+
+
+def _check_loop(opened: Pipeline | Sessions) -> None:
+    if opened.loop is not asyncio.get_running_loop():
+        raise ConfigurationError(
+            "the client was opened in another event loop; make one client for each"
+        )
+
+
+def _instance(name: str, value: T, kind: type) -> T:
+    if not isinstance(value, kind):
+        raise InvalidArgumentError(
+            f"{name}: expected a {kind.__name__}, got {type(value).__name__}"
+        )
+    return value

@@ -1,0 +1,284 @@
+"""Sessions and what is known of them: read through the cache, written past it.
+
+A write outdates what is known of its session. While one is under way, nothing is kept
+of that session, and nothing that is kept is used; what began before its end is neither
+kept nor joined after it.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+from emogg_async import _requests
+from emogg_async._cache import SessionCache
+from emogg_async._context import Call, Priority
+from emogg_async._listing import Page
+from emogg_async._pipeline import Pipeline
+from emogg_async._protocol import Request
+from emogg_async._retry import outcome_unknown
+from emogg_async._stats import Counters
+from emogg_async.errors import (
+    BadRequestError,
+    EmoggError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ResponseShapeError,
+)
+from emogg_async.models import (
+    EmotionsTimeline,
+    EmotionTotals,
+    RegisteredSource,
+    SentimentTimeline,
+    Session,
+    SessionState,
+)
+
+__all__ = ["Sessions"]
+
+T = TypeVar("T")
+Derived = TypeVar("Derived", EmotionTotals, EmotionsTimeline, SentimentTimeline)
+
+STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
+"""What a session that was active can be once it was stopped."""
+
+KNOWN_SOURCES: Final = 1_000
+"""Registered sources whose format is remembered."""
+
+
+class Sessions:
+    """The sessions of a client that is open.
+
+    Args:
+        pipeline: Carries out requests.
+        cache: Where sessions are kept, or None.
+        page_timeout: Seconds for a page that stands in for gets.
+        counters: Where to count.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cache: SessionCache | None,
+        *,
+        page_timeout: float,
+        counters: Counters,
+    ) -> None:
+        self.pipeline = pipeline
+        self.cache = cache
+        self.loop = pipeline.loop
+        self._page_timeout = page_timeout
+        self._counters = counters
+        self._being_written: Counter[str] = Counter()
+        self._epoch = 0
+        self._formats: dict[str, str] = {}
+
+    # -- reads ---------------------------------------------------------------------
+
+    async def get(
+        self, session_id: str, *, fresh: bool, expand: tuple[str, ...] = ()
+    ) -> Session:
+        """Load one session; *session_id* was checked, and the cache peeked into."""
+        request = _requests.get_session(session_id, expand)
+        cache = None if expand else self.cache
+
+        async def load(call: Call) -> Session:
+            if cache and not fresh and session_id not in self._being_written:
+                session = await cache.get(session_id)
+                if session is not None:
+                    self._counters.cache_hits += 1
+                    return session
+                self._counters.cache_misses += 1
+            session = await self.pipeline.fetch(request, call, Session)
+            if cache and self._may_store(call, session_id):
+                await cache.put(session)
+            return session
+
+        if fresh:  # what is under way may be older than what this call will bring
+            for priority in Priority:
+                self.pipeline.flights.detach((session_id, request.target, priority))
+        return await self.pipeline.share(request, load)
+
+    async def derived(self, request: Request, model: type[Derived]) -> Derived:
+        """Load what *request* asks about a session.
+
+        It is kept if the cache knows, as the load begins, that the session is finished,
+        and for as long as it holds the very same session.
+        """
+        cache = None if _requests.is_expanded(request) else self.cache
+
+        async def load(call: Call) -> Derived:
+            finished = None
+            if cache and request.session_id not in self._being_written:
+                finished, value = await cache.get_derived(request, model)
+                if value is not None:
+                    self._counters.cache_hits += 1
+                    return value
+                self._counters.cache_misses += 1
+            value = await self.pipeline.fetch(request, call, model)
+            if cache and finished and self._may_store(call, request.session_id):
+                await cache.put_derived(request, finished, value)
+            return value
+
+        return await self.pipeline.share(request, load)
+
+    async def cached(
+        self, session_ids: Sequence[str], *, fresh: bool
+    ) -> dict[str, Session]:
+        """Return which of *session_ids*, that were checked, the cache has, by id."""
+        if self.cache is None or fresh:
+            return {}
+        usable = [each for each in session_ids if each not in self._being_written]
+        found = await self.cache.get_many(usable)
+        self._counters.calls += len(found)
+        self._counters.cache_hits += len(found)
+        return found
+
+    async def page(
+        self, query: list[tuple[str, str]], take: Callable[[Page], list[Session]]
+    ) -> list[Session]:
+        """Load a page; cache and return what *take* takes of it, as gets would.
+
+        The rest is not cached: it would push out what somebody has asked for. Gets wait
+        for it, so it has less time than they have.
+        """
+        epoch = self._epoch
+        sessions = take(await self.list_page(query, allowance=self._page_timeout))
+        self._counters.calls += len(sessions)
+        if self.cache:
+            self._counters.cache_misses += len(sessions)
+            # One integer for all sessions: a write is rare, and a miss costs little.
+            if epoch == self._epoch and not self._being_written:
+                await self.cache.put_many(sessions)
+        return sessions
+
+    async def list_page(
+        self, query: list[tuple[str, str]], allowance: float | None = None
+    ) -> Page:
+        """Load a page of the listing; like all bulk work it yields to single calls.
+
+        Args:
+            query: Which page.
+            allowance: Seconds from the first send on, in a bulk; None is a call's time.
+        """
+        request = _requests.list_sessions(query)
+        return await self.pipeline.share(
+            request,
+            lambda call: self.pipeline.fetch(request, call, Page),
+            priority=Priority.BULK,
+            allowance=allowance,
+        )
+
+    # -- writes --------------------------------------------------------------------
+
+    async def write(self, request: Request, model: type[T]) -> T:
+        """Carry out a write and return what the service answers."""
+        return await self._outdate(
+            request, lambda call: self.pipeline.fetch(request, call, model)
+        )
+
+    async def stop(self, request: Request) -> Session:
+        """Carry out a stop; what is in doubt is settled by one get."""
+
+        async def load(call: Call) -> Session:
+            try:
+                return await self.pipeline.fetch(request, call, Session)
+            except OutcomeUnknownError as error:
+                doubt, cause = error, error.__cause__
+            # Refused after an unknown fate, or a success that does not decode.
+            if not isinstance(cause, BadRequestError | ResponseShapeError):
+                raise doubt
+            session = await self._settle(request, call)
+            if session.state in STOPPED:
+                return session
+            raise cause if isinstance(cause, BadRequestError) else doubt
+
+        return await self._outdate(request, load)
+
+    async def _settle(self, request: Request, call: Call) -> Session:
+        """Look how the session is that *request* wanted to change.
+
+        Raises:
+            OutcomeUnknownError: It could not be looked at.
+        """
+        look = _requests.get_session(request.session_id)
+        try:
+            return await self.pipeline.fetch(look, call, Session)
+        except EmoggError as error:
+            raise outcome_unknown(request, call, error.headline) from error
+
+    async def custom(self, request: Request) -> Any:
+        """Carry out any request, alone, and return the parsed JSON as it is."""
+
+        async def load(call: Call) -> Any:
+            try:
+                return await self.pipeline.payload(request, call)
+            except OutcomeUnknownError as error:
+                # An earlier send did it and its answer was lost, or this one is
+                # garbled.
+                done = isinstance(error.__cause__, NotFoundError | ResponseShapeError)
+                if request.method == "DELETE" and done:
+                    return None
+                raise
+
+        return await self._outdate(request, load)
+
+    async def register(self, request: Request, source_format: str) -> RegisteredSource:
+        """Register a source, and remember what its events must carry."""
+        source = await self.write(request, RegisteredSource)
+        while len(self._formats) >= KNOWN_SOURCES:
+            del self._formats[next(iter(self._formats))]
+        self._formats[source.id.lower()] = source_format
+        return source
+
+    def format_of(self, session_id: str, source_id: str) -> str | None:
+        """Return what a source's events must carry, as far as it is known here."""
+        known = self._formats.get(source_id)
+        session = self.cache.peek(session_id) if self.cache else None
+        if known is None and session is not None:
+            for source in session.sources:
+                if source.id.lower() == source_id:
+                    return source.format
+        return known
+
+    async def _outdate(
+        self, request: Request, load: Callable[[Call], Awaitable[T]]
+    ) -> T:
+        if not request.session_id:
+            return await self.pipeline.share(request, load)
+
+        async def write(call: Call) -> T:
+            async with self._writing(request.session_id):
+                return await load(call)
+
+        try:
+            return await self.pipeline.share(request, write)
+        finally:  # it may have been cut off, and be about to end
+            self._detach(request.session_id)
+
+    @asynccontextmanager
+    async def _writing(self, session_id: str) -> AsyncIterator[None]:
+        """Outdate what is known of a session, before and after what changes it."""
+        self._being_written[session_id] += 1
+        try:
+            await self._forget(session_id)
+            yield
+        finally:
+            try:
+                await self._forget(session_id)
+            finally:
+                self._being_written[session_id] -= 1
+                if not self._being_written[session_id]:
+                    del self._being_written[session_id]
+
+    async def _forget(self, session_id: str) -> None:
+        self._detach(session_id)
+        if self.cache:
+            await self.cache.drop(session_id)
+
+    def _detach(self, session_id: str) -> None:
+        self._epoch += 1
+        self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))
+
+    def _may_store(self, call: Call, session_id: str) -> bool:
+        return not call.detached and session_id not in self._being_written

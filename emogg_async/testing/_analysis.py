@@ -1,0 +1,143 @@
+"""What the emulated service found in its sessions, as JSON values.
+
+Everything follows from the seed and the session's id, and from how long it lasted. To
+be used by the server's thread only.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Generic, TypeVar
+
+from emogg_async.testing._guesses import LONGEST_ANALYSIS
+from emogg_async.testing._reading import Window
+from emogg_async.testing._walks import EMOTIONS, SENTIMENTS, STEP, Moods, Speech
+
+__all__ = ["Analyst"]
+
+T = TypeVar("T", Moods, Speech)
+
+_KEPT: Final = 100
+"""Walks kept of each kind, about 50 kB for an hour: any other is walked again."""
+
+
+class Analyst:
+    """Finds emotions and sentiments in sessions by their id and duration."""
+
+    def __init__(self, seed: int) -> None:
+        self._moods = _Walks(seed, "moods", Moods)
+        self._speech = _Walks(seed, "speech", Speech)
+
+    def totals(self, session_id: str, duration: float) -> dict[str, int]:
+        """Return how often each emotion was detected; those that were not are left out.
+
+        Source: https://docs.emogg.com, "Get emotions".
+        """
+        steps = _steps(duration)
+        moods = self._moods.get(session_id, steps)
+        counts = (sums[steps] for sums in moods.detections)
+        return {
+            name: count for name, count in zip(EMOTIONS, counts, strict=True) if count
+        }
+
+    def emotions(
+        self, session_id: str, duration: float, window: Window
+    ) -> list[dict[str, Any]]:
+        """Return the intervals of *window* in which somebody was seen.
+
+        Source: https://docs.emogg.com, "Get emotions timeline".
+        """
+        moods = self._moods.get(session_id, _steps(duration))
+        return [
+            {
+                "start": _plain(start),
+                "end": _plain(end),
+                "detectedFaces": faces,
+                "emotions": _measures(moods, first, last),
+            }
+            for start, end, first, last in _intervals(window, duration)
+            if (faces := max(moods.faces[first:last]))
+        ]
+
+    def sentiments(
+        self, session_id: str, duration: float, window: Window
+    ) -> list[dict[str, Any]]:
+        """Return the intervals of *window* in which something was said.
+
+        Source: https://docs.emogg.com, "Get transcription sentiment".
+        """
+        counts = self._speech.get(session_id, _steps(duration)).counts
+        found = []
+        for start, end, first, last in _intervals(window, duration):
+            parts = [sums[last] - sums[first] for sums in counts]
+            if segments := sum(parts):
+                sentiments = dict(zip(SENTIMENTS, parts, strict=True))
+                span = {"start": _plain(start), "end": _plain(end)}
+                found.append(span | {"segments": segments, "sentiments": sentiments})
+        return found
+
+
+class _Walks(Generic[T]):
+    """The walks of one kind that were used last."""
+
+    def __init__(self, seed: int, topic: str, kind: Callable[[str], T]) -> None:
+        self._seed = seed
+        self._topic = topic
+        self._kind: Callable[[str], T] = kind
+        self._kept: OrderedDict[str, T] = OrderedDict()
+
+    def get(self, session_id: str, steps: int) -> T:
+        """Return the walk of a session, at least so many *steps* long."""
+        walk = self._kept.pop(session_id, None)
+        if walk is None:
+            walk = self._kind(f"{self._seed}:{session_id}:{self._topic}")
+        self._kept[session_id] = walk
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        walk.grow(steps)
+        return walk
+
+
+def _measures(moods: Moods, first: int, last: int) -> dict[str, dict[str, float]]:
+    """Sum up the steps from *first* to before *last*, for each emotion detected."""
+    measures: dict[str, dict[str, float]] = {}
+    for index, name in enumerate(EMOTIONS):
+        counts = moods.detections[index]
+        if detected := counts[last] - counts[first]:
+            sums = moods.quantities[index]
+            quantity = sums[last] - sums[first]
+            measures[name] = {
+                "people": max(moods.people[index][first:last]),
+                "quantity": quantity / 1000,
+                "intensity": round(quantity / detected) / 1000,
+            }
+    return measures
+
+
+def _steps(duration: float) -> int:
+    """Return how many whole steps of a session are analysed."""
+    return int(min(duration, LONGEST_ANALYSIS) // STEP)
+
+
+def _intervals(
+    window: Window, duration: float
+) -> Iterator[tuple[float, float, int, int]]:
+    """Cut *window* into intervals, each with its first step and the one after its last.
+
+    A step belongs to the interval in which it begins, so that none is lost or counted
+    twice. Intervals without any step are left out.
+    """
+    steps, end = _steps(duration), min(window.end, duration)
+    number = 0
+    while (start := window.start + number * window.granularity) < end:
+        number += 1
+        stop = min(window.start + number * window.granularity, end)
+        first, last = math.ceil(start / STEP), min(math.ceil(stop / STEP), steps)
+        if first >= steps:
+            break
+        if first < last:
+            yield start, stop, first, last
+
+
+def _plain(seconds: float) -> float:
+    return int(seconds) if seconds == int(seconds) else round(seconds, 3)
