@@ -4,6 +4,7 @@
 
     curl 'localhost:8080/sessions?state=finished&limit=3'       a list
     curl localhost:8080/sessions/6606810e62d82c07cd0c20aa       one session
+    curl localhost:8080/sessions/6606810e62d82c07cd0c20aa/emotions
     curl 'localhost:8080/batch?id=6606810e62d82c07cd0c20aa&id=…'  many by their ids
 
 The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL. All
@@ -62,6 +63,13 @@ async def get_session(request: web.Request) -> web.Response:
     """Get one session."""
     session_id = request.match_info["session_id"]
     return web.json_response(summary(await get_client(request).get_session(session_id)))
+
+
+@routes.get("/sessions/{session_id}/emotions")
+async def get_emotions(request: web.Request) -> web.Response:
+    """Get how often each emotion was detected in a session."""
+    totals = await get_client(request).get_emotions(request.match_info["session_id"])
+    return web.json_response({**totals.emotions})
 
 
 @routes.get("/batch")

@@ -5,6 +5,7 @@
 
     curl 'localhost:8000/sessions?state=finished&limit=3'       a list
     curl localhost:8000/sessions/6606810e62d82c07cd0c20aa       one session
+    curl localhost:8000/sessions/6606810e62d82c07cd0c20aa/emotions
     curl 'localhost:8000/batch?id=6606810e62d82c07cd0c20aa&id=…'  many by their ids
 
 The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL. All
@@ -62,6 +63,13 @@ async def list_sessions(
 async def get_session(session_id: str, client: Client) -> dict[str, object]:
     """Get one session."""
     return summary(await client.get_session(session_id))
+
+
+@app.get("/sessions/{session_id}/emotions")
+async def get_emotions(session_id: str, client: Client) -> dict[str, int]:
+    """Get how often each emotion was detected in a session."""
+    totals = await client.get_emotions(session_id)
+    return {**totals.emotions}
 
 
 @app.get("/batch")

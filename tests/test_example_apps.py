@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -11,7 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from web_process import Visited, WebProcess, running, until, visit
+from web_process import EXAMPLES, Visited, WebProcess, running, until, visit
 
 from emogg_async.testing import EmoggEmulator
 
@@ -79,11 +81,11 @@ async def test_answers(visitors: aiohttp.ClientSession, service: EmoggEmulator) 
     """One session, a list, many by their ids, and whatever is wrong with an id."""
     newest = service.sessions[0]
     one = await visit(visitors, f"/sessions/{newest.id}")
-    assert (200, newest.id, newest.name) == (
-        one.status,
-        one.body["id"],
-        one.body["name"],
-    )
+    assert 200 == one.status
+    assert (newest.id, newest.name) == (one.body["id"], one.body["name"])
+    emotions = await visit(visitors, f"/sessions/{newest.id}/emotions")
+    async with service.client() as client:
+        assert (await client.get_emotions(newest.id)).emotions == emotions.body
     listed = await visit(visitors, "/sessions?limit=3&state=finished")
     finished = [each.id for each in service.sessions if each.state == "finished"]
     assert finished[:3] == [each["id"] for each in listed.body]
@@ -211,7 +213,7 @@ async def test_sigterm(name: str, service: EmoggEmulator, tmp_path: Path) -> Non
     with running(name, tmp_path, url=service.url, token=service.token) as app:
         async with aiohttp.ClientSession(app.url) as visitors:
             await visit(visitors, "/sessions?limit=1")
-            service.latency = 0.8
+            service.latency = 0.5
             visits = [
                 asyncio.create_task(visit(visitors, f"/sessions/{session_id}"))
                 for session_id in ids
@@ -235,3 +237,20 @@ async def test_refused_token(name: str, service: EmoggEmulator, tmp_path: Path) 
         (line,) = app.complaints()
     assert line.startswith("ERROR:emogg_async.integrations:answered 500: 401: ")
     assert "not-the-one" not in line
+
+
+@pytest.mark.parametrize(
+    ("program", "code"), [("aiohttp_app.py", 1), ("fastapi_app.py", 3)]
+)
+def test_no_token(program: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a token an app does not start, and says which variable to set."""
+    monkeypatch.delenv("EMOGG_API_TOKEN", raising=False)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert code == run.returncode  # 3 is uvicorn's, for all that fails at its start
+    assert "no token: pass token= or set EMOGG_API_TOKEN.\n" in run.stderr
