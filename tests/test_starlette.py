@@ -1,6 +1,7 @@
 """Starlette and FastAPI with one client, and what their visitors are answered."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,6 @@ from starlette.responses import (
     JSONResponse,
     PlainTextResponse,
     Response,
-    StreamingResponse,
 )
 from starlette.routing import Mount, Route, WebSocketRoute
 
@@ -326,32 +326,58 @@ async def test_leaving_and_the_server_at_once(
 
 
 async def test_streams_end_with_their_visitor() -> None:
-    """A streamed answer is cut off when its visitor leaves."""
-    connection = Connection()
-    ended = []
+    """An answer that has begun is cut off when its visitor leaves."""
+    fate = []
 
-    async def numbers() -> AsyncIterator[str]:
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
         try:
             while True:
-                yield "1"
-                await asyncio.sleep(0.001)
-        finally:
-            ended.append(True)
+                part = {"type": "http.response.body", "body": b"1", "more_body": True}
+                await send(part)
+        except asyncio.CancelledError:
+            fate.append("cancelled")
+            raise
 
-    async def stream(request: Request) -> Response:
-        assert not await request.is_disconnected()
-        return StreamingResponse(numbers())
-
-    app = Starlette(routes=[Route("/", stream)])
-    app.add_middleware(CancelOnDisconnect)
-    visit = asyncio.create_task(Server(app).get("/", connection=connection))
+    connection = Connection()
+    server = Server(CancelOnDisconnect(stream))
+    visit = asyncio.create_task(server.get("/", connection=connection))
     async with asyncio.timeout(5):
         while len(connection.sent) < 5:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         connection.leave()
         await visit
-    assert 200 == connection.status
-    await asyncio.sleep(0)
+    assert ["cancelled"] == fate
+
+
+async def test_who_looks_whether_the_visitor_has_left(
+    handler: Handler,
+) -> None:
+    """An app that looks by itself sees it, too, and breaks nothing by looking."""
+    seen = []
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        seen.extend([await request.is_disconnected() for _ in range(3)])
+        await handler(request)
+
+    async def listen(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((await receive())["type"])
+        handler.begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        seen.append((await receive())["type"])
+
+    for app in (look, listen):
+        handler.begun.clear()
+        connection = Connection()
+        server = Server(CancelOnDisconnect(app))
+        visit = asyncio.create_task(server.get("/", connection=connection))
+        await handler.begun.wait()
+        connection.leave()
+        await visit
+    assert "cancelled" == handler.fate
+    assert [False] * 3 + ["http.request", "http.disconnect"] == seen
 
 
 async def test_the_body_is_read_as_ever() -> None:

@@ -26,11 +26,11 @@ try:
     from starlette.requests import HTTPConnection
     from starlette.responses import JSONResponse
     from starlette.websockets import WebSocket, WebSocketState
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _missing:
     raise ImportError(
         "emogg_async.integrations.starlette needs Starlette: "
         "python -m pip install starlette (or fastapi, which brings it)"
-    ) from error
+    ) from _missing
 
 __all__ = ["CancelOnDisconnect", "add_error_handlers", "emogg_lifespan", "get_client"]
 
