@@ -182,6 +182,37 @@ async def test_outage(
     assert all("answered 502: 503: " in line for line in logged)
 
 
+@pytest.mark.soak
+@pytest.mark.timing
+async def test_outage_with_stale_entries(
+    app: WebProcess,
+    name: str,
+    visitors: aiohttp.ClientSession,
+    service: EmoggEmulator,
+) -> None:
+    """Who asks for what was seen before hears nothing of an outage of ten seconds."""
+    if "stale_if_error" not in (EXAMPLES / name).read_text(encoding="utf-8"):
+        pytest.skip("the example keeps nothing for an outage")
+    # Active ones are fresh for two seconds only, so that most visits meet a stale one.
+    added = [service.add_session(state="active") for _ in range(200)]
+    paths = [f"/sessions/{session.id}" for session in added]
+    assert {200} == {seen.status for _, seen in await visit_all(visitors, paths)}
+    await asyncio.sleep(3.0)
+    service.fail(status=503)
+    before, started = len(service.requests), time.monotonic()
+    visits = []
+    for number, path in enumerate(itertools.islice(itertools.cycle(paths), 2_000)):
+        await asyncio.sleep(started + number / 200 - time.monotonic())
+        visits.append(asyncio.create_task(visit(visitors, path)))
+    counts = Counter(seen.status for seen in await asyncio.gather(*visits))
+    requests = len(service.requests) - before
+    print(
+        f"\n2,000 visits in an outage of 10 s: {counts}, {requests} requests upstream"
+    )
+    assert {200} == counts.keys()
+    assert requests <= 1.05 * len(visits)  # a visit is one load at most
+
+
 async def test_a_visitor_who_leaves(
     app: WebProcess, visitors: aiohttp.ClientSession, service: EmoggEmulator
 ) -> None:
