@@ -11,17 +11,18 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plainhttp import Answer, call, eventually, refusal
 
 import emogg_async.testing
 from emogg_async._converter import format_datetime, structure, to_dict
@@ -34,59 +35,9 @@ T0 = datetime(2024, 3, 1, 12, tzinfo=UTC)
 ID = "65ea1530bb50af72b6e3dc1e"
 
 
-@attrs.frozen
-class Answer:
-    """What a plain client received."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """Its body, parsed."""
-        return json.loads(self.body)
-
-
-def call(
-    emulator: EmoggEmulator,
-    path: str,
-    *,
-    method: str = "GET",
-    authorization: str | None = None,
-    **query: object,
-) -> Answer:
-    """Send one request on a new connection, with the token unless told otherwise."""
-    host = urlsplit(emulator.url)
-    connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=10)
-    if authorization is None:
-        authorization = f"Bearer {emulator.token}"
-    target = f"{path}?{urlencode(query)}" if query else path
-    try:
-        headers = {"Authorization": authorization} if authorization else {}
-        connection.request(method, target, headers=headers)
-        answer = connection.getresponse()
-        return Answer(answer.status, dict(answer.headers), answer.read())
-    finally:
-        connection.close()
-
-
 def ids(answer: Answer) -> list[str]:
     """Return the ids of the sessions on a page."""
     return [item["_id"] for item in answer.json["data"]]
-
-
-def refusal(status: int, message: str) -> dict[str, object]:
-    """Return the body of an error as the reference documents it."""
-    return {"error": True, "status": status, "message": message}
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Wait until something holds in the server's thread, for at most five seconds."""
-    end = time.monotonic() + 5
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.001)
-    return holds()
 
 
 @pytest.fixture

@@ -69,6 +69,9 @@ class Answer:
     HTTP tells whole seconds, so this can be wrong by half a second.
     """
 
+    server: str = ""
+    """What the service calls itself."""
+
 
 def bounded(work: Callable[[], T], seconds: float) -> T:
     """Do *work* in a thread, and wait no longer than that for it.
@@ -157,4 +160,9 @@ def exchange(opened: socket.socket, base_url: SplitResult) -> Answer:
         told = parsedate_to_datetime(response.headers["Date"]).timestamp()
         # It was written half-way, and half a second after what it says, on average.
         ahead = asked + seconds / 2 - (told + 0.5)
-    return Answer(status=response.status, seconds=seconds, ahead=ahead)
+    return Answer(
+        status=response.status,
+        seconds=seconds,
+        ahead=ahead,
+        server=response.headers.get("Server", ""),
+    )

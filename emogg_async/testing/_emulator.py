@@ -7,6 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from emogg_async._converter import structure
 from emogg_async.errors import ConfigurationError
 from emogg_async.models import CustomEvent, Session, Source
 from emogg_async.testing._bucket import Rounding
@@ -34,8 +35,10 @@ class EmoggEmulator:
             async with emulator.client() as client:
                 session = await client.get_session(emulator.sessions[0].id)
 
-    Its clock begins at 2024-04-01T10:30:00Z, runs on, and moves with `advance`; its
-    data are the same for the same seed. All members may be used from any thread. What
+    Its clock begins at 2024-04-01T10:30:00Z, runs on, and moves with `advance`; the
+    `Date` of each answer follows it. Sessions created through the API are active, grow
+    with that clock until they are stopped, and have emotions up to now. Its data are
+    the same for the same seed. All members may be used from any thread. What
     the reference leaves open was guessed; the docstring of
     `emogg_async.testing._guesses` lists it.
 
@@ -224,8 +227,9 @@ class EmoggEmulator:
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock on by *seconds*.
 
-        Buckets refill, and sessions added from now on are later. Delays and latency are
-        not shortened: they pass in real time.
+        Buckets refill, sessions that were created through the API last longer and show
+        more, and those added from now on are later. Delays and latency are not
+        shortened: they pass in real time.
         """
         require(is_seconds(seconds), "seconds", SECONDS)
         self._state.clock.advance(seconds)
@@ -320,7 +324,7 @@ class EmoggEmulator:
             InvalidArgumentError: There is no such session.
         """
         reported = self._state.world.events(session_id)
-        return tuple(CustomEvent(**event) for event in reported)
+        return tuple(structure(event, CustomEvent) for event in reported)
 
     def fail(
         self,
@@ -348,9 +352,10 @@ class EmoggEmulator:
             path: Glob for the path, without the query; `*` also matches slashes.
             status: Answer with this status, and the usual body unless *body* is given,
                 instead of handling the request.
-            fault: What breaks. Before the request is handled: `reset` (the connection,
-                by RST), `close` (read, then closed without an answer) and `hang` (no
-                answer until the client leaves or the emulator stops). After it was
+            fault: What breaks. Once the request was read, and before it is handled
+                unless *after* is set: `reset` (the connection, by RST), `close` (the
+                same without RST) and `hang` (no answer until the client leaves or the
+                emulator stops). After it was
                 handled, or to the answer with *status*: `cut` (half of the promised
                 body, then closed), `cut_chunked` (no last chunk), `garbage` (truncated
                 JSON), `html` (a page), `huge` (40 MB of JSON) and `bomb` (gzip of 300

@@ -23,6 +23,8 @@ line of this list:
 - `quantity` is the sum of the intensities of all detections in an interval, `intensity`
   their mean, and `people` and `detectedFaces` are the most at one time, of which the
   example (3, 2.654, 0.885) is a case; the totals count those detections;
+- an expanded user or product has an `_id` and a `name`; what an event stands for is
+  not expanded further; an array of one event answers the report of one;
 - `sentiments` counts the segments of each kind, which together are all segments.
 """
 

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _WHOLE: Final = re.compile(r"[0-9]{1,15}")
-_DECIMAL: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
+_DECIMAL: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,20})?")
 _SCHEMES: Final = frozenset({"rtmp", "rtsp", "rtmps"})
 _FORMATS: Final = frozenset({"text", "scalar"})
 _LONGEST_URI: Final = 2_048
@@ -53,7 +53,10 @@ NAME: Final[Field] = is_name, "a string of 1 to 256 characters"
 
 @attrs.frozen
 class Window:
-    """Which part of a session is asked for, and in which pieces; all in seconds."""
+    """Which part of a session is asked for, and in which pieces.
+
+    All in seconds, to the millisecond, as that is how the service writes them.
+    """
 
     granularity: float
     start: float
@@ -107,7 +110,7 @@ def _decimal(request: web.Request, name: str, default: float) -> float:
         return default
     if not _DECIMAL.fullmatch(text):
         raise bad_request(f'"{name}" must be a number of seconds from 0')
-    return float(text)
+    return round(float(text), 3)
 
 
 def read_expand(request: web.Request, kind: str) -> frozenset[str]:

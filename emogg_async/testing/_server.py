@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Final
 
 from aiohttp import web
 
@@ -23,6 +24,9 @@ from emogg_async.testing._state import State
 from emogg_async.testing._world import User
 
 __all__ = ["make_application"]
+
+_SERVER: Final = "emogg-emulator"
+"""What it calls itself; `emogg doctor` so knows that the date is made up."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,6 +61,7 @@ async def _serve(
             await CONNECTION_FAULTS[fault](request)
         answer = await _answer(state, request, handler, rule)
         answer.headers.setdefault("Date", _date(int(state.clock.now().timestamp())))
+        answer.headers.setdefault("Server", _SERVER)
         if rule and rule.lag:
             await asyncio.sleep(rule.lag)
         if fault in CONNECTION_FAULTS:

@@ -1,0 +1,634 @@
+"""What is kept of sessions, and what writes do to it; over real sockets."""
+
+import asyncio
+import json
+import random
+import time
+from functools import partial
+
+import pytest
+from aiocache import SimpleMemoryCache
+
+from emogg_async import (
+    BadRequestError,
+    CachePolicy,
+    EmotionsTimeline,
+    EmotionTotals,
+    NotFoundError,
+    OutcomeUnknownError,
+    RetryPolicy,
+    SentimentTimeline,
+    to_dict,
+)
+
+QUICK = RetryPolicy(base=0.001, cap=0.002)
+
+
+class Slow(SimpleMemoryCache):
+    """A backend whose every answer takes a moment, and never the same one."""
+
+    def __init__(self):
+        super().__init__(timeout=None)
+        self.rng = random.Random(0)
+
+    async def pause(self):
+        await asyncio.sleep(self.rng.choice([0, 0, 0.0005, 0.002]))
+
+    async def get(self, key, **options):
+        await self.pause()
+        value = await super().get(key, **options)
+        await self.pause()
+        return value
+
+    async def multi_get(self, keys, **options):
+        await self.pause()
+        values = await super().multi_get(keys, **options)
+        await self.pause()
+        return values
+
+    async def set(self, key, value, **options):
+        await self.pause()
+        await super().set(key, value, **options)
+        await self.pause()
+
+    async def delete(self, key, **options):
+        await self.pause()
+        await super().delete(key, **options)
+        await self.pause()
+
+
+CACHES = {
+    "memory": lambda: CachePolicy(live_ttl=60.0),
+    "shared": lambda: CachePolicy(live_ttl=60.0, backend=Slow()),
+    "none": lambda: None,
+}
+
+
+@pytest.fixture
+def finished(emulator):
+    """Give the id of a finished session."""
+    return emulator.add_session(name="Old", state="finished", duration=600.0).id
+
+
+@pytest.fixture(params=["memory", "shared"])
+async def client(request, emulator):
+    """Give a client with either kind of cache, and none that paces."""
+    cache = CACHES[request.param]()
+    async with emulator.client(cache=cache, retry=QUICK, pace=False) as opened:
+        yield opened
+
+
+class TestInterleavings:
+    @pytest.mark.parametrize("kind", CACHES)
+    async def test_no_get_after_a_rename_returns_the_old_name(self, emulator, kind):
+        """Of 500 renames amid gets, pages and lookups, none is ever forgotten."""
+        rng = random.Random(kind)
+        session = emulator.add_session(name="0", state="finished")
+        others = [each.id for each in emulator.sessions[:6]]
+        emulator.fail("GET", lag=0.003, probability=0.3)
+        emulator.fail("GET", delay=0.003, probability=0.2)
+        async with emulator.client(cache=CACHES[kind]()) as client:
+            reads = [
+                partial(client.get_session, session.id),
+                partial(client.get_session, session.id, fresh=True),
+                partial(client.get_sessions, [session.id, *others], via="pages"),
+                partial(client.get_sessions, [session.id]),
+            ]
+
+            async def read_later(seconds):
+                await asyncio.sleep(seconds)
+                await rng.choice(reads)()
+
+            for number in range(1, 501):
+                delays = [rng.uniform(0, 0.004) for _ in range(rng.randrange(4))]
+                before = [asyncio.create_task(read_later(each)) for each in delays]
+                await asyncio.sleep(rng.uniform(0, 0.003))
+                await client.update_session(session.id, name=str(number))
+                after = [
+                    client.get_session(session.id),
+                    client.get_sessions([session.id]),
+                    client.get_session(session.id),
+                ]
+                one, many, again = await asyncio.gather(*after)
+                assert [str(number)] * 3 == [
+                    each.name for each in (one, many[session.id], again)
+                ]
+                await asyncio.gather(*before)
+                assert str(number) == (await client.get_session(session.id)).name
+            assert not client._open()._being_written
+
+
+def tell(emulator):
+    """Return the paths of the requests so far, and forget none."""
+    return [item.path.rpartition("/")[2] for item in emulator.requests]
+
+
+WRITES = {
+    "update": lambda client, each: client.update_session(each, name="New"),
+    "stop": lambda client, each: client.stop_session(each),
+    "delete": lambda client, each: client.delete_session(each),
+    "register": lambda c, each: c.register_source(each, name="n", format="text"),
+    "custom": lambda client, each: client.request(
+        "PATCH", f"/v1/sessions/{each.upper()}", json={"name": "New"}
+    ),
+}
+
+
+class TestDropping:
+    @pytest.mark.parametrize("write", WRITES)
+    async def test_a_write_drops_its_session(self, emulator, client, write):
+        """After a write, whatever came of it, its session is asked for anew."""
+        session = emulator.add_session(state="finished")
+        other = emulator.add_session(state="finished")
+        for each in (session, other):
+            await client.get_session(each.id)
+        if write == "stop":
+            with pytest.raises(BadRequestError):
+                await WRITES[write](client, session.id)
+        else:
+            await WRITES[write](client, session.id)
+        before = client.stats.requests
+        await client.get_session(other.id)
+        assert before == client.stats.requests
+        if write == "delete":
+            with pytest.raises(NotFoundError):
+                await client.get_session(session.id)
+        else:
+            await client.get_session(session.id)
+        assert before + 1 == client.stats.requests
+
+    async def test_reads_drop_nothing(self, emulator, client, finished):
+        """Neither a custom GET nor an event outdates a session."""
+        source = await client.register_source(finished, name="n", format="text")
+        await client.get_session(finished)
+        await client.request("GET", f"/v1/sessions/{finished}")
+        await client.send_event(finished, source.id, time=0, data="x")
+        before = client.stats.requests
+        await client.get_session(finished)
+        assert before == client.stats.requests
+
+    async def test_a_write_in_doubt_drops_its_session(self, emulator, client, finished):
+        """A rename that worked, and of which nothing was heard, is seen at once."""
+        await client.get_session(finished)
+        emulator.fail("PATCH", fault="close", after=True)
+        with pytest.raises(OutcomeUnknownError):
+            await client.update_session(finished, name="New")
+        assert "New" == (await client.get_session(finished)).name
+
+    @pytest.mark.parametrize("how", ["cancel", "deadline"])
+    async def test_a_write_that_is_cut_off_drops_its_session(
+        self, emulator, client, finished, how
+    ):
+        """A rename that was sent, and then given up, is seen by the next get."""
+        await client.get_session(finished)
+        emulator.fail("PATCH", fault="hang", after=True)
+
+        async def rename():
+            with client.deadline(0.1 if how == "deadline" else 10):
+                await client.update_session(finished, name="New")
+
+        call = asyncio.create_task(rename())
+        await asyncio.sleep(0.05)
+        joined = asyncio.create_task(client.get_session(finished))
+        if how == "cancel":
+            call.cancel()
+        with pytest.raises((asyncio.CancelledError, OutcomeUnknownError)):
+            await call
+        assert "New" == (await client.get_session(finished)).name
+        await joined
+
+    async def test_a_get_during_a_write_that_is_cut_off_is_not_joined_after_it(
+        self, emulator, client, finished
+    ):
+        """Not even in the same turn of the loop in which the rename is given up."""
+        emulator.fail("PATCH", fault="hang", after=True, delay=0.06)
+        emulator.fail("GET", lag=0.4, times=1)
+
+        async def get_later():
+            await asyncio.sleep(0.02)
+            return await client.get_session(finished)
+
+        slow = asyncio.create_task(get_later())
+        with client.deadline(0.15), pytest.raises(OutcomeUnknownError):
+            await client.update_session(finished, name="New")
+        assert "New" == (await client.get_session(finished)).name
+        assert "Old" == (await slow).name
+        assert "New" == (await client.get_session(finished)).name
+
+    async def test_nothing_is_kept_during_a_write(self, emulator, client, finished):
+        """What is loaded while a rename is under way is for its caller alone."""
+        emulator.fail("PATCH", delay=0.1)
+        call = asyncio.create_task(client.update_session(finished, name="New"))
+        await asyncio.sleep(0.03)
+        assert "Old" == (await client.get_session(finished)).name
+        assert (
+            "Old" == (await client.get_sessions([finished], via="pages"))[finished].name
+        )
+        await call
+        assert "New" == (await client.get_session(finished)).name
+
+    async def test_a_get_before_the_end_is_not_joined_after_it(
+        self, emulator, client, finished
+    ):
+        """What was read before the rename, and answered after it, is for its caller."""
+        emulator.fail("GET", lag=0.15, times=1)
+        slow = asyncio.create_task(client.get_session(finished))
+        await asyncio.sleep(0.03)
+        await client.update_session(finished, name="New")
+        assert "New" == (await client.get_session(finished)).name
+        assert "Old" == (await slow).name
+        assert "New" == (await client.get_session(finished)).name
+
+    @pytest.mark.parametrize("via", ["pages", "get"])
+    async def test_a_bulk_before_the_end_keeps_nothing(
+        self, emulator, client, finished, via
+    ):
+        """What a bulk brings that began before the rename is not kept after it."""
+        emulator.fail("GET", lag=0.15, times=1)
+        bulk = asyncio.create_task(client.get_sessions([finished], via=via))
+        await asyncio.sleep(0.03)
+        await client.update_session(finished, name="New")
+        await bulk
+        assert "New" == (await client.get_session(finished)).name
+
+    async def test_two_writes_at_once(self, emulator, client, finished):
+        """The end of one rename does not end the other's hold on what is kept."""
+        emulator.fail("PATCH", delay=0.1, times=1)
+        slow = asyncio.create_task(client.update_session(finished, name="Last"))
+        await asyncio.sleep(0.03)
+        await client.update_session(finished, name="First")
+        await client.get_session(finished)
+        await slow
+        assert "Last" == (await client.get_session(finished)).name
+        assert not client._open()._being_written
+
+
+class TestFailingBackend:
+    async def test_what_it_failed_to_delete_is_never_used(self, emulator, finished):
+        """A backend that is down for the rename does not bring the old name back."""
+        backend = SimpleMemoryCache(timeout=None)
+        async with emulator.client(cache=CachePolicy(backend=backend)) as client:
+            await client.get_session(finished)
+            delete = backend.delete
+
+            async def fails(key, **_):
+                raise OSError
+
+            backend.delete = fails
+            await client.update_session(finished, name="New")
+            backend.delete = delete
+            assert 1 == len(backend._cache)
+            assert "New" == (await client.get_session(finished)).name
+            assert "New" == (await client.get_sessions([finished]))[finished].name
+            before = client.stats.requests
+            assert "New" == (await client.get_session(finished)).name
+            assert before == client.stats.requests
+            assert not client._open().cache._undeleted
+
+    async def test_what_it_failed_to_delete_is_noted_for_a_while(self, emulator):
+        """However long it fails, memory is bounded by what could still be fresh."""
+        policy = CachePolicy(ttl=0.05, live_ttl=0.05, backend=SimpleMemoryCache())
+        async with emulator.client(cache=policy) as client:
+            cache = client._open().cache
+            for number in range(100):
+                cache._note_undeleted(str(number))
+            assert 100 == len(cache._undeleted)
+            await asyncio.sleep(0.08)
+            cache._note_undeleted("last")
+            assert ["last"] == list(cache._undeleted)
+
+    async def test_a_store_under_way_is_waited_out(self, emulator, finished):
+        """A store that the rename overtakes leaves nothing behind."""
+        backend = SimpleMemoryCache(timeout=None)
+        stored, let_go = asyncio.Event(), asyncio.Event()
+        store = backend.set
+
+        async def hesitates(key, value, **options):
+            stored.set()
+            await let_go.wait()
+            return await store(key, value, **options)
+
+        backend.set = hesitates
+        async with emulator.client(cache=CachePolicy(backend=backend)) as client:
+            slow = asyncio.create_task(client.get_session(finished))
+            await stored.wait()
+            rename = asyncio.create_task(client.update_session(finished, name="New"))
+            await asyncio.sleep(0.03)
+            let_go.set()
+            await rename
+            await slow
+            assert "New" == (await client.get_session(finished)).name
+            assert not client._open().cache._turns._locks
+
+
+TIMELINE = {"granularity": 60, "start": 0, "end": 300}
+
+DERIVED = {
+    "emotions": (EmotionTotals, lambda c, each, **o: c.get_emotions(each, **o)),
+    "timeline": (
+        EmotionsTimeline,
+        lambda c, each, **o: c.get_emotions_timeline(each, **TIMELINE, **o),
+    ),
+    "sentiment": (
+        SentimentTimeline,
+        lambda c, each, **o: c.get_transcription_sentiment(each, **TIMELINE, **o),
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "get"), DERIVED.values(), ids=DERIVED)
+class TestDerived:
+    async def test_comes_as_the_service_has_it(self, client, finished, model, get):
+        """What is derived of a session is its model, and of that session."""
+        derived = await get(client, finished.upper())
+        assert type(derived) is model
+        assert finished == derived.session
+        assert to_dict(derived)
+
+    async def test_of_a_session_known_to_be_finished_is_kept(
+        self, client, finished, model, get
+    ):
+        """Once the cache has the finished session, the second call is a hit."""
+        await client.get_session(finished)
+        first = await get(client, finished)
+        before = client.stats
+        assert first == await get(client, finished)
+        assert before.requests == client.stats.requests
+        assert before.cache_hits + 1 == client.stats.cache_hits
+
+    async def test_of_any_other_session_is_not_kept(self, emulator, client, model, get):
+        """What is live, or of which nothing is known, is asked for each time."""
+        for state in ("active", "processing", "paused", None):
+            each = emulator.add_session(state=state or "finished").id
+            if state is not None:
+                await client.get_session(each)
+            before = client.stats.requests
+            await get(client, each)
+            await get(client, each)
+            assert before + 2 == client.stats.requests
+
+    async def test_no_request_is_made_to_find_out(
+        self, emulator, client, finished, model, get
+    ):
+        """A call is one request, whatever the cache knows."""
+        await get(client, finished)
+        assert 1 == len(emulator.requests)
+
+    async def test_calls_at_once_share_one_request(
+        self, emulator, client, finished, model, get
+    ):
+        """A hundred calls for the same are one request, with or without a cache."""
+        found = await asyncio.gather(*(get(client, finished) for _ in range(100)))
+        assert 1 == len(set(found)) == len(emulator.requests)
+        assert 99 == client.stats.coalesced
+
+    async def test_what_is_expanded_is_shared_and_not_kept(
+        self, client, finished, model, get
+    ):
+        """The full session comes beside its ID, once for all who ask at once."""
+        await client.get_session(finished)
+        await get(client, finished)
+        before = client.stats.requests
+        calls = (get(client, finished, expand=["session"]) for _ in range(9))
+        expanded, *_ = await asyncio.gather(*calls)
+        assert before + 1 == client.stats.requests
+        assert "Old" == expanded.expanded["session"]["name"]
+        assert finished == expanded.session
+        await get(client, finished, expand=["session"])
+        assert before + 2 == client.stats.requests
+        assert not (await get(client, finished)).expanded
+
+    @pytest.mark.parametrize("write", ["update", "delete", "register"])
+    async def test_goes_with_its_session(self, client, finished, model, get, write):
+        """What is derived of a session is not used once the session is written."""
+        await client.get_session(finished)
+        await get(client, finished)
+        await WRITES[write](client, finished)
+        before = client.stats.requests
+        if write == "delete":
+            with pytest.raises(NotFoundError):
+                await get(client, finished)
+        else:
+            await client.get_session(finished)
+            await get(client, finished)
+            assert before + 2 == client.stats.requests
+            await get(client, finished)
+            assert before + 2 == client.stats.requests
+
+    async def test_a_load_before_a_write_is_neither_kept_nor_joined(
+        self, emulator, client, finished, model, get
+    ):
+        """What was asked for before a delete answers no call after it."""
+        await client.get_session(finished)
+        emulator.fail("GET", "*/*/*/*/*", lag=0.15, times=1)
+        slow = asyncio.create_task(get(client, finished))
+        await asyncio.sleep(0.03)
+        await client.delete_session(finished)
+        with pytest.raises(NotFoundError):
+            await get(client, finished)
+        await slow
+        with pytest.raises(NotFoundError):
+            await get(client, finished)
+
+    async def test_an_answer_about_another_session_is_refused(
+        self, emulator, client, finished, model, get
+    ):
+        """A 2xx about another session is no answer."""
+        wire = to_dict(await get(client, finished))
+        emulator.fail("GET", status=200, body=wire | {"session": "0" * 24})
+        with pytest.raises(Exception, match="session: not the id that was asked for"):
+            await get(client, finished)
+
+    async def test_in_bulk(self, emulator, client, model, get):
+        """`gather` and `stream` take it as they take `get_session`."""
+        ids = [each.id for each in emulator.sessions[:40]]
+        unknown = "0" * 24
+        batch = await client.gather(partial(get, client), [*ids, unknown, "no id"])
+        assert ids == list(batch)
+        assert {model} == {type(each) for each in batch.values()}
+        assert [unknown, "no id"] == list(batch.errors)
+        assert isinstance(batch.errors[unknown], NotFoundError)
+        seen = set()
+        async with client.stream(partial(get, client), ids, concurrency=3) as outcomes:
+            async for outcome in outcomes:
+                assert outcome.session_id == outcome.unwrap().session
+                seen.add(outcome.session_id)
+                assert emulator.max_in_flight <= 24
+        assert {*ids} == seen
+
+
+class TestParameters:
+    async def test_each_span_has_its_own_entry(self, emulator, client, finished):
+        """Other parameters are another question; equal ones the same."""
+        await client.get_session(finished)
+        spans = [
+            *({}, {"granularity": 30}, {"start": 60}, {"end": 300}),
+            {"start": 60, "end": 300},
+        ]
+        for span in spans:
+            await client.get_emotions_timeline(finished, **span)
+            await client.get_transcription_sentiment(finished, **span)
+        assert 11 == client.stats.requests
+        for span in [*spans, {"granularity": 60, "start": 0.0, "end": None}]:
+            await client.get_emotions_timeline(finished, **span)
+        await client.get_emotions_timeline(finished, end=300.0)
+        assert 11 == client.stats.requests
+
+    async def test_long_timelines_push_out_no_sessions(self, emulator, finished):
+        """Timelines weigh by their intervals, and lie apart from sessions."""
+        policy = CachePolicy(max_entries=20)
+        async with emulator.client(cache=policy) as client:
+            await client.get_session(finished)
+            for start in range(10):  # ten intervals each
+                await client.get_emotions_timeline(finished, start=start)
+            await client.get_emotions_timeline(finished, start=9)
+            before = client.stats.requests
+            await client.get_session(finished)
+            await client.get_emotions_timeline(finished, start=9)
+            assert before == client.stats.requests
+            await client.get_emotions_timeline(finished, start=0)
+            assert before + 1 == client.stats.requests
+            assert client._open().cache._derived._weight <= 20
+
+
+class TestExpandedSessions:
+    async def test_get(self, emulator, client, finished):
+        """`user` stays the ID; the object is beside it, and the cache left alone."""
+        plain = await client.get_session(finished)
+        session = await client.get_session(finished, expand=["user", "product"])
+        assert (plain.user, plain.product) == (session.user, session.product)
+        assert {"user", "product"} == {*session.expanded}
+        assert session.user == session.expanded["user"]["_id"]
+        assert plain == await client.get_session(finished)
+        assert 2 == len(emulator.requests)
+
+    async def test_gets_at_once_share_one_request(self, emulator, client, finished):
+        """Equal expansions are one request, others another."""
+        emulator.latency = 0.05
+        calls = [
+            client.get_session(finished, expand=names)
+            for names in (["user"], ("user", "user"), {"user"}, ["product"], [])
+        ]
+        sessions = await asyncio.gather(*calls)
+        assert 3 == len(emulator.requests)
+        assert sessions[0] is sessions[2]
+        assert [1, 1, 1, 1, 0] == [len(each.expanded) for each in sessions]
+
+    async def test_fresh_joins_no_earlier_load(self, emulator, client, finished):
+        """It means the same with an expansion as without."""
+        emulator.latency = 0.05
+        calls = [
+            asyncio.create_task(
+                client.get_session(finished, expand=["user"], fresh=fresh)
+            )
+            for fresh in (False, True)
+        ]
+        await asyncio.gather(*calls)
+        assert 2 == len(emulator.requests)
+
+    async def test_list(self, emulator, client):
+        """A listing expands on every page, and keeps nothing."""
+        listing = client.list_sessions(expand=["user"], page_size=40)
+        sessions = await listing.collect(limit=90)
+        assert {"user"} == {name for each in sessions for name in each.expanded}
+        queries = {item.query[-1] for item in emulator.requests}
+        assert {("expand[]", "user")} == queries
+        await client.get_session(sessions[0].id)
+        assert 0 == client.stats.cache_hits
+
+
+class TestSharedBackend:
+    async def test_derived_data_are_text(self, emulator, finished):
+        """What lies in a shared cache is JSON, found by any client of the tenant."""
+        policy = CachePolicy(backend=SimpleMemoryCache(timeout=None))
+        async with emulator.client(cache=policy) as one:
+            async with emulator.client(cache=policy) as two:
+                await one.get_session(finished)
+                totals = await one.get_emotions(finished)
+                assert totals == await two.get_emotions(finished)
+                assert (0, 1) == (two.stats.requests, two.stats.cache_hits)
+                # A rename by one client takes from all what was derived before.
+                await two.update_session(finished, name="New")
+                await one.get_emotions(finished)
+                assert 3 == one.stats.requests
+        bodies = [json.loads(text)["body"] for text in policy.backend._cache.values()]
+        assert to_dict(totals) in bodies
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"of": "0"},
+            {"of": None},
+            {"schema": "0"},
+            {"fresh_until": 0},
+            {"fresh_until": 1e12},
+            {"body": {"session": "0" * 24, "emotions": {}}},
+            {"body": {"session": 1}},
+            None,
+        ],
+        ids=str,
+    )
+    async def test_rubbish_is_a_miss(self, emulator, finished, change):
+        """What is not exactly ours, fresh and of this session counts as nothing."""
+        backend = SimpleMemoryCache(timeout=None)
+        async with emulator.client(cache=CachePolicy(backend=backend)) as client:
+            await client.get_session(finished)
+            await client.get_emotions(finished)
+            (key,) = (key for key in backend._cache if ":derived:" in key)
+            envelope = json.loads(backend._cache[key])
+            text = json.dumps(envelope | change) if change else "[" * 10**5
+            backend._cache[key] = text
+            before = client.stats.requests
+            await client.get_emotions(finished)
+            assert before + 1 == client.stats.requests
+
+    async def test_a_backend_that_answers_too_little_is_a_miss(
+        self, emulator, finished
+    ):
+        """A list of another length, or none at all, counts as nothing."""
+        backend = SimpleMemoryCache(timeout=None)
+
+        async def too_little(keys, **_):
+            return []
+
+        async with emulator.client(cache=CachePolicy(backend=backend)) as client:
+            await client.get_session(finished)
+            backend.multi_get = too_little
+            await client.get_emotions(finished)
+            await client.get_emotions(finished)
+        assert 3 == len(emulator.requests)
+
+    async def test_a_policy_without_time_keeps_nothing(self, emulator, finished):
+        """A `ttl` of 0 stores neither a session nor what is derived from it."""
+        for backend in (None, SimpleMemoryCache(timeout=None)):
+            policy = CachePolicy(ttl=0, backend=backend)
+            async with emulator.client(cache=policy) as client:
+                await client.get_session(finished)
+                await client.get_emotions(finished)
+                await client.get_emotions(finished)
+                assert 3 == client.stats.requests
+
+
+class TestExpiry:
+    @pytest.mark.timing
+    async def test_derived_data_expire(self, emulator, finished):
+        """What is derived is fresh for `ttl`, as its session is."""
+        async with emulator.client(cache=CachePolicy(ttl=0.1)) as client:
+            await client.get_session(finished)
+            await client.get_emotions(finished)
+            await asyncio.sleep(0.15)
+            await client.get_session(finished)
+            started = time.monotonic()
+            await client.get_emotions(finished)
+            assert time.monotonic() - started < 5
+        assert 4 == len(emulator.requests)
+
+    async def test_a_session_that_changed_has_nothing_derived(self, emulator, finished):
+        """What was derived belongs to the session as it was, not to its successor."""
+        async with emulator.client() as client:
+            await client.get_session(finished)
+            await client.get_emotions(finished)
+            emulator.update_session(finished, duration=700.0)
+            await client.get_session(finished, fresh=True)
+            await client.get_emotions(finished)
+        assert 4 == len(emulator.requests)
