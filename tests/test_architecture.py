@@ -125,13 +125,14 @@ BESIDE_IMPORTS = {
 }
 
 HOMES = {
-    "aiohttp": ["_transport", "testing"],
+    "aiohttp": ["_transport", "integrations", "testing"],
     "yarl": ["_transport", "testing"],
     "tenacity": ["_retry"],
     "aiocache": ["_cache", "_memory"],
     "cattrs": ["_converter"],
     "click": ["_cli"],
     "rich": ["_cli"],
+    "starlette": ["integrations"],
     "pytest": ["testing"],
     "multidict": ["_transport", "testing"],
 }

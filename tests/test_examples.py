@@ -18,6 +18,10 @@ from emogg_async.testing import EmoggEmulator
 
 EXAMPLES: Final = Path(__file__).parent.parent / "examples"
 NAMES: Final = sorted(path.name for path in EXAMPLES.glob("*.py"))
+APPS: Final = ["aiohttp_app.py", "fastapi_app.py"]
+"""They serve until they are stopped: `test_example_apps` has what they do."""
+
+PROGRAMS: Final = [name for name in NAMES if name not in APPS]
 ARGUMENTS: Final = {"bulk_fetch.py": ["-"]}
 MISSING: Final = "65ea1530bb50af72b6e3dc1e"
 
@@ -51,12 +55,13 @@ def _run_each(name: str) -> "subprocess.CompletedProcess[str]":
 
 def test_all_examples_are_known() -> None:
     """A new example needs tests of its own here."""
-    assert NAMES == [
+    assert PROGRAMS == [
         "bulk_fetch.py",
         "list_sessions.py",
         "month_of_timelines.py",
         "quickstart.py",
     ]
+    assert sorted(PROGRAMS + APPS) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +74,7 @@ def test_usage_in_docstring(name: str) -> None:
     assert "EMOGG_BASE_URL" in docstring
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_no_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a token, one line names the variable to set."""
     monkeypatch.delenv("EMOGG_API_TOKEN")
@@ -79,7 +84,7 @@ def test_no_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.stderr == "error: no token: pass token= or set EMOGG_API_TOKEN.\n"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_refused_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that the service refuses ends in one line, which does not hold it."""
     monkeypatch.setenv("EMOGG_API_TOKEN", "not-the-right-one")
@@ -100,7 +105,7 @@ def _interruptible() -> Iterator[None]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such signal to send")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.usefixtures("_interruptible")
 def test_interrupt(name: str, emogg_emulator: EmoggEmulator) -> None:
     """Ctrl-C during a request ends an example at once, with one word."""

@@ -60,7 +60,10 @@ EXPORTS = [
 ]
 """Every public name of the root: whoever changes it, changes the promise."""
 
-LIBRARIES = {"aiocache", "aiohttp", "attrs", "cattrs", "click", "rich", "tenacity"}
+LIBRARIES = {
+    *("aiocache", "aiohttp", "attrs", "cattrs", "click", "rich", "starlette"),
+    "tenacity",
+}
 
 MODULES = sorted(
     module.name
@@ -144,6 +147,28 @@ def test_testing_exports():
     assert {*emogg_async.testing.__all__} <= {*dir(emogg_async.testing)}
 
 
+@pytest.mark.parametrize(
+    ("name", "exports"),
+    [
+        ("", ["Answer", "answer_to"]),
+        (".aiohttp_web", ["emogg_client", "error_middleware", "get_client"]),
+        (
+            ".starlette",
+            [
+                "CancelOnDisconnect",
+                "add_error_handlers",
+                "emogg_lifespan",
+                "get_client",
+            ],
+        ),
+    ],
+)
+def test_integrations_exports(name, exports):
+    """What web backends import is pinned as well."""
+    module = importlib.import_module(f"emogg_async.integrations{name}")
+    assert exports == module.__all__
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_exports(name):
     """Each module's `__all__` is sorted, without doubles, and names what is there."""
@@ -165,6 +190,7 @@ def test_every_module_says_what_it_exports(name):
         ({"attrs"}, "import emogg_async.models"),
         ({"attrs"}, "from emogg_async import RateLimit, Stats, Batch, Outcome"),
         (set(), "import emogg_async.testing"),
+        (set(), "from emogg_async.integrations import answer_to"),
         (
             {"aiohttp", "attrs", "cattrs", "tenacity"},
             "from emogg_async import AsyncEmoggClient",

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, assert_never, assert_type
 
-import aiohttp
+import aiohttp.web
+from fastapi import FastAPI
+from starlette.requests import Request
 
 import emogg_async
 from emogg_async import (
@@ -48,6 +50,7 @@ from emogg_async import (
     TransportError,
     to_dict,
 )
+from emogg_async.integrations import aiohttp_web, answer_to, starlette
 from emogg_async.testing import EmoggEmulator, FaultRule, RecordedRequest
 
 ID = "65ea1530bb50af72b6e3dc1e"
@@ -405,3 +408,26 @@ async def test_with_the_fixture(emogg_emulator: EmoggEmulator) -> None:
     """A user's test names the fixture, and annotates it with the public class."""
     async with emogg_emulator.client() as client:
         assert_type(await client.list_sessions().first(), Session | None)
+
+
+def lifespans() -> None:
+    """What opens a client for a web app takes the client's own options."""
+    starlette.emogg_lifespan("token", timeout=5.0, cache=None)
+    aiohttp_web.emogg_client("token", timeout=5.0, cache=None)
+    starlette.emogg_lifespan(timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    aiohttp_web.emogg_client(tiemout=5.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    app = FastAPI(lifespan=starlette.emogg_lifespan())
+    app.add_middleware(starlette.CancelOnDisconnect)
+    starlette.add_error_handlers(app)
+    web_app = aiohttp.web.Application(middlewares=[aiohttp_web.error_middleware])
+    web_app.cleanup_ctx.append(aiohttp_web.emogg_client())
+
+
+async def answers(request: Request, visit: aiohttp.web.Request) -> None:
+    """Handlers get a client, and answers have their parts."""
+    assert_type(await starlette.get_client(request), AsyncEmoggClient)
+    assert_type(aiohttp_web.get_client(visit), AsyncEmoggClient)
+    status, headers, body = answer_to(EmoggError("-"))
+    assert_type(status, int)
+    assert_type(headers, dict[str, str])
+    assert_type(body, dict[str, str])

@@ -1,0 +1,70 @@
+"""One client for an aiohttp app, and answers for what fails.
+
+::
+
+    app.cleanup_ctx.append(emogg_client(timeout=5.0))
+    app.middlewares.append(error_middleware)
+
+Handlers get the client by `get_client(request)`. Run the app with
+`web.run_app(app, handler_cancellation=True)`, or the call of a visitor who has left
+goes on to its end.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from emogg_async import AsyncEmoggClient
+from emogg_async.errors import ConfigurationError, EmoggError
+from emogg_async.integrations._answers import answer_and_log
+from emogg_async.integrations._options import options_of
+
+__all__ = ["emogg_client", "error_middleware", "get_client"]
+
+_CLIENT: Final = web.AppKey("emogg_client", AsyncEmoggClient)
+
+
+@options_of(AsyncEmoggClient)
+def emogg_client(
+    *args: Any, **options: Any
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Make a cleanup context: a client from the app's start-up to its clean-up.
+
+    It takes what `AsyncEmoggClient` takes.
+    """
+
+    async def context(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncEmoggClient(*args, **options) as client:
+            app[_CLIENT] = client
+            yield
+
+    return context
+
+
+def get_client(request: web.Request) -> AsyncEmoggClient:
+    """Return the client of the request's app, or of an app around it.
+
+    Raises:
+        ConfigurationError: None of them has one.
+    """
+    try:
+        return request.config_dict[_CLIENT]
+    except KeyError:
+        message = "the app has no client: append emogg_client() to its cleanup_ctx"
+        raise ConfigurationError(message) from None
+
+
+@web.middleware
+async def error_middleware(
+    request: web.Request, handler: Handler
+) -> web.StreamResponse:
+    """Answer an `EmoggError` with what `emogg_async.integrations.answer_to` says."""
+    try:
+        return await handler(request)
+    except EmoggError as error:
+        if request.writer.output_size:  # an answer has begun: it can only be cut off
+            raise
+        status, headers, body = answer_and_log(error)
+        return web.json_response(body, status=status, headers=headers)

@@ -1,0 +1,93 @@
+"""One client for a Starlette or FastAPI app, and answers for what fails.
+
+::
+
+    app = FastAPI(lifespan=emogg_lifespan(timeout=5.0))
+    app.add_middleware(CancelOnDisconnect)
+    add_error_handlers(app)
+
+    Client = Annotated[AsyncEmoggClient, Depends(get_client)]
+
+Importing this module needs Starlette, which FastAPI brings.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
+
+from emogg_async import AsyncEmoggClient
+from emogg_async.errors import ConfigurationError, EmoggError
+from emogg_async.integrations._answers import answer_and_log
+from emogg_async.integrations._disconnect import CancelOnDisconnect
+from emogg_async.integrations._options import options_of
+
+try:
+    from starlette.applications import Starlette
+    from starlette.requests import HTTPConnection
+    from starlette.responses import JSONResponse
+    from starlette.websockets import WebSocket, WebSocketState
+except ModuleNotFoundError as _missing:
+    raise ImportError(
+        "emogg_async.integrations.starlette needs Starlette: "
+        "python -m pip install starlette (or fastapi, which brings it)"
+    ) from _missing
+
+__all__ = ["CancelOnDisconnect", "add_error_handlers", "emogg_lifespan", "get_client"]
+
+_CLIENT: Final = "emogg_client"
+
+
+@options_of(AsyncEmoggClient)
+def emogg_lifespan(
+    *args: Any, **options: Any
+) -> Callable[[Any], AbstractAsyncContextManager[dict[str, AsyncEmoggClient]]]:
+    """Make a lifespan: a client from the app's start-up to its shutdown.
+
+    It takes what `AsyncEmoggClient` takes. A lifespan of your own enters it and yields
+    its state, beside what else it has to yield.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[dict[str, AsyncEmoggClient]]:
+        del app  # it may be any ASGI app whose server keeps a lifespan's state
+        async with AsyncEmoggClient(*args, **options) as client:
+            yield {_CLIENT: client}
+
+    return lifespan
+
+
+async def get_client(connection: HTTPConnection) -> AsyncEmoggClient:
+    """Return the client that the lifespan opened; for FastAPI's `Depends`, too.
+
+    It is async because FastAPI runs other dependencies in threads.
+
+    Args:
+        connection: A request or a WebSocket.
+
+    Raises:
+        ConfigurationError: The lifespan yielded none.
+    """
+    client = connection.scope.get("state", {}).get(_CLIENT)
+    if isinstance(client, AsyncEmoggClient):
+        return client
+    raise ConfigurationError("the app has no client: pass it lifespan=emogg_lifespan()")
+
+
+def add_error_handlers(app: Starlette) -> None:
+    """Answer an `EmoggError` with what `emogg_async.integrations.answer_to` says.
+
+    A WebSocket is refused with that answer before it is accepted, and closed after.
+    """
+    app.add_exception_handler(EmoggError, _answer)
+
+
+async def _answer(connection: HTTPConnection, error: Exception) -> Any:
+    assert isinstance(error, EmoggError)  # noqa: S101 - it is registered for no other
+    status, headers, body = answer_and_log(error)
+    if isinstance(connection, WebSocket) and _is_accepted(connection):
+        return await connection.close(1011, body["error"])
+    return JSONResponse(body, status, headers)
+
+
+def _is_accepted(socket: WebSocket) -> bool:
+    return socket.application_state is not WebSocketState.CONNECTING

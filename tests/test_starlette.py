@@ -1,0 +1,397 @@
+"""Starlette and FastAPI with one client, and what their visitors are answered."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Final
+
+import pytest
+from asgi import Connection, Server, served
+from fastapi import Depends, FastAPI, WebSocket
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
+from starlette.routing import Mount, Route, WebSocketRoute
+
+from emogg_async import AsyncEmoggClient, RetryPolicy
+from emogg_async.errors import ClientClosedError, NotFoundError
+from emogg_async.integrations.starlette import (
+    CancelOnDisconnect,
+    add_error_handlers,
+    emogg_lifespan,
+    get_client,
+)
+from emogg_async.testing import EmoggEmulator
+
+MISSING: Final = "65ea1530bb50af72b6e3dc1e"
+Client = Annotated[AsyncEmoggClient, Depends(get_client)]
+
+
+async def get_session(request: Request) -> Response:
+    client = await get_client(request)
+    session = await client.get_session(request.path_params["id"])
+    return JSONResponse({"id": session.id, "client": id(client)})
+
+
+async def talk(socket: WebSocket) -> None:
+    client = await get_client(socket)
+    if socket.path_params["when"] == "before":
+        await client.get_session(MISSING)
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text((await client.get_session(text)).name)
+
+
+def starlette_app(**options: Any) -> Starlette:
+    inner = Starlette(routes=[Route("/{id}", get_session)])
+    add_error_handlers(inner)
+    app = Starlette(
+        lifespan=emogg_lifespan(**options),
+        routes=[
+            Route("/sessions/{id}", get_session),
+            WebSocketRoute("/talk/{when}", talk),
+            Mount("/inner", inner),
+        ],
+    )
+    app.add_middleware(CancelOnDisconnect)
+    add_error_handlers(app)
+    return app
+
+
+def fastapi_app(**options: Any) -> FastAPI:
+    inner = FastAPI()
+    app = FastAPI(lifespan=emogg_lifespan(**options))
+
+    async def one(session_id: str, client: Client) -> dict[str, Any]:
+        session = await client.get_session(session_id)
+        return {"id": session.id, "client": id(client)}
+
+    async def speak(socket: WebSocket, when: str, client: Client) -> None:
+        if when == "before":
+            await client.get_session(MISSING)
+        await socket.accept()
+        async for text in socket.iter_text():
+            await socket.send_text((await client.get_session(text)).name)
+
+    app.get("/sessions/{session_id}")(one)
+    inner.get("/{session_id}")(one)
+    app.websocket("/talk/{when}")(speak)
+    app.mount("/inner", inner)
+    app.add_middleware(CancelOnDisconnect)
+    for each in (app, inner):
+        add_error_handlers(each)
+    return app
+
+
+@pytest.fixture(params=[starlette_app, fastapi_app])
+async def server(
+    request: pytest.FixtureRequest, emulator: EmoggEmulator
+) -> AsyncIterator[Server]:
+    """Serve an app of each framework."""
+    app = request.param(
+        base_url=emulator.url, token=emulator.token, retry=RetryPolicy(attempts=1)
+    )
+    async with served(app) as running:
+        yield running
+
+
+async def test_one_client(server: Server, emulator: EmoggEmulator) -> None:
+    """All requests get the same client, also those of a mounted app."""
+    clients = set()
+    for session, path in zip(emulator.sessions, ("sessions", "inner"), strict=False):
+        visit = await server.get(f"/{path}/{session.id}")
+        assert (200, session.id) == (visit.status, visit.body["id"])
+        clients.add(visit.body["client"])
+    (client,) = server.state.values()
+    assert {id(client)} == clients
+
+
+async def test_closed_at_shutdown(emulator: EmoggEmulator) -> None:
+    """The client lives as long as the app; each start makes a new one."""
+    app = starlette_app(base_url=emulator.url, token=emulator.token)
+    clients = []
+    for _ in range(2):
+        async with served(app) as server:
+            clients.append(server.state["emogg_client"])
+            assert 404 == (await server.get(f"/sessions/{MISSING}")).status
+    assert clients[0] is not clients[1]
+    for client in clients:
+        with pytest.raises(ClientClosedError):
+            await client.get_session(MISSING)
+
+
+async def test_a_lifespan_of_your_own(emulator: EmoggEmulator) -> None:
+    """A lifespan that has more to do enters ours and yields its state."""
+    make = emogg_lifespan(emulator.token, base_url=emulator.url)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with make(app) as state:
+            yield {**state, "mine": "too"}
+
+    async def both(request: Request) -> Response:
+        await get_client(request)
+        return PlainTextResponse(f'"{request.state.mine}"')
+
+    app = Starlette(lifespan=lifespan, routes=[Route("/", both)])
+    async with served(app) as server:
+        assert "too" == (await server.get("/")).body
+
+
+async def test_errors_are_answered(
+    server: Server, emulator: EmoggEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the service says reaches the log, and nothing of it the visitor."""
+    assert 400 == (await server.get("/sessions/x")).status
+    assert 404 == (await server.get(f"/inner/{MISSING}")).status
+    assert [] == caplog.records
+    emulator.fail(status=503, body={"message": "secret"}, headers={"Retry-After": "7"})
+    visit = await server.get(f"/sessions/{MISSING}")
+    assert 502 == visit.status
+    assert (b"retry-after", b"7") in visit.sent[0]["headers"]
+    assert {
+        "error": "upstream_failed",
+        "detail": "A service behind this one failed.",
+    } == visit.body
+    (record,) = caplog.records
+    assert logging.WARNING == record.levelno
+    assert record.getMessage().startswith("answered 502: 503: secret")
+
+
+async def test_handlers_of_the_app_come_first(emulator: EmoggEmulator) -> None:
+    """A handler of the app's for a nearer class wins."""
+
+    async def own(request: Request, error: Exception) -> Response:
+        return PlainTextResponse(f'"{request.url.path}"', 410)
+
+    app = starlette_app(base_url=emulator.url, token=emulator.token)
+    app.add_exception_handler(NotFoundError, own)
+    async with served(app) as server:
+        visit = await server.get(f"/sessions/{MISSING}")
+    assert (410, f"/sessions/{MISSING}") == (visit.status, visit.body)
+
+
+async def test_web_sockets(server: Server, emulator: EmoggEmulator) -> None:
+    """A WebSocket gets the client; an error refuses it before, and closes it after."""
+    session = emulator.sessions[0]
+    talked = await server.connect("/talk/after", session.id, MISSING)
+    accepted, answer, closed = talked.sent
+    assert "websocket.accept" == accepted["type"]
+    assert session.name == answer["text"]
+    assert {"type": "websocket.close", "code": 1011, "reason": "not_found"} == closed
+    refused = await server.connect("/talk/before")
+    assert "websocket.http.response.start" == refused.sent[0]["type"]
+    assert (404, "not_found") == (refused.status, refused.body["error"])
+
+
+@pytest.mark.parametrize("state", [{}, {"emogg_client": None}])
+async def test_an_app_without_client(state: dict[str, Any]) -> None:
+    """An app that was given no client says what to pass."""
+    scope = {"type": "http", "state": state}
+    with pytest.raises(Exception, match=r"pass it lifespan=emogg_lifespan\(\)"):
+        await get_client(HTTPConnection(scope))
+
+
+async def test_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that cannot be made keeps the app from starting."""
+    monkeypatch.delenv("EMOGG_API_TOKEN", raising=False)
+    app = Starlette(lifespan=emogg_lifespan())
+    with pytest.raises(Exception, match="EMOGG_API_TOKEN"):
+        async with served(app):
+            pass
+
+
+# -- visitors who leave ------------------------------------------------------------
+
+
+class Handler:
+    """An endpoint that waits, and what became of it."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.goes_on = asyncio.Event()
+        self.fate = ""
+
+    async def __call__(self, request: Request) -> Response:
+        self.begun.set()
+        try:
+            await self.goes_on.wait()
+        except asyncio.CancelledError:
+            self.fate = "cancelled"
+            raise
+        self.fate = "done"
+        return PlainTextResponse("1", background=BackgroundTask(self.afterwards))
+
+    async def afterwards(self) -> None:
+        await asyncio.sleep(0.01)
+        self.fate = "done, and what comes after"
+
+
+@pytest.fixture
+def handler() -> Handler:
+    """Give an endpoint that waits."""
+    return Handler()
+
+
+@pytest.fixture
+def waiting(handler: Handler) -> Server:
+    """Give an app with that endpoint."""
+
+    async def wait(request: Request) -> Response:
+        return await handler(request)
+
+    methods = ["GET", "POST"]
+    app = Starlette(routes=[Route("/", wait, methods=methods)])
+    app.add_middleware(CancelOnDisconnect)
+    return Server(app)
+
+
+async def test_leaving_cancels(waiting: Server, handler: Handler) -> None:
+    """A visitor who leaves cancels the handler, and the server hears of no error."""
+    connection = Connection()
+    visit = asyncio.create_task(waiting.get("/", connection=connection))
+    await handler.begun.wait()
+    connection.leave()
+    await visit
+    assert "cancelled" == handler.fate
+    assert [] == connection.sent
+    assert 0 == visit.cancelling()
+    assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"method": "POST"},
+        {"headers": [(b"content-length", b"2")]},
+        {"headers": [(b"transfer-encoding", b"chunked")]},
+    ],
+)
+async def test_what_may_change_something_goes_on(
+    waiting: Server, handler: Handler, more: dict[str, Any]
+) -> None:
+    """A POST, or whatever has a body, goes on to its end without its visitor."""
+    connection = Connection()
+    visit = asyncio.create_task(waiting.get("/", connection=connection, **more))
+    await handler.begun.wait()
+    connection.leave()
+    await asyncio.sleep(0.01)
+    assert not visit.done()
+    handler.goes_on.set()
+    await visit
+    assert "done, and what comes after" == handler.fate
+
+
+async def test_what_comes_after_the_answer_goes_on(
+    waiting: Server, handler: Handler
+) -> None:
+    """Background tasks are not cut, though servers tell of an end after the answer."""
+    handler.goes_on.set()
+    assert 200 == (await waiting.get("/")).status
+    assert "done, and what comes after" == handler.fate
+
+
+async def test_the_server_may_cancel(waiting: Server, handler: Handler) -> None:
+    """A cancellation of the server's is not swallowed, and leaves nothing running."""
+    connection = Connection()
+    visit = asyncio.create_task(waiting.get("/", connection=connection))
+    await handler.begun.wait()
+    visit.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await visit
+    assert "cancelled" == handler.fate
+    await asyncio.sleep(0)
+    assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+async def test_leaving_and_the_server_at_once(
+    waiting: Server, handler: Handler
+) -> None:
+    """The server's cancellation counts, also beside a visitor's leave."""
+    connection = Connection()
+    visit = asyncio.create_task(waiting.get("/", connection=connection))
+    await handler.begun.wait()
+    connection.leave()
+    await asyncio.sleep(0)
+    visit.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await visit
+
+
+async def test_streams_end_with_their_visitor() -> None:
+    """An answer that has begun is cut off when its visitor leaves."""
+    fate = []
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                part = {"type": "http.response.body", "body": b"1", "more_body": True}
+                await send(part)
+        except asyncio.CancelledError:
+            fate.append("cancelled")
+            raise
+
+    connection = Connection()
+    server = Server(CancelOnDisconnect(stream))
+    visit = asyncio.create_task(server.get("/", connection=connection))
+    async with asyncio.timeout(5):
+        while len(connection.sent) < 5:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        connection.leave()
+        await visit
+    assert ["cancelled"] == fate
+
+
+async def test_who_looks_whether_the_visitor_has_left(
+    handler: Handler,
+) -> None:
+    """An app that looks by itself sees it, too, and breaks nothing by looking."""
+    seen = []
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        seen.extend([await request.is_disconnected() for _ in range(3)])
+        await handler(request)
+
+    async def listen(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((await receive())["type"])
+        handler.begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        seen.append((await receive())["type"])
+
+    for app in (look, listen):
+        handler.begun.clear()
+        connection = Connection()
+        server = Server(CancelOnDisconnect(app))
+        visit = asyncio.create_task(server.get("/", connection=connection))
+        await handler.begun.wait()
+        connection.leave()
+        await visit
+    assert "cancelled" == handler.fate
+    assert [False] * 3 + ["http.request", "http.disconnect"] == seen
+
+
+async def test_the_body_is_read_as_ever() -> None:
+    """Whoever reads the body of a GET finds it empty, and of a POST what was sent."""
+
+    async def size(request: Request) -> Response:
+        return PlainTextResponse(str(len(await request.body())))
+
+    app = Starlette(routes=[Route("/", size, methods=["GET", "POST"])])
+    app.add_middleware(CancelOnDisconnect)
+    server = Server(app)
+    assert 0 == (await server.get("/")).body
+    connection = Connection()
+    part = {"type": "http.request", "body": b"12345", "more_body": True}
+    connection.inbox.put_nowait(part)
+    await server.get("/", method="POST", connection=connection)
+    assert 5 == connection.body
