@@ -95,6 +95,9 @@ class ConnectProxy:
 
     heads: list[bytes] = field(default_factory=list)
     tunnels: int = 0
+    open: int = 0
+    """Connections to it that are open now."""
+
     tls: bool = False
 
     @property
@@ -108,6 +111,13 @@ class ConnectProxy:
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
         """Answer one connection."""
+        self.open += 1
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self.open -= 1
+
+    async def _serve(self, reader: Reader, writer: Writer) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         self.heads.append(head)
         if self.times > 0 and self.fault:

@@ -141,7 +141,19 @@ _ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
 An error's own advice speaks to those who write Python.
 """
 
-_WRONG_URL: Final = "Correct EMOGG_BASE_URL, or --base-url"
+_WRONG_SETTINGS: Final = {
+    "base_url": "Correct EMOGG_BASE_URL, or --base-url",
+    "HTTPS_PROXY": "Correct HTTPS_PROXY",
+}
+"""The next step by what the message of a `ConfigurationError` begins with."""
+
+_OBSTACLES: Final = {
+    "proxy": "Check HTTPS_PROXY, user and password too, and that the proxy may reach "
+    f"the service{SEE_DOCTOR}",
+    "certificate": "If you trust who issued it, let SSL_CERT_FILE name a file with "
+    f"their root certificate{SEE_DOCTOR}",
+}
+"""The next step by what stopped a request that was not sent."""
 
 
 def exit_of(error: EmoggError) -> Exit:
@@ -175,11 +187,12 @@ def _ending_of(error: EmoggError) -> tuple[Exit, str]:
 
 
 def _next_step(error: EmoggError) -> str:
-    if isinstance(error, errors.ConfigurationError) and error.message.startswith(
-        "base_url"
-    ):
-        return _WRONG_URL
-    return _ending_of(error)[1]
+    step = _ending_of(error)[1]
+    if isinstance(error, errors.ConfigurationError):
+        return _WRONG_SETTINGS.get(error.message.partition(":")[0], step)
+    if isinstance(error, errors.NotSentError):
+        return _OBSTACLES.get(error.stopped_by, step)
+    return step
 
 
 def _two_lines(what: str, next_step: str) -> str:

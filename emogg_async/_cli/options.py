@@ -89,7 +89,8 @@ class Connection:
         """Make a client, and have it log if that is wanted.
 
         Raises:
-            ConfigurationError: There is no usable token or base URL.
+            ConfigurationError: There is no usable token or base URL, or the proxy of
+                the environment is none.
         """
         if self.verbose:
             log_to_stderr()
@@ -98,7 +99,7 @@ class Connection:
             base_url=self.base_url,
             timeout=self.timeout,
             concurrency=self.concurrency,
-            **options,
+            **{"trust_env": True, **options},
         )
 
     def _token(self) -> str:
