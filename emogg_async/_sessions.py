@@ -1,8 +1,8 @@
 """Sessions and what is known of them: read through the cache, written past it.
 
-A write outdates what is known of its session. While one is under way, nothing is kept
-of that session, and nothing that is kept is used; what began before its end is neither
-kept nor joined after it.
+A write outdates what is known of its session. As it begins, what is kept of that is
+dropped; while it is under way nothing more is kept; and what began before its end is
+neither kept nor joined after it.
 """
 
 from collections import Counter
@@ -83,7 +83,7 @@ class Sessions:
         cache = None if expand else self.cache
 
         async def load(call: Call) -> Session:
-            if cache and not fresh and session_id not in self._being_written:
+            if cache and not fresh:
                 session = await cache.get(session_id)
                 if session is not None:
                     self._counters.cache_hits += 1
@@ -109,7 +109,7 @@ class Sessions:
 
         async def load(call: Call) -> Derived:
             finished = None
-            if cache and request.session_id not in self._being_written:
+            if cache:
                 finished, value = await cache.get_derived(request, model)
                 if value is not None:
                     self._counters.cache_hits += 1
@@ -128,8 +128,7 @@ class Sessions:
         """Return which of *session_ids*, that were checked, the cache has, by id."""
         if self.cache is None or fresh:
             return {}
-        usable = [each for each in session_ids if each not in self._being_written]
-        found = await self.cache.get_many(usable)
+        found = await self.cache.get_many(session_ids)
         self._counters.calls += len(found)
         self._counters.cache_hits += len(found)
         return found
