@@ -29,6 +29,8 @@ IMPORTS = {
     "_flight": {"_alarms", "_context", "errors"},
     "_memory": set(),
     "_cache": {"_checks", "_converter", "_memory", "errors", "models"},
+    "_redis_backend": {"errors"},
+    "_redis": {"_cache", "_checks", "_redis_backend", "errors"},
     "_transport": {"_alarms", "_protocol", "errors"},
     "_retry": {"_checks", "_context", "_protocol", "errors"},
     "_listing": {"_checks", "_converter", "errors", "models"},
@@ -95,11 +97,12 @@ HOMES = {
     "aiohttp": ["_transport", "testing"],
     "yarl": ["_transport", "testing"],
     "tenacity": ["_retry"],
-    "aiocache": ["_cache", "_memory"],
+    "aiocache": ["_cache", "_memory", "_redis_backend"],
     "cattrs": ["_converter"],
     "click": ["_cli"],
     "rich": ["_cli"],
     "pytest": ["testing"],
+    "redis": ["_redis_backend"],
     "multidict": ["_transport", "testing"],
 }
 """The only modules, or folders, that may import a third-party library."""
