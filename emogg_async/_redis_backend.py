@@ -3,9 +3,9 @@
 Each caller here may be cancelled, and is after a tenth of a second. redis-py's pool
 then loses the connection that is being given back, or the wake-up of the next in line;
 it gives up connecting with the caller who happened to begin it, and in 5.0 holds its
-lock meanwhile. It also lets newcomers overtake who waits, and lends what the server has
-closed long ago. And aiocache takes a time to live of 0 for eternity, fails on bytes that
-are no text, and clears by emptying the whole database.
+lock meanwhile. It also lets newcomers overtake who waits, and lends what the server
+has closed long ago. And aiocache takes a time to live of 0 for eternity, fails on bytes
+that are no text, and clears by emptying the whole database.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from ssl import SSLContext
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiocache.backends.redis import RedisCache
 from aiocache.serializers import JsonSerializer
@@ -245,21 +245,23 @@ class _Connections:
             opening = self._open(self._make())
             task = asyncio.create_task(opening, context=Context())
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
 
     async def _open(self, connection: Connection) -> None:
+        failure: Exception | None = None
         try:
             async with asyncio.timeout(CONNECT):
                 await connection.connect()
-        except Exception as error:  # it belongs to those who wait
+        except BaseException as error:
             await _drop(connection)
-            if not self._busy and len(self._opening) == 1:
-                self._turn_away(error)
-        except BaseException:
-            await _drop(connection)
-            raise
-        else:
+            if not isinstance(error, Exception):
+                raise
+            failure = error
+        finally:
+            self._opening.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        if failure is None:
             self._hand_on(connection)
+        elif not (self._busy or self._opening):
+            self._turn_away(failure)
 
     def _turn_away(self, error: Exception) -> None:
         for waiter in self._waiting:
@@ -271,13 +273,15 @@ class _Connections:
         """Close all connections; operations under way fail."""
         self._closed = True
         self._turn_away(ConfigurationError("the Redis cache is closed; make a new one"))
-        for task in self._opening:
+        opening, idle = [*self._opening], [*self._idle]
+        self._opening.clear()
+        self._idle.clear()
+        for task in opening:
             task.cancel()
-        idle, self._idle = self._idle, []
         for connection in (*idle, *self._busy):
             _abort(connection)
         await asyncio.gather(
-            *self._opening,
+            *opening,
             *(connection.disconnect() for connection in idle),
             return_exceptions=True,
         )
