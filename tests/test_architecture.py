@@ -29,7 +29,8 @@ IMPORTS = {
     "_flight": {"_alarms", "_context", "errors"},
     "_memory": set(),
     "_cache": {"_checks", "_converter", "_memory", "errors", "models"},
-    "_redis_backend": {"errors"},
+    "_redis_pool": {"errors"},
+    "_redis_backend": {"_redis_pool"},
     "_redis": {"_cache", "_checks", "_redis_backend", "errors"},
     "_transport": {"_alarms", "_protocol", "errors"},
     "_retry": {"_checks", "_context", "_protocol", "errors"},
@@ -102,7 +103,7 @@ HOMES = {
     "click": ["_cli"],
     "rich": ["_cli"],
     "pytest": ["testing"],
-    "redis": ["_redis_backend"],
+    "redis": ["_redis_backend", "_redis_pool"],
     "multidict": ["_transport", "testing"],
 }
 """The only modules, or folders, that may import a third-party library."""

@@ -43,6 +43,19 @@ def as_bytes(value):
     return value
 
 
+async def get_together(cache, key):
+    """Get what is under *key*, perhaps together with what others ask for."""
+    return await cache.get(key, loads_fn=as_bytes)
+
+
+async def get_alone(cache, key):
+    """Get what is under *key* over a connection of one's own."""
+    return await cache.raw("get", key)
+
+
+both_ways = pytest.mark.parametrize("get", [get_together, get_alone])
+
+
 def policy(backend, **options):
     """Make a policy that keeps everything in *backend*."""
     return CachePolicy(backend=backend, **{"live_ttl": 300.0, **options})
@@ -346,8 +359,8 @@ class TestWaysToConnect:
         async with relayed(redis_server, context=context) as (port, _):
             async with redis_cache(f"rediss://127.0.0.1:{port}", ssl=str(pem)) as cache:
                 await cache.set("k", 1)
-                assert [1] * 50 == await asyncio.gather(
-                    *(cache.get("k") for _ in range(50))
+                assert [b"1"] * 50 == await asyncio.gather(
+                    *(get_alone(cache, "k") for _ in range(50))
                 )
             for url, trust in (
                 (f"rediss://127.0.0.1:{port}", None),
@@ -397,7 +410,7 @@ class TestOutages:
                         await asyncio.sleep(0.001)
 
                 workers = [asyncio.create_task(work()) for _ in range(8)]
-                await asyncio.gather(*(backend.get("k") for _ in range(20)))
+                await asyncio.gather(*(get_alone(backend, "k") for _ in range(20)))
                 await asyncio.sleep(0.2)
                 assert client.stats.cache_hits > 20
                 server.kill()
@@ -412,15 +425,16 @@ class TestOutages:
         assert after.cache_hits > before.cache_hits + 20
         assert 20 >= after.requests - before.requests
 
-    async def test_a_restart_that_nobody_saw_costs_nothing(self, own_redis):
+    @both_ways
+    async def test_a_restart_that_nobody_saw_costs_nothing(self, own_redis, get):
         """What the server closed meanwhile is noticed before it is used."""
         async with redis_cache(own_redis.url) as cache:
-            await asyncio.gather(*(cache.set(f"k{n}", n) for n in range(10)))
+            await asyncio.gather(*(cache.raw("get", "k") for n in range(10)))
             own_redis.kill()
             own_redis.start()
             await asyncio.sleep(0.05)
             assert [None] * 10 == await asyncio.gather(
-                *(cache.get(f"k{n}") for n in range(10))
+                *(get(cache, f"k{n}") for n in range(10))
             )
 
     @pytest.mark.timing
@@ -458,25 +472,27 @@ class TestOutages:
                 assert await cache.get("k") is None
         assert 1 == len(connected)
 
-    async def test_no_server_fails_at_once(self, own_redis):
+    @both_ways
+    async def test_no_server_fails_at_once(self, own_redis, get):
         """A refused connection is an error for all who wait, not a wait."""
         own_redis.kill()
         async with redis_cache(own_redis.url, max_connections=2) as cache:
             async with asyncio.timeout(1):
                 results = await asyncio.gather(
-                    *(cache.get("k") for _ in range(50)), return_exceptions=True
+                    *(get(cache, "k") for _ in range(50)), return_exceptions=True
                 )
         assert {redis.exceptions.ConnectionError} == {*map(type, results)}
 
-    async def test_a_full_server_is_used_as_far_as_it_goes(self, own_redis):
+    @both_ways
+    async def test_a_full_server_is_used_as_far_as_it_goes(self, own_redis, get):
         """Where the server lets in two, ten do with two."""
         with own_redis.asked() as asked:
             asked.config_set("maxclients", 3)  # one of them is ours
             async with redis_cache(own_redis.url) as cache:
-                await asyncio.gather(cache.set("k", 1), cache.set("k", 1))
+                await cache.set("k", 1)
                 for _ in range(5):
-                    assert [1] * 30 == await asyncio.gather(
-                        *(cache.get("k") for _ in range(30))
+                    assert [b"1"] * 30 == await asyncio.gather(
+                        *(get(cache, "k") for _ in range(30))
                     )
 
 
@@ -515,13 +531,14 @@ class TestConcurrency:
                 assert len(asked.client_list()) <= 11
             return client.stats.requests - before.requests
 
-    async def test_who_came_first_is_served_first(self, redis_server):
+    @both_ways
+    async def test_who_came_first_is_served_first(self, redis_server, get):
         """Nobody overtakes: over one connection, answers come in the order asked."""
         order = []
         async with redis_cache(redis_server.url, max_connections=1) as cache:
 
             async def ask(number):
-                await cache.get("k")
+                await get(cache, "k")
                 order.append(number)
                 if number < 50:
                     asked.append(asyncio.create_task(ask(number + 50)))
@@ -544,10 +561,11 @@ def values(redis_server):
 class TestCancellation:
     """A caller who leaves takes nothing along and leaves nothing behind."""
 
+    @both_ways
     @pytest.mark.parametrize("warm", [False, True])
     @pytest.mark.parametrize("connections", [1, 2])
     async def test_at_any_turn_of_the_loop(
-        self, redis_server, values, warm, connections
+        self, redis_server, values, get, warm, connections
     ):
         """Whenever one leaves, the next ones get their own answers, and soon."""
         outcomes = set()
@@ -556,10 +574,9 @@ class TestCancellation:
                 redis_server.url, max_connections=connections
             ) as cache:
                 if warm:
-                    await cache.get("k0", loads_fn=as_bytes)
+                    await get(cache, "k0")
                 leaving = [
-                    asyncio.create_task(cache.get(key, loads_fn=as_bytes))
-                    for key in ("k1", "k2", "k3")
+                    asyncio.create_task(get(cache, key)) for key in ("k1", "k2", "k3")
                 ]
                 for _ in range(turns):
                     await asyncio.sleep(0)
@@ -567,7 +584,7 @@ class TestCancellation:
                     task.cancel()
                 async with asyncio.timeout(1):
                     for key in ("k4", "k5", "k6"):
-                        assert values[key] == await cache.get(key, loads_fn=as_bytes)
+                        assert values[key] == await get(cache, key)
                 for task, key in zip(leaving, ("k1", "k2", "k3"), strict=True):
                     (left,) = await asyncio.gather(task, return_exceptions=True)
                     if not isinstance(left, asyncio.CancelledError):
@@ -575,9 +592,10 @@ class TestCancellation:
                     outcomes.add(type(left))
         assert asyncio.CancelledError in outcomes
 
+    @both_ways
     @pytest.mark.parametrize("connections", [1, 4])
     async def test_no_answer_goes_to_somebody_else(
-        self, redis_server, values, connections
+        self, redis_server, values, get, connections
     ):
         """4,000 operations, a third cancelled at random: each answer is one's own."""
         rng = random.Random(connections)
@@ -588,7 +606,7 @@ class TestCancellation:
             if number % 7 == 0:
                 await cache.set(f"set{number}", "x" * 2_000, ttl=60.0)
             if len(keys) == 1:
-                answers = [await cache.get(keys[0], loads_fn=as_bytes)]
+                answers = [await get(cache, keys[0])]
             else:
                 answers = await cache.multi_get(keys, loads_fn=as_bytes)
             assert [values[key] for key in keys] == answers
@@ -639,7 +657,7 @@ class TestClosing:
     async def test_closes_all_and_for_good(self, redis_server):
         """After `close` no connection is left, no use opens another; twice is fine."""
         cache = redis_cache(redis_server.url)
-        await asyncio.gather(*(cache.get("k") for _ in range(20)))
+        await asyncio.gather(*(get_alone(cache, "k") for _ in range(20)))
         with redis_server.asked() as asked:
             assert 1 < len(asked.client_list()) <= 11
             await cache.close()
@@ -655,7 +673,11 @@ class TestClosing:
         cache = redis_cache(own_redis.url, max_connections=2)
         await cache.get("k")
         own_redis.hang()
-        tasks = [asyncio.create_task(cache.get("k")) for _ in range(9)]
+        tasks = [
+            asyncio.create_task(get(cache, "k"))
+            for get in (get_together, get_alone)
+            for _ in range(5)
+        ]
         await asyncio.sleep(0.05)
         async with asyncio.timeout(0.5):
             await cache.close()
@@ -685,10 +707,11 @@ class TestClosing:
         async def use(value):
             async with cache:
                 await cache.set("k", value)
-                return await asyncio.gather(*(cache.get("k") for _ in range(20)))
+                await asyncio.gather(*(get_alone(cache, "k") for _ in range(20)))
+                return await cache.get("k")
 
         for value in range(3):
-            assert [value] * 20 == asyncio.run(use(value))
+            assert value == asyncio.run(use(value))
         with redis_server.asked() as asked:
             assert 1 == len(asked.client_list())
 
@@ -722,8 +745,9 @@ class TestClosing:
         before = process.num_fds()
         for number in range(100):
             async with redis_cache(redis_server.url, max_connections=3) as cache:
-                tasks = [asyncio.create_task(cache.get("k")) for _ in range(5)]
-                for _ in range(number % 20):
+                get = (get_together, get_alone)[number % 2]
+                tasks = [asyncio.create_task(get(cache, "k")) for _ in range(5)]
+                for _ in range(number // 2 % 20):
                     await asyncio.sleep(0)
                 for task in tasks[::2]:
                     task.cancel()
@@ -732,6 +756,22 @@ class TestClosing:
         await asyncio.sleep(0.01)
         assert before >= process.num_fds()
         assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+async def test_one_wrong_value_fails_alone(redis_server):
+    """What cannot be sent is an error of its asker only."""
+    async with redis_cache(redis_server.url) as cache:
+        results = await asyncio.gather(
+            cache.set("a", 1),
+            cache.set("b", {}, dumps_fn=as_bytes),
+            cache.set("c\ud800", 1),
+            cache.set("d", 4),
+            return_exceptions=True,
+        )
+        assert [True, redis.exceptions.DataError, UnicodeEncodeError, True] == [
+            each if each is True else type(each) for each in results
+        ]
+        assert [1, None, 4] == await cache.multi_get(["a", "b", "d"])
 
 
 @pytest.mark.filterwarnings("error")
