@@ -51,6 +51,10 @@ class Pool(BlockingConnectionPool):  # type: ignore[type-arg,unused-ignore]
         self._encode: Callable[[Any], bytes] = encoder.encode
         self._by_loop: dict[asyncio.AbstractEventLoop, _Questions] = {}
 
+    def __repr__(self) -> str:
+        # redis-py's own shows the password, in 6.4 for one.
+        return f"<{type(self).__name__} of {self.max_connections} at most>"
+
     def _here(self) -> "_Questions":
         loop = asyncio.get_running_loop()
         questions = self._by_loop.get(loop)
