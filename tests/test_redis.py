@@ -20,6 +20,8 @@ import psutil
 import pytest
 import redis.exceptions
 import trustme
+from aiocache.lock import OptimisticLock
+from aiocache.serializers import StringSerializer
 from redis_server import redis_serving
 
 from emogg_async import CachePolicy, ConfigurationError, redis_cache
@@ -793,3 +795,7 @@ async def test_nothing_is_deprecated(redis_server):
         assert 1 == await cache.delete("d")
         assert b"6" == await cache.raw("get", "n")
         assert await cache.clear(namespace="nobody")
+        async with OptimisticLock(cache, "n") as lock:
+            assert await lock.cas("7", ttl=5)
+        cache.serializer = StringSerializer()
+        assert '"7"' == await cache.get("n")
