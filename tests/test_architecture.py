@@ -40,6 +40,9 @@ IMPORTS = {
         "errors",
         "models",
     },
+    "_redis_pool": {"errors"},
+    "_redis_backend": {"_redis_pool"},
+    "_redis": {"_cache", "_checks", "_redis_backend", "errors"},
     "_transport": {"_alarms", "_network", "_protocol", "errors"},
     "_retry": {"_checks", "_context", "_protocol", "errors"},
     "_listing": {"_checks", "_converter", "errors", "models"},
@@ -125,11 +128,12 @@ HOMES = {
     "aiohttp": ["_transport", "testing"],
     "yarl": ["_transport", "testing"],
     "tenacity": ["_retry"],
-    "aiocache": ["_cache", "_memory"],
+    "aiocache": ["_cache", "_memory", "_redis_backend"],
     "cattrs": ["_converter"],
     "click": ["_cli"],
     "rich": ["_cli"],
     "pytest": ["testing"],
+    "redis": ["_redis_backend", "_redis_pool"],
     "multidict": ["_transport", "testing"],
 }
 """The only modules, or folders, that may import a third-party library."""

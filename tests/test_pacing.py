@@ -448,6 +448,7 @@ def test_four_that_fit_alone_and_not_together():
     st.integers(0, 1_000),
 )
 @example(8, (100, 60.0), 0.1, 0)
+@example(8, (500, 5.0), 0.078125, 0)
 def test_law_several_processes(processes, size, delay, seed):
     """Within what one bucket can serve, refusals are rare and nobody starves."""
     capacity, window = size

@@ -46,6 +46,7 @@ from emogg_async import (
     Stats,
     StatusError,
     TransportError,
+    redis_cache,
     to_dict,
 )
 from emogg_async.testing import EmoggEmulator, FaultRule, RecordedRequest
@@ -400,3 +401,11 @@ async def test_with_the_fixture(emogg_emulator: EmoggEmulator) -> None:
     """A user's test names the fixture, and annotates it with the public class."""
     async with emogg_emulator.client() as client:
         assert_type(await client.list_sessions().first(), Session | None)
+
+
+async def share_a_cache() -> None:
+    """A Redis cache is a backend that can be closed."""
+    async with redis_cache("redis://h", max_connections=5, namespace="a") as backend:
+        shared: CacheBackend = backend
+        CachePolicy(backend=shared)
+    await redis_cache("rediss://h", ssl="ca.pem").close()
