@@ -20,15 +20,16 @@ ENV = {"PYTHONSAFEPATH": "1", "COVERAGE_CORE": "ctrace"}
 
 
 def lowest_versions() -> list[str]:
-    """Pin each dependency, those of the command line too, to its lowest version."""
+    """Pin each dependency, those of the extras too, to its lowest version."""
     project = PROJECT["project"]
-    requirements = project["dependencies"] + project["optional-dependencies"]["cli"]
+    extras = project["optional-dependencies"]
+    requirements = project["dependencies"] + extras["cli"] + extras["redis"]
     return [spec.split(",")[0].replace(">=", "==") for spec in requirements]
 
 
 def run_tests(session: nox.Session, *pins: str) -> None:
     """Install the package with its extras and run the suite on it."""
-    session.install(".[cli]", *TEST_TOOLS, *pins)
+    session.install(".[cli,redis]", *TEST_TOOLS, *pins)
     session.run("coverage", "erase", env=ENV)
     pytest = ("coverage", "run", "-m", "pytest")
     try:
@@ -74,7 +75,9 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types of the package, of its use, and that all of it has some."""
-    session.install(".[cli]", *TEST_TOOLS, "mypy>=1.14", "pyright[nodejs]>=1.1.390")
+    session.install(
+        ".[cli,redis]", *TEST_TOOLS, "mypy>=1.14", "pyright[nodejs]>=1.1.390"
+    )
     session.run("mypy")
     session.run("mypy", "--strict", "tests/typing", "examples")
     session.run("pyright", "tests/typing")
@@ -84,7 +87,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, side by side in one run; prints figures and asserts nothing."""
-    session.install(".[cli]", *TEST_TOOLS)
+    session.install(".[cli,redis]", *TEST_TOOLS)
     for script in sorted(pathlib.Path("tests/benchmarks").glob("bench_*.py")):
         session.run("python", os.fspath(script), *session.posargs, env=ENV)
 
@@ -92,7 +95,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Run what takes minutes: full-size rows, and 10,000 examples for each property."""
-    session.install(".[cli]", *TEST_TOOLS)
+    session.install(".[cli,redis]", *TEST_TOOLS)
     session.run(
         *("pytest", "-m", "soak or property", "-rA", "-s"),
         *("--timeout", "1800", "-o", "faulthandler_timeout=0"),

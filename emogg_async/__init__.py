@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emogg_async._converter import to_dict
     from emogg_async._outcomes import Batch, Failed, Fetched, Outcome
     from emogg_async._protocol import RateLimit
+    from emogg_async._redis import redis_cache
     from emogg_async._retry import RetryPolicy
     from emogg_async._stats import Stats
     from emogg_async.errors import (
@@ -113,6 +114,7 @@ __all__ = [
     "StatusError",
     "TransportError",
     "__version__",
+    "redis_cache",
     "to_dict",
 ]
 
@@ -129,6 +131,7 @@ _HOMES = {
     "RateLimit": "_protocol",
     "RetryPolicy": "_retry",
     "Stats": "_stats",
+    "redis_cache": "_redis",
     "to_dict": "_converter",
 }
 

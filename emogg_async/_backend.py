@@ -29,6 +29,8 @@ SCHEMA: Final = "1"
 PATIENCE: Final = 0.1
 """Seconds that a backend may take; longer is a failure."""
 
+PARTS: Final = 5
+
 FAILURES_IN_A_ROW: Final = 5
 PAUSE: Final = 5.0
 """Seconds for which a failing backend is left alone."""
@@ -112,6 +114,28 @@ def _let_cancellation_pass() -> None:
         raise asyncio.CancelledError
 
 
+class _Limit:
+    """A timeout after PATIENCE, of which a turn of the loop uses up a part at most.
+
+    Otherwise a loop that was busy for a tenth of a second would take that for the
+    backend's, and switch the cache off just when there is most to do.
+    """
+
+    def __init__(self) -> None:
+        self.timeout = asyncio.timeout(None)
+        self._loop = asyncio.get_running_loop()
+        self._wait(PARTS)
+
+    def _wait(self, parts: int) -> None:
+        self.timer = self._loop.call_later(PATIENCE / PARTS, self._after, parts - 1)
+
+    def _after(self, parts: int) -> None:
+        if parts:
+            self._wait(parts)
+        else:
+            self.timeout.reschedule(self._loop.time())
+
+
 class Guard:
     """Asks a backend, and lets nothing of what may go wrong there hurt a call."""
 
@@ -125,13 +149,16 @@ class Guard:
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
             return None
+        limit = _Limit()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with limit.timeout:
                 answer = await question()
         except (Exception, asyncio.CancelledError) as error:
             _let_cancellation_pass()
             self._note(error, now)
             return None
+        finally:
+            limit.timer.cancel()
         _let_cancellation_pass()
         self._failures = 0
         return answer

@@ -77,10 +77,19 @@ class AsyncEmoggClient(LifeCycle):
             clients of one token in one event loop do so together.
         allow_http: Whether the token may travel unencrypted to a host that is not this
             machine.
-        http: Your own aiohttp session, which is never closed here; None makes one.
+        proxy: The URL of a proxy, as http://user:password@host:port or https://…; None
+            connects directly, unless *trust_env* finds one. Another base URL than an
+            https:// one goes through a proxy only with *allow_http*.
+        ssl: Whom to trust instead of this machine's authorities: an `ssl.SSLContext`,
+            or the path of a PEM file with root certificates; None trusts these.
+        trust_env: Whether to take the proxy from HTTPS_PROXY (for an http:// base URL
+            from HTTP_PROXY), unless NO_PROXY excepts the service. They are read once,
+            here. A base URL on this machine is always reached directly.
+        http: Your own aiohttp session, which is never closed here; None makes one. It
+            has its own proxy, ssl and trust_env.
 
     Raises:
-        ConfigurationError: There is no usable token or base URL.
+        ConfigurationError: There is no usable token, base URL, proxy or certificate.
         InvalidArgumentError: Another argument is out of its range.
     """
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from emogg_async.errors import ConfigurationError
 
-__all__ = ["usable_base_url", "usable_token"]
+__all__ = ["is_host", "is_loopback", "usable_base_url", "usable_token"]
 
 DEFAULT_BASE_URL: Final = "https://api.emogg.com"
 
@@ -51,7 +51,7 @@ def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
     except ValueError:
         host = ""
     if (
-        not (_HOST_NAME.fullmatch(host) or _is_address(host))
+        not is_host(host)
         or parts.scheme not in {"http", "https"}
         or not _PATH_PREFIX.fullmatch(parts.path)
         or not _VISIBLE.fullmatch(url)
@@ -61,7 +61,7 @@ def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
         )
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ConfigurationError("base_url: it has a query, a fragment or a password")
-    if parts.scheme == "http" and not (allow_http or _is_loopback(host)):
+    if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigurationError(
             f"base_url: http:// would send the token to {host} unencrypted; use "
             "https://, or pass allow_http=True"
@@ -69,14 +69,16 @@ def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
     return url.rstrip("/")
 
 
-def _is_address(host: str) -> bool:
+def is_host(host: str) -> bool:
+    """Tell whether *host* can be the name or the address of one."""
     try:
         return bool(ip_address(host))
     except ValueError:
-        return False
+        return _HOST_NAME.fullmatch(host) is not None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether *host* is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -12,6 +12,7 @@ from emogg_async._cache import CachePolicy, open_cache
 from emogg_async._checks import number, whole_number
 from emogg_async._config import usable_base_url, usable_token
 from emogg_async._gate import shared_pacer
+from emogg_async._network import usable_route
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import RateLimit
 from emogg_async._retry import RetryPolicy
@@ -25,6 +26,9 @@ from emogg_async.errors import (
 )
 
 if TYPE_CHECKING:
+    import ssl as tls
+    from os import PathLike
+
     import aiohttp
 
 __all__ = ["LifeCycle"]
@@ -50,6 +54,9 @@ class LifeCycle:
         cache: CachePolicy | None = CachePolicy(),
         pace: bool = True,
         allow_http: bool = False,
+        proxy: str | None = None,
+        ssl: "tls.SSLContext | str | PathLike[str] | None" = None,
+        trust_env: bool = False,
         http: "aiohttp.ClientSession | None" = None,
     ) -> None:
         self._token = usable_token(token)
@@ -61,8 +68,14 @@ class LifeCycle:
         self._concurrency = whole_number("concurrency", concurrency, at_least=1)
         self._retry = _instance("retry", retry, RetryPolicy)
         self._cache = None if cache is None else _instance("cache", cache, CachePolicy)
-        if http is not None and not is_session(http):
-            raise InvalidArgumentError("http: expected an aiohttp.ClientSession")
+        _check_http(http, has_way=any((proxy, ssl, trust_env)))
+        self._route = usable_route(
+            self._base_url,
+            proxy=proxy,
+            ssl=ssl,
+            trust_env=_instance("trust_env", trust_env, bool),
+            allow_http=allow_http,
+        )
         self._pace = _instance("pace", pace, bool)
         self._http = http
         self._counters = Counters()
@@ -123,6 +136,7 @@ class LifeCycle:
             user_agent=f"emogg-async/{__version__}",
             attempt_timeout=self._attempt_timeout,
             alarms=alarms,
+            route=self._route,
             http=self._http,
         )
         self._pipeline = Pipeline(
@@ -173,6 +187,14 @@ class LifeCycle:
         return _context.deadline_in(seconds)
 
     @property
+    def proxy(self) -> str | None:
+        """The proxy that calls go through, without its credentials; None is direct.
+
+        What a session passed as `http=` does by itself is not known here.
+        """
+        return self._route.proxy.url if self._route.proxy else None
+
+    @property
     def rate_limit(self) -> RateLimit | None:
         """The user's token bucket as the last answer told it; None before the first."""
         return self._pipeline.rate_limit if self._pipeline else None
@@ -181,6 +203,17 @@ class LifeCycle:
     def stats(self) -> Stats:
         """What this client has done so far."""
         return self._counters.snapshot()
+
+
+def _check_http(http: object, *, has_way: bool) -> None:
+    if http is None:
+        return
+    if not is_session(http):
+        raise InvalidArgumentError("http: expected an aiohttp.ClientSession")
+    if has_way:
+        raise InvalidArgumentError(
+            "http: your session has its own proxy, ssl and trust_env; tell it instead"
+        )
 
 
 def _check_loop(opened: Pipeline | Sessions) -> None:

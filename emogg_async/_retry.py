@@ -131,9 +131,10 @@ def is_ambiguous(error: EmoggError) -> bool:
 
 def verdict(error: EmoggError, repeat: Repeat) -> Verdict:
     """Look up *error* in the table above."""
-    if isinstance(error, NotSentError) or (
-        isinstance(error, DeadlineError) and not error.sent
-    ):
+    if isinstance(error, NotSentError):
+        # A wrong password, sent again and again, locks accounts at many companies.
+        return Verdict.RAISE if error.final else Verdict.RETRY
+    if isinstance(error, DeadlineError) and not error.sent:
         return Verdict.RETRY
     if isinstance(error, RateLimitedError):
         return Verdict.RETRY_FREE

@@ -6,13 +6,15 @@ Its exceptions become ours here, and lose the request's headers: the token is in
 import os
 import socket
 import ssl
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from emogg_async._alarms import Alarms
+from emogg_async._network import Proxy, Route
 from emogg_async._protocol import Repeat, Request, Response
 from emogg_async.errors import (
     ConfigurationError,
@@ -41,6 +43,12 @@ _NOT_SENT = (
 )
 
 
+_PROXY_REFUSES: Final = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+"""What a proxy may answer now and not later, of all that blames the request."""
+
+
 def is_session(value: object) -> bool:
     """Tell whether *value* is an aiohttp session."""
     return isinstance(value, aiohttp.ClientSession)
@@ -55,6 +63,7 @@ class Transport:
         user_agent: What to call ourselves.
         attempt_timeout: Seconds for one exchange, its body included.
         alarms: Where deadlines are watched.
+        route: The proxy and the certificates of our own session.
         http: The caller's session, which is never closed here; None to make our own.
     """
 
@@ -66,6 +75,7 @@ class Transport:
         user_agent: str,
         attempt_timeout: float,
         alarms: Alarms,
+        route: Route,
         http: aiohttp.ClientSession | None,
     ) -> None:
         self._alarms = alarms
@@ -84,9 +94,25 @@ class Transport:
             total=None, connect=min(CONNECT_TIMEOUT, attempt_timeout)
         )
         self._owns_http = http is None
-        # Headers that a session has anyway need no merging for each request.
-        self._http = _open_session(headers) if http is None else http
-        self._headers = None if http is None else headers
+        self._proxy = route.proxy
+        self._tunnels = base_url.startswith("https:")
+        self._proxy_headers: dict[str, str] | None = None
+        if http is None and self._proxy is None:
+            # Headers that a session has anyway need no merging for each request.
+            self._http, self._headers = _open_session(route, headers), None
+            return
+        self._http, self._headers = http or _open_session(route, {}), headers
+        if self._proxy is not None:
+            self._use_proxy(self._proxy)
+
+    def _use_proxy(self, proxy: Proxy) -> None:
+        # aiohttp would tell the proxy all headers that a session has: the token, too.
+        told = proxy.headers()
+        self._proxy_headers = told
+        if not self._tunnels:  # it reads each request, and passes it on
+            self._headers = {**(self._headers or {}), **told}
+        # Whoever waits for a tunnel has not sent anything yet.
+        self._timeout = self._write_timeout
 
     async def send(self, request: Request, time_left: float) -> Response:
         """Send *request* once and read the answer, whatever its status.
@@ -108,14 +134,15 @@ class Transport:
                 return await self._exchange(request)
         except TimeoutError as error:
             sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
-            what = (
-                f"no answer within {limit:.3g} s" if sent else "no connection in time"
-            )
+            what = f"no answer within {limit:.3g} s"
+            if not sent:
+                way = f" through {_named(self._proxy)}" if self._proxy else ""
+                what = f"no connection{way} in time"
             raise DeadlineError(
                 what, sent=sent, method=request.method, path=request.path
             ) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise _translated(error, request) from error
+            raise _translated(error, request, self._proxy) from error
         except (RuntimeError, ValueError) as error:
             if self._owns_http:
                 raise
@@ -142,7 +169,12 @@ class Transport:
             raise_for_status=False,
             auto_decompress=True,
             middlewares=middlewares,
+            proxy=self._proxy.url if self._proxy else None,
+            proxy_headers=self._proxy_headers,
         )
+        if self._proxy and not self._tunnels and response.status == _PROXY_REFUSES:
+            response.close()
+            raise _refused_by_proxy(self._proxy, response.status, request)
         try:
             ok = 200 <= response.status < 300
             body, complete = await _read(response, MAX_BODY if ok else MAX_ERROR_BODY)
@@ -176,14 +208,44 @@ class _SendOnce:
         return await handler(request)
 
 
-def _open_session(headers: dict[str, str]) -> aiohttp.ClientSession:
+class _TunnelError(aiohttp.ClientProxyConnectionError):
+    """A proxy closed the connection, or answered nonsense, before a tunnel stood."""
+
+
+class _Tunneller(aiohttp.TCPConnector):
+    """Says of what goes wrong at a proxy that nothing was sent yet.
+
+    aiohttp says only that the server disconnected, as it does of a request that was
+    sent and whose answer is lost.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's
+    ) -> Any:
+        try:
+            return await super().connect(req, traces, timeout)
+        except (TimeoutError, *_NOT_SENT):
+            raise
+        except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, aiohttp.ClientResponseError):
+                _strip_headers(error)
+            closed = OSError("no tunnel")
+            raise _TunnelError(req.connection_key, closed) from error
+
+
+def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSession:
+    kind = _Tunneller if route.proxy else aiohttp.TCPConnector
     return aiohttp.ClientSession(
         headers=headers,
         # The gate owns the slots; c-ares, where installed, would ignore the hosts file.
-        connector=aiohttp.TCPConnector(
+        connector=kind(
             limit=0,
             keepalive_timeout=KEEPALIVE_TIMEOUT,
             resolver=aiohttp.ThreadedResolver(),
+            ssl=route.ssl or True,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
@@ -208,18 +270,55 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
     return chunks[0] if len(chunks) == 1 else b"".join(chunks), True
 
 
-def _translated(error: Exception, request: Request) -> TransportError:
+def _translated(
+    error: Exception, request: Request, proxy: Proxy | None = None
+) -> TransportError:
     """Say in our words what aiohttp's *error* means for *request*."""
-    kind = type(error).__name__
     if isinstance(error, aiohttp.ClientResponseError):
         _strip_headers(error)
-    if isinstance(error, _NOT_SENT):
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _refused_by_proxy(proxy, getattr(error, "status", 0), request)
+    where: dict[str, Any] = {"method": request.method, "path": request.path}
+    if not isinstance(error, _NOT_SENT):
+        kind = type(error).__name__
+        return ConnectionLostError(f"the answer was lost ({kind})", **where)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return NotSentError(
-            f"not sent: {_reason(error)}", method=request.method, path=request.path
+            f"not sent: {_distrust(error)}",
+            stopped_by="certificate",
+            final=True,
+            **where,
         )
-    return ConnectionLostError(
-        f"the answer was lost ({kind})", method=request.method, path=request.path
+    if proxy or isinstance(error, aiohttp.ClientProxyConnectionError):
+        what = f"not sent: {_named(proxy)}: {_reason(error)}"
+        return NotSentError(what, stopped_by="proxy", **where)
+    return NotSentError(f"not sent: {_reason(error)}", **where)
+
+
+def _refused_by_proxy(
+    proxy: Proxy | None, status: int, request: Request
+) -> NotSentError:
+    known = status in HTTPStatus.__members__.values()
+    phrase = f" {HTTPStatus(status).phrase}" if known else ""
+    return NotSentError(
+        f"not sent: {_named(proxy)} answered {status}{phrase}",
+        stopped_by="proxy",
+        final=400 <= status < 500 and status not in _PASSING,
+        method=request.method,
+        path=request.path,
     )
+
+
+def _named(proxy: Proxy | None) -> str:
+    return f"the proxy {proxy.url}" if proxy else "the proxy"
+
+
+def _distrust(error: aiohttp.ClientConnectorCertificateError) -> str:
+    """Say whose certificate is refused, and why; it may be that of a proxy."""
+    key = getattr(error, "_conn_key", None)
+    cause = getattr(error, "_certificate_error", None)
+    why = getattr(cause, "verify_message", "") or "it is not trusted"
+    return f"the certificate of {key.host if key else 'the service'} is refused: {why}"
 
 
 def _strip_headers(error: aiohttp.ClientResponseError) -> None:
@@ -231,9 +330,14 @@ def _strip_headers(error: aiohttp.ClientResponseError) -> None:
             info.url, info.method, none, info.real_url
         )
         error.args = (error.request_info, ())
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        # Nor should what a proxy says: it may repeat what it was told.
+        error.message, error.headers = "", None
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, _TunnelError):
+        return "it closed the connection, or did not answer as a proxy"
     cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
     if isinstance(cause, ssl.SSLError):
         return str(getattr(cause, "reason", None) or "TLS failed")

@@ -27,7 +27,7 @@ message.
 """
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, Final, Literal
 
 __all__ = [
     "AuthenticationError",
@@ -69,7 +69,7 @@ class EmoggError(Exception):
         attempts: How many times the request was sent for this call.
     """
 
-    advice: ClassVar[str] = ""
+    advice: str = ""
     """What to do next; the last part of the printed line."""
 
     def __init__(
@@ -125,10 +125,40 @@ class TransportError(EmoggError):
     """No usable answer came back."""
 
 
-class NotSentError(TransportError):
-    """The request surely never reached the service: DNS, refused, or TLS failed."""
+Obstacle = Literal["network", "proxy", "certificate"]
 
-    advice = "Check the network, the base URL and any proxy"
+_ADVICE: Final[dict[Obstacle, str]] = {
+    "network": "Check the network, the base URL and any proxy",
+    "proxy": "Check proxy= or HTTPS_PROXY, user and password too, and that the proxy "
+    "may reach the service",
+    "certificate": "If you trust who issued it, pass a file with their root "
+    "certificate as ssl=, or let SSL_CERT_FILE name it",
+}
+
+
+class NotSentError(TransportError):
+    """The request surely never reached the service: DNS, refused, TLS, or a proxy.
+
+    Attributes:
+        stopped_by: What it failed at: `network`, `proxy` or `certificate`.
+        final: Whether another try would end alike: the proxy refuses, or the
+            certificate is not trusted. It is then not retried.
+    """
+
+    advice = _ADVICE["network"]
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stopped_by: Obstacle = "network",
+        final: bool = False,
+        **facts: Any,
+    ) -> None:
+        super().__init__(message, **facts)
+        self.stopped_by = stopped_by
+        self.final = final
+        self.advice = _ADVICE[stopped_by]
 
 
 class ConnectionLostError(TransportError):

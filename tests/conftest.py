@@ -2,6 +2,7 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from redis_server import redis_serving
 
 from emogg_async.testing import EmoggEmulator
 
@@ -36,3 +37,25 @@ async def client(emulator):
     """Give a client of that emulator."""
     async with emulator.client() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory):
+    """Start one Redis or Valkey for the whole run."""
+    with redis_serving(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def redis_server(shared_redis):
+    """Give a Redis or Valkey that is empty, and that no test may stop."""
+    yield shared_redis
+    with shared_redis.asked() as client:
+        client.flushall()
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """Give a Redis or Valkey that the test may kill."""
+    with redis_serving(tmp_path) as running:
+        yield running

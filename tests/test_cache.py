@@ -233,6 +233,21 @@ class TestSharedBackend:
         await cache.get(ID)
         assert 6 == backend.asked
 
+    async def test_a_busy_loop_is_not_a_failing_backend(self, caplog):
+        """Who is held up by somebody else's work still gets the backend's answer."""
+
+        async def answers_soon(loads):
+            await asyncio.sleep(0.02)
+            return loads(None)
+
+        backend = Broken(answers_soon)
+        cache = shared(backend)
+        asyncio.get_running_loop().call_later(0.01, time.sleep, 0.3)
+        await asyncio.gather(*(cache.get(ID) for _ in range(20)))
+        assert [] == caplog.records
+        await cache.get(ID)
+        assert 21 == backend.asked
+
     async def test_failures_are_logged_once_and_without_secrets(self, caplog):
         """One warning a minute, with the kind of failure and nothing else."""
         with caplog.at_level(logging.DEBUG, logger="emogg_async"):

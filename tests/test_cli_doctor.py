@@ -6,24 +6,30 @@ import os
 import re
 import ssl
 import time
+from collections.abc import AsyncIterator
 from email.utils import formatdate
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 import trustme
 from _terminal import run, run_on_terminal
 from rawserver import Writer, always, http, serving
+from wayside import certified as certificate_for
+from wayside import proxying, tls_front
 
-from emogg_async._cli import checkup, probe
+from emogg_async._cli import checkup, detour, probe, setup
 from emogg_async._cli.app import emogg
 from emogg_async._cli.checkup import examine
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.findings import Finding
 from emogg_async._cli.options import Connection, connection_options
 from emogg_async.testing import EmoggEmulator
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 EMPTY = b'{"data": [], "hasMore": false, "limit": 1, "offset": 0, "total": 0}'
 
@@ -37,7 +43,7 @@ needs_modes = pytest.mark.skipif(os.name == "nt", reason="Windows has other righ
 
 @pytest.fixture(autouse=True)
 def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in checkup.PROXIES:
+    for name in (*detour.PROXIES, "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 
@@ -92,7 +98,7 @@ def test_report(emogg_emulator: EmoggEmulator) -> None:
     assert told["clock"] == "not compared: the emulator has its own"
     assert "10,000 requests left" in told["rate limit"]
     assert "emogg-async " in told["versions"]
-    assert all(f"{name} " in told["libraries"] for name in checkup.LIBRARIES)
+    assert all(f"{name} " in told["libraries"] for name in setup.LIBRARIES)
     assert done.stdout.endswith("\nAll is well.\n")
     assert emogg_emulator.token not in done.stdout
     assert "\x1b" not in done.stdout
@@ -423,7 +429,160 @@ async def test_calls_that_fail_later(emogg_emulator: EmoggEmulator) -> None:
 
 def test_unknown_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library whose version nobody knows does not break the report."""
-    monkeypatch.setattr(checkup, "LIBRARIES", ("no-such-library",))
+    monkeypatch.setattr(setup, "LIBRARIES", ("no-such-library",))
     monkeypatch.setenv("EMOGG_BASE_URL", "nonsense")
     text = findings()["libraries"].text
     assert text == "no-such-library of unknown version"
+
+
+# -- through a proxy -------------------------------------------------------------------
+
+USER = "j.doe:s3cret"
+
+
+@pytest.fixture
+async def service(
+    emogg_emulator: EmoggEmulator,
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> AsyncIterator[str]:
+    """Serve the emulator by a name that only a proxy can resolve; it is trusted."""
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(trusted)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    context = certificate_for(authority, "api.example")
+    async with tls_front(emogg_emulator.url, context) as front:
+        url = front.replace("127.0.0.1", "api.example")
+        monkeypatch.setenv("EMOGG_BASE_URL", url)
+        yield url
+
+
+async def doctor(**changes: str | None) -> "CompletedProcess[str]":
+    """Run it in a process, which trusts what SSL_CERT_FILE names from its start on."""
+    return await asyncio.to_thread(run, "doctor", **changes)
+
+
+@pytest.mark.usefixtures("service")
+async def test_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each check goes through the proxy, as the client does; no password is told."""
+    async with proxying(user=USER) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.with_user(USER))
+        done = await doctor()
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        told = dict(re.findall(r"^✓ ok    (\S+) +(\S.*)$", done.stdout, re.MULTILINE))
+        assert told["proxy"] == f"{proxy.url}, from HTTPS_PROXY"
+        assert told["DNS"].startswith("of the proxy: 127.0.0.1 in ")
+        assert told["TCP"].startswith(f"of the proxy: 127.0.0.1 port {proxy.port} in ")
+        assert "issued by trustme" in told["TLS"]
+        assert told["HTTP"].startswith("401 without a token")
+        assert "authentication" in told
+        assert not re.search("doe|s3cret", done.stdout)
+        assert proxy.tunnels == 2
+        listed = await asyncio.to_thread(run, "sessions", "list", "--limit", "1")
+        assert (listed.returncode, proxy.tunnels) == (0, 3)
+
+
+@pytest.mark.usefixtures("service")
+async def test_secure_proxy(
+    monkeypatch: pytest.MonkeyPatch, authority: trustme.CA
+) -> None:
+    """Of an https:// proxy it says what it did not look at; the client uses it."""
+    async with proxying(certified(authority)) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        done = await doctor()
+    assert done.returncode == 0, done.stdout
+    assert f"{proxy.url}, from https_proxy" in done.stdout
+    skipped = re.findall(r"^– skip  (\S+) ", done.stdout, re.MULTILINE)
+    assert skipped == ["TLS", "HTTP", "clock"]
+    assert "the service accepts the token" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"user": USER}, "the proxy answered 407"),
+        ({"fault": "502 Busy"}, "the proxy answered 502"),
+        ({"fault": "close"}, "BadStatusLine: no answer of a proxy"),
+        ({"fault": "nonsense"}, "BadStatusLine: no answer of a proxy"),
+        ({"fault": "hang"}, "no answer within 0.3 s"),
+    ],
+)
+async def test_proxy_that_refuses(
+    service: str,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    said: str,
+) -> None:
+    """What the proxy says is told, with HTTPS_PROXY as the place to look at."""
+    async with proxying(**options) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.with_user("joe:hunter2"))
+        found = await findings_of(service, "--timeout", "0.3")
+    assert by_status(found, "fail") == ["TCP"]
+    assert said in found["TCP"].text
+    assert "HTTPS_PROXY" in found["TCP"].next_step
+    assert "hunter2" not in repr(found)
+
+
+@pytest.mark.usefixtures("service")
+async def test_proxy_that_looks_inside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A certificate that is not trusted is looked at through the proxy."""
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    async with proxying() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        done = await doctor(SSL_CERT_FILE=str(other))
+        listed = await asyncio.to_thread(
+            run, "sessions", "list", SSL_CERT_FILE=str(other)
+        )
+    assert done.returncode == 7
+    assert re.search("fail  TLS .*refused.*; issued by trustme", done.stdout)
+    what, step = listed.stderr.splitlines()
+    assert (listed.returncode, listed.stdout) == (7, "")
+    assert "the certificate of api.example is refused: " in what
+    assert "SSL_CERT_FILE" in step
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "text"),
+    [
+        ({"HTTPS_PROXY": "http://p.test:1"}, "ok", "http://p.test:1, from HTTPS_PROXY"),
+        ({"https_proxy": "p.test"}, "ok", "http://p.test:80, from https_proxy"),
+        (
+            {"HTTPS_PROXY": "http://p.test", "NO_PROXY": "api.example"},
+            "ok",
+            "HTTPS_PROXY set, and not used: this machine, or NO_PROXY",
+        ),
+        (
+            {"ALL_PROXY": "http://p.test", "http_proxy": "http://p.test"},
+            "warn",
+            "ALL_PROXY and http_proxy set, and not used: connections are direct",
+        ),
+        ({"HTTPS_PROXY": "socks5://joe:hunter2@p.test"}, "fail", "HTTPS_PROXY: expec"),
+    ],
+)
+def test_proxy_variables(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], status: str, text: str
+) -> None:
+    """Which proxy is used is told, and which variable says so."""
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    found, proxy = detour.find("https://api.example")
+    assert found.status == status
+    assert found.text.startswith(text)
+    assert (proxy is not None) is (", from " in text)
+    assert "hunter2" not in repr(found)
+
+
+def test_unusable_proxy(emogg_emulator: EmoggEmulator) -> None:
+    """What is no proxy ends every command with 4, and names the variable."""
+    del emogg_emulator
+    changes = {"HTTPS_PROXY": "socks5://joe:hunter2@p.test"}
+    changes["EMOGG_BASE_URL"] = "https://api.example"
+    for command in (("doctor",), ("sessions", "list")):
+        done = run(*command, **changes)
+        assert done.returncode == Exit.CREDENTIALS
+        assert "Correct HTTPS_PROXY" in done.stdout + done.stderr
+        assert "hunter2" not in done.stdout + done.stderr

@@ -56,12 +56,14 @@ EXPORTS = [
     "StatusError",
     "TransportError",
     "__version__",
+    "redis_cache",
     "to_dict",
 ]
 """Every public name of the root: whoever changes it, changes the promise."""
 
 LIBRARIES = {
-    *("aiocache", "aiohttp", "attrs", "cattrs", "click", "rich", "starlette"),
+    *("aiocache", "aiohttp", "attrs", "cattrs", "click", "redis", "rich"),
+    "starlette",
     "tenacity",
 }
 
@@ -189,6 +191,7 @@ def test_every_module_says_what_it_exports(name):
         ({"attrs"}, "from emogg_async import Session"),
         ({"attrs"}, "import emogg_async.models"),
         ({"attrs"}, "from emogg_async import RateLimit, Stats, Batch, Outcome"),
+        ({"attrs", "cattrs"}, "from emogg_async import redis_cache"),
         (set(), "import emogg_async.testing"),
         (set(), "from emogg_async.integrations import answer_to"),
         (

@@ -42,6 +42,7 @@ _TEST = re.compile(r"^(?:async )?def test_", re.MULTILINE)
 
 BLOCKS: Final = [(found.start(1), found[1]) for found in _BLOCK.finditer(TEXT)]
 TRY_IT: Final = "python -m pip install '.[cli]' && emogg demo"
+REDIS: Final = "redis://localhost:6379"
 RUN_TESTS: Final = "python -m pip install nox && nox -s tests"
 
 executed: set[int] = set()
@@ -96,6 +97,14 @@ def _run_pytest(source: str, directory: Path) -> None:
     assert f"{len(_TEST.findall(source))} passed" in run.stdout
 
 
+def _with_redis(source: str, request: pytest.FixtureRequest) -> str:
+    """Lead a block that names a Redis to the tests' own, if there is one."""
+    if REDIS in source:
+        source = source.replace(REDIS, request.getfixturevalue("redis_server").url)
+    return source
+
+
+@pytest.mark.usefixtures("emogg_emulator")
 @pytest.mark.parametrize(
     ("offset", "source"),
     [pytest.param(*block, id=f"line {_line(block[0])}") for block in BLOCKS],
@@ -103,11 +112,13 @@ def _run_pytest(source: str, directory: Path) -> None:
 def test_block(
     offset: int,
     source: str,
-    emogg_emulator: EmoggEmulator,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Each block runs against the emulator and prints what its `# →` comments claim."""
+    executed.add(offset)
+    source = _with_redis(source, request)
     if _TEST.search(source):
         _run_pytest(source, tmp_path)
     else:
@@ -115,7 +126,6 @@ def test_block(
         claims = _CLAIM.findall(source)
         printed = capsys.readouterr().out.splitlines()
         assert printed == claims or not claims
-    executed.add(offset)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,20 +1,18 @@
 """The checks of `emogg doctor`: what lies between here and an answer, in its order.
 
-What they say is made to be pasted into a ticket: of the token only its length, of the
-variables for proxies only their names, and of files nothing.
+What they say is made to be pasted into a ticket: of the token only its length, of a
+proxy neither user nor password, and of files nothing.
 """
 
 import asyncio
 import contextlib
 import http.client
 import os
-import platform
 import ssl
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,11 +21,11 @@ import attrs
 from emogg_async import (
     AsyncEmoggClient,
     EmoggError,
+    NotSentError,
     RateLimit,
     RetryPolicy,
-    __version__,
 )
-from emogg_async._cli import probe
+from emogg_async._cli import detour, probe, setup
 from emogg_async._cli.findings import Finding, failed, failure, skipped, warning
 from emogg_async._cli.options import Connection
 
@@ -53,13 +51,6 @@ CALLS: Final = 3
 
 DEFAULT_BASE_URL: Final = "https://api.emogg.com"
 
-PROXIES: Final = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
-
-LIBRARIES: Final = (
-    *("aiocache", "aiohttp", "attrs", "cattrs", "tenacity"),
-    *("click", "rich"),
-)
-
 
 def examine(connection: Connection) -> Iterator[Finding]:
     """Make all checks, each one as far as those before it allow."""
@@ -69,7 +60,7 @@ def examine(connection: Connection) -> Iterator[Finding]:
         for name, (check, needed) in _CHECKS.items():
             missing = [other for other in needed if other not in passed]
             finding = skipped(f"needs {missing[0]}") if missing else check(checkup)
-            if finding.status in {"ok", "warn"}:
+            if finding.status in {"ok", "warn"} or name in checkup.unseen:
                 passed.add(name)
             yield attrs.evolve(finding, name=name)
 
@@ -80,8 +71,10 @@ class _Checkup:
     def __init__(self, connection: Connection) -> None:
         self._limit = min(PATIENCE, connection.timeout)
         self._connection = attrs.evolve(connection, timeout=self._limit)
+        self.unseen: set[str] = set()  # what is skipped and stops no later check
         self._url: SplitResult = urlsplit(DEFAULT_BASE_URL)
         self._token: str  # set by `token`
+        self._proxy: SplitResult | None = None
         self._endpoints: list[probe.Endpoint] = []
         self._endpoint: probe.Endpoint  # set by `tcp`, as the next one is
         self._socket: socket.socket
@@ -100,8 +93,12 @@ class _Checkup:
         return self._url.hostname or ""
 
     @property
-    def _port(self) -> int:
-        return self._url.port or (443 if self._url.scheme == "https" else 80)
+    def _next_hop(self) -> tuple[str, int, str]:
+        """Host and port to connect to, and what says so."""
+        url, source = self._url, "the base URL"
+        if self._proxy is not None:
+            url, source = self._proxy, detour.VARIABLE
+        return url.hostname or "", _port_of(url), source
 
     # -- configuration -------------------------------------------------------------
 
@@ -143,40 +140,43 @@ class _Checkup:
         return Finding(text=text, facts=facts)
 
     def proxy(self) -> Finding:
-        """Find out whether somebody may expect a proxy to be used."""
-        names = [
-            name
-            for upper in PROXIES
-            for name in (upper, upper.lower())
-            if os.environ.get(name)
-        ]
-        if not names:
-            return Finding(text="none asked for", facts={"variables": []})
-        return warning(
-            f"{' and '.join(names)} set, and not used: connections are direct",
-            "Make sure that this machine may reach the service without a proxy",
-            variables=names,
-        )
+        """Find out which proxy is used, if any."""
+        finding, self._proxy = detour.find(self._url.geturl())
+        return finding
+
+    @property
+    def _of_proxy(self) -> str:
+        return "of the proxy: " if self._proxy is not None else ""
+
+    def _open(self, endpoint: probe.Endpoint, seconds: float) -> "socket.socket":
+        """Connect to an address, and through it to the service, if it is a proxy's."""
+        opened = probe.connect(endpoint, seconds)
+        if self._proxy is not None and self._proxy.scheme == "http":
+            try:
+                detour.open_tunnel(opened, self._host, _port_of(self._url))
+            except BaseException:
+                opened.close()
+                raise
+        return opened
 
     # -- network -------------------------------------------------------------------
 
     def dns(self) -> Finding:
         """Look up the service's name."""
         began = time.perf_counter()
+        host, port, source = self._next_hop
         try:
-            found = probe.bounded(
-                lambda: probe.resolve(self._host, self._port), self._limit
-            )
+            found = probe.bounded(lambda: probe.resolve(host, port), self._limit)
         except (OSError, UnicodeError) as error:
             return failure(
-                f"{self._host}: {self._reason(error)}",
-                "Check the base URL for typing errors, and this machine's DNS",
+                f"{host}: {self._reason(error)}",
+                f"Check {source} for typing errors, and this machine's DNS",
             )
         seconds = time.perf_counter() - began
         self._endpoints = found
         addresses = list(dict.fromkeys(str(each.address[0]) for each in found))
         return Finding(
-            text=f"{', '.join(addresses)} in {_ms(seconds)}",
+            text=f"{self._of_proxy}{', '.join(addresses)} in {_ms(seconds)}",
             facts={"addresses": addresses, "seconds": seconds},
         )
 
@@ -191,30 +191,33 @@ class _Checkup:
             try:
                 # One that never answers must leave time for the others.
                 share = max(ends - began, 0.001) / left
-                opened = probe.connect(endpoint, share)
-            except OSError as error:
+                opened = self._open(endpoint, share)
+            except (OSError, NotSentError, http.client.HTTPException) as error:
                 failures.append(f"{endpoint}: {self._reason(error)}")
                 continue
             seconds = time.perf_counter() - began
             self._endpoint = endpoint
             self._socket = self._opened.enter_context(opened)
             self._socket.settimeout(self._limit)
-            text = f"{endpoint} in {_ms(seconds)}"
+            text = f"{self._of_proxy}{endpoint} in {_ms(seconds)}"
             if failures:
                 return warning(
                     f"{text}, but not {'; '.join(failures)}",
                     "Look why this machine cannot reach some of the addresses",
                 )
             return Finding(text=text, facts={"seconds": seconds})
-        return failure(
-            "; ".join(failures),
-            "Check that the service runs there, and that no firewall is in between",
-        )
+        step = "Check that the service runs there, and that no firewall is in between"
+        if self._proxy is not None:
+            step = f"Check {detour.VARIABLE}, and that the proxy may reach the service"
+        return failure(self._of_proxy + "; ".join(failures), step)
 
     def tls(self) -> Finding:
         """Shake hands, and look at the certificate."""
         if self._url.scheme == "http":
             return Finding(text="none needed: loopback")
+        if self._proxy is not None and self._proxy.scheme == "https":
+            self.unseen |= {"TLS", "HTTP"}
+            return skipped("left to the client: the proxy speaks TLS itself")
         try:
             secured = probe.bounded(self._shake_hands, self._limit)
         except ssl.SSLCertVerificationError as error:
@@ -241,7 +244,9 @@ class _Checkup:
 
     def _refuse(self, error: ssl.SSLCertVerificationError) -> Finding:
         text = f"the certificate is refused: {error.verify_message}"
-        seen = probe.untrusted_certificate(self._endpoint, self._limit)
+        seen = probe.untrusted_certificate(
+            lambda: self._open(self._endpoint, self._limit)
+        )
         return failure(
             f"{text}; {_in_words(seen)}" if seen else text,
             "If you trust who issued it, let SSL_CERT_FILE name a file with their "
@@ -250,6 +255,8 @@ class _Checkup:
 
     def http(self) -> Finding:
         """Ask for something without a token."""
+        if "HTTP" in self.unseen:
+            return skipped("left to the client, too")
         try:
             answer = probe.bounded(
                 lambda: probe.exchange(self._socket, self._url), self._limit
@@ -327,32 +334,11 @@ class _Checkup:
         text = "{remaining:,} of {limit:,} requests left, policy {policy}"
         return Finding(text=text.format_map(facts), facts=facts)
 
-    # -- versions ------------------------------------------------------------------
-
-    def versions(self) -> Finding:
-        """Tell what this is made of."""
-        facts = {
-            "emogg-async": __version__,
-            platform.python_implementation(): platform.python_version(),
-            "OpenSSL": ssl.OPENSSL_VERSION.removeprefix("OpenSSL "),
-        }
-        return Finding(text=_listed(facts), facts=facts)
-
-    def platform(self) -> Finding:
-        """Tell what it runs on."""
-        facts = {"platform": platform.platform()}
-        return Finding(text=facts["platform"], facts=facts)
-
-    def libraries(self) -> Finding:
-        """Tell the versions of what is beneath."""
-        facts = {name: _version(name) for name in LIBRARIES}
-        return Finding(text=_listed(facts), facts=facts)
-
     def _reason(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"no answer within {self._limit:g} s"
-        strerror = getattr(error, "strerror", None)
-        return strerror or f"{type(error).__name__}: {error}"
+        told = getattr(error, "strerror", None) or getattr(error, "message", None)
+        return told or f"{type(error).__name__}: {error}"
 
 
 _Check = Callable[[_Checkup], Finding]
@@ -361,7 +347,7 @@ _CHECKS: Final[Mapping[str, tuple[_Check, tuple[str, ...]]]] = {
     "base URL": (_Checkup.base_url, ()),
     "token": (_Checkup.token, ()),
     "proxy": (_Checkup.proxy, ()),
-    "DNS": (_Checkup.dns, ("base URL",)),
+    "DNS": (_Checkup.dns, ("base URL", "proxy")),
     "TCP": (_Checkup.tcp, ("DNS",)),
     "TLS": (_Checkup.tls, ("TCP",)),
     "HTTP": (_Checkup.http, ("TLS",)),
@@ -369,13 +355,17 @@ _CHECKS: Final[Mapping[str, tuple[_Check, tuple[str, ...]]]] = {
     "authentication": (_Checkup.authentication, ("token", "TLS")),
     "latency": (_Checkup.latency, ("authentication",)),
     "rate limit": (_Checkup.rate_limit, ("authentication",)),
-    "versions": (_Checkup.versions, ()),
-    "libraries": (_Checkup.libraries, ()),
-    "platform": (_Checkup.platform, ()),
+    "versions": (lambda _: setup.versions(), ()),
+    "libraries": (lambda _: setup.libraries(), ()),
+    "platform": (lambda _: setup.machine(), ()),
 }
 """Each check, and those that it needs."""
 
 NAMES: Final = tuple(_CHECKS)
+
+
+def _port_of(url: SplitResult) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _ms(seconds: float) -> str:
@@ -384,14 +374,3 @@ def _ms(seconds: float) -> str:
 
 def _in_words(certificate: probe.Certificate) -> str:
     return f"issued by {certificate.issuer}, expires {certificate.expires:%Y-%m-%d}"
-
-
-def _listed(facts: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "of unknown version"

@@ -147,7 +147,19 @@ _ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
 An error's own advice speaks to those who write Python.
 """
 
-_WRONG_URL: Final = "Correct EMOGG_BASE_URL, or --base-url"
+_WRONG_SETTINGS: Final = {
+    "base_url": "Correct EMOGG_BASE_URL, or --base-url",
+    "HTTPS_PROXY": "Correct HTTPS_PROXY",
+}
+"""The next step by what the message of a `ConfigurationError` begins with."""
+
+_OBSTACLES: Final = {
+    "proxy": "Check HTTPS_PROXY, user and password too, and that the proxy may reach "
+    f"the service{SEE_DOCTOR}",
+    "certificate": "If you trust who issued it, let SSL_CERT_FILE name a file with "
+    f"their root certificate{SEE_DOCTOR}",
+}
+"""The next step by what stopped a request that was not sent."""
 
 _NOT_THE_SERVICE: Final = f"Check EMOGG_BASE_URL, or --base-url{SEE_DOCTOR}"
 
@@ -183,15 +195,15 @@ def _ending_of(error: EmoggError) -> tuple[Exit, str]:
 
 
 def _next_step(error: EmoggError) -> str:
-    if isinstance(error, errors.ConfigurationError) and error.message.startswith(
-        "base_url"
-    ):
-        return _WRONG_URL
-    if _is_from_elsewhere(error):
-        return _NOT_THE_SERVICE
+    if isinstance(error, errors.ConfigurationError):
+        step = _WRONG_SETTINGS.get(error.message.partition(":")[0])
+    elif isinstance(error, errors.NotSentError):
+        step = _OBSTACLES.get(error.stopped_by)
+    else:
+        step = _NOT_THE_SERVICE if _is_from_elsewhere(error) else None
     # What the command itself knows better.
     notes: list[str] = getattr(error, "__notes__", [])
-    return notes[-1] if notes else _ending_of(error)[1]
+    return step or (notes[-1] if notes else _ending_of(error)[1])
 
 
 def _is_from_elsewhere(error: EmoggError) -> bool:

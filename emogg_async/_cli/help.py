@@ -17,6 +17,9 @@ VARIABLES: Final = {
     "EMOGG_API_TOKEN": "The token. --token-file takes it from a file instead.",
     "EMOGG_BASE_URL": "Where the service is, if not at https://api.emogg.com. "
     "--base-url wins over it.",
+    "HTTPS_PROXY": "The proxy to go through, as http://user:password@host:port.",
+    "NO_PROXY": "Names that are reached without it, and all below them, separated by "
+    "commas; * is all.",
     "SSL_CERT_FILE": "A file of root certificates to trust instead of the system's.",
     "SSL_CERT_DIR": "A directory of them, as OpenSSL has it.",
     "NO_COLOR": "If it is not empty, there are no colours.",
@@ -43,7 +46,8 @@ def _write_environment(formatter: click.HelpFormatter) -> None:
         formatter.write_dl(list(VARIABLES.items()))
     formatter.write_paragraph()
     formatter.write_text(
-        "Connections are direct: HTTPS_PROXY and its siblings change nothing."
+        "This machine itself is always reached directly. HTTP_PROXY and ALL_PROXY "
+        "change nothing."
     )
 
 

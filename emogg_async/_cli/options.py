@@ -109,7 +109,8 @@ class Connection:
             options: Further ones of the client.
 
         Raises:
-            ConfigurationError: There is no usable token or base URL.
+            ConfigurationError: There is no usable token or base URL, or the proxy of
+                the environment is none.
         """
         if self.verbose:
             log_to_stderr()
@@ -118,7 +119,7 @@ class Connection:
             base_url=self.base_url,
             timeout=self.timeout,
             concurrency=self.concurrency,
-            **options,
+            **{"trust_env": True, **options},
         )
 
     def token(self) -> str:

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult
 
 import attrs
 
-from emogg_async import __version__
+from emogg_async import EmoggError, __version__
 
 __all__ = [
     "Answer",
@@ -123,22 +123,27 @@ def certificate_of(secured: ssl.SSLSocket) -> Certificate:
     return Certificate(issuer=issuer, expires=datetime.fromtimestamp(expires, UTC))
 
 
-def untrusted_certificate(endpoint: Endpoint, seconds: float) -> Certificate | None:
+def untrusted_certificate(
+    opened: Callable[[], socket.socket],
+) -> Certificate | None:
     """Tell the same of a certificate that was refused; nothing is sent over it.
 
     Whose it is says what refuses it, e.g. a company's proxy. Python only reads what it
     trusts, so the second of two handshakes trusts what the first one was given.
+
+    Args:
+        opened: Opens a connection to the server.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with contextlib.suppress(OSError, ValueError):
-        with context.wrap_socket(connect(endpoint, seconds)) as secured:
+    with contextlib.suppress(OSError, ValueError, EmoggError):
+        with context.wrap_socket(opened()) as secured:
             shown = secured.getpeercert(binary_form=True)
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_verify_locations(cadata=shown)
-        with context.wrap_socket(connect(endpoint, seconds)) as secured:
+        with context.wrap_socket(opened()) as secured:
             return certificate_of(secured)
     return None
 

@@ -48,6 +48,7 @@ from emogg_async import (
     Stats,
     StatusError,
     TransportError,
+    redis_cache,
     to_dict,
 )
 from emogg_async.integrations import aiohttp_web, answer_to, starlette
@@ -431,3 +432,11 @@ async def answers(request: Request, visit: aiohttp.web.Request) -> None:
     assert_type(status, int)
     assert_type(headers, dict[str, str])
     assert_type(body, dict[str, str])
+
+
+async def share_a_cache() -> None:
+    """A Redis cache is a backend that can be closed."""
+    async with redis_cache("redis://h", max_connections=5, namespace="a") as backend:
+        shared: CacheBackend = backend
+        CachePolicy(backend=shared)
+    await redis_cache("rediss://h", ssl="ca.pem").close()
