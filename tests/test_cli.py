@@ -280,16 +280,34 @@ def test_interrupt_before_it_begins(tmp_path: Path) -> None:
 
 
 @needs_signals
-def test_closed_from_the_beginning() -> None:
-    """Who closes stdout before it begins gets no complaint."""
+@pytest.mark.parametrize("command", ["help", "sessions export", "sessions list"])
+def test_closed_from_the_beginning(emogg_emulator: EmoggEmulator, command: str) -> None:
+    """Data that nobody can have are an error, not lost without a word."""
     done = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "help"],
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, *command.split()],
         env=environment(),
         stderr=subprocess.PIPE,
         encoding="utf-8",
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2:] == [
+        "Error: cannot write: Bad file descriptor",
+        "Write elsewhere.",
+    ]
+
+
+@needs_signals
+def test_nobody_to_complain_to() -> None:
+    """Who closes stderr before it begins gets the exit code alone."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, "sessions", "get", "odd"],
+        env=environment(EMOGG_API_TOKEN="token"),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk")

@@ -84,9 +84,11 @@ def _main() -> int:
             file=sys.stderr,
         )
         return 1
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed before we began
-            nowhere = os.open(os.devnull, os.O_WRONLY)
+    # What was closed before we began: whoever cannot see complaints gets none, but data
+    # that nobody can have are an error, as anywhere.
+    for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, mode)
             setattr(sys, name, open(nowhere, "w", closefd=False))  # noqa: SIM115
     from emogg_async._cli.app import emogg  # noqa: PLC0415 - needs click
 
