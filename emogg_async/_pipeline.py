@@ -35,6 +35,10 @@ __all__ = ["Pipeline"]
 T = TypeVar("T")
 
 
+_ALONE = Backlog(0.0)
+"""The backlog of what belongs to no bulk; nobody changes it."""
+
+
 class Pipeline:
     """Everything of a client that is open: its hops, in the order of a call.
 
@@ -101,13 +105,13 @@ class Pipeline:
         call = self._new_call(priority or _context.priority.get(), allowance)
         if call.deadline <= self.loop.time():
             raise _too_late(request, call)
+        deadline = call.deadline
+        key = flight = None
         if request.repeat is not Repeat.SAFE:
             call.since = _utc_now()
-        deadline = call.deadline
-        key = None
-        if request.session_id and request.repeat is Repeat.SAFE:
+        elif request.session_id:
             key = (request.session_id, request.target, call.priority)
-        flight = self.flights.find(key) if key else None
+            flight = self.flights.find(key)
         if flight is None:
             flight = self.flights.start(key, call, load)
         else:
@@ -127,7 +131,7 @@ class Pipeline:
         # A listing yields to single calls, but it is no item of a bulk: all of its time
         # counts, and no more is known to come.
         deadline = min(deadline, self.loop.time() + self._timeout)
-        return Call(priority, deadline, backlog=Backlog(0.0))
+        return Call(priority, deadline, backlog=_ALONE)
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
         """Make the error of a waiter whose load did not end."""
@@ -160,7 +164,8 @@ class Pipeline:
         payload = await self._retrier.run(request, call, self._attempt)
         try:
             value = structure(payload, model)
-            _check_subject(request, value)
+            if request.session_id:
+                _check_subject(request, value)
         except ResponseShapeError as error:
             error.method, error.path = request.method, request.path
             error.attempts = call.attempts
@@ -264,8 +269,6 @@ def _too_late(request: Request, call: Call) -> DeadlineError:
 def _check_subject(request: Request, value: Any) -> None:
     """Refuse what is about another session than *request*."""
     asked = request.session_id
-    if not asked:
-        return
     if isinstance(value, Session):
         field, found = "_id", value.id
     else:
