@@ -8,9 +8,9 @@ output as JSON lines; failures and at last a summary, of all processes together,
 standard error. The exit code is 0 when all were fetched, 3 when some were not, and 1
 when nothing could be done at all.
 
-The processes do not talk to each other: they share the rate limit because each reads
-the level of the bucket in its answers, and what was fetched because it is in Redis.
-Without --redis each has a cache of its own. It needs `pip install 'emogg-async[redis]'`.
+The processes do not talk to each other. They share the rate limit, because each reads
+the level of the bucket in its answers, and by Redis what they have fetched; without
+--redis each has a cache of its own. It needs `pip install 'emogg-async[redis]'`.
 
 The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL.
 """
