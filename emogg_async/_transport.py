@@ -343,4 +343,6 @@ def _reason(error: Exception) -> str:
         # asyncio's own text repeats the address, and that of a resolver is its own.
         resolver = isinstance(cause, socket.gaierror)
         return str(cause.strerror if resolver else os.strerror(cause.errno))
+    if isinstance(cause, ConnectionError):
+        return "the connection was closed before TLS stood"
     return type(error).__name__
