@@ -97,20 +97,18 @@ class Transport:
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
         self._proxy_headers: dict[str, str] | None = None
-        if http is None and self._proxy is None:
-            # Headers that a session has anyway need no merging for each request.
-            self._http, self._headers = _open_session(route, headers), None
-            return
-        self._http, self._headers = http or _open_session(route, {}), headers
+        # Headers that a session has anyway need no merging for each request; but
+        # aiohttp would tell them to a proxy: the token, too.
+        shared = http is None and self._proxy is None
+        self._http = http or _open_session(route, headers if shared else {})
+        self._headers = None if shared else headers
         if self._proxy is not None:
             self._use_proxy(self._proxy)
 
     def _use_proxy(self, proxy: Proxy) -> None:
-        # aiohttp would tell the proxy all headers that a session has: the token, too.
-        told = proxy.headers()
-        self._proxy_headers = told
+        self._proxy_headers = proxy.headers()
         if not self._tunnels:  # it reads each request, and passes it on
-            self._headers = {**(self._headers or {}), **told}
+            self._headers = {**(self._headers or {}), **self._proxy_headers}
         # Whoever waits for a tunnel has not sent anything yet.
         self._timeout = self._write_timeout
 
@@ -345,4 +343,6 @@ def _reason(error: Exception) -> str:
         # asyncio's own text repeats the address, and that of a resolver is its own.
         resolver = isinstance(cause, socket.gaierror)
         return str(cause.strerror if resolver else os.strerror(cause.errno))
+    if isinstance(cause, ConnectionError):
+        return "the connection was closed before TLS stood"
     return type(error).__name__

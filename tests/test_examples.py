@@ -12,6 +12,7 @@ from datetime import time as time_of_day
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from emogg_async.testing import EmoggEmulator
@@ -22,7 +23,7 @@ APPS: Final = ["aiohttp_app.py", "fastapi_app.py"]
 """They serve until they are stopped: `test_example_apps` has what they do."""
 
 PROGRAMS: Final = [name for name in NAMES if name not in APPS]
-ARGUMENTS: Final = {"bulk_fetch.py": ["-"]}
+ARGUMENTS: Final = {"bulk_fetch.py": ["-"], "fleet.py": ["-", "--processes", "2"]}
 MISSING: Final = "65ea1530bb50af72b6e3dc1e"
 
 pytestmark = pytest.mark.usefixtures("emogg_emulator")
@@ -57,6 +58,7 @@ def test_all_examples_are_known() -> None:
     """A new example needs tests of its own here."""
     assert PROGRAMS == [
         "bulk_fetch.py",
+        "fleet.py",
         "list_sessions.py",
         "month_of_timelines.py",
         "quickstart.py",
@@ -344,3 +346,67 @@ def test_month_of_timelines_usage(argument: str, emogg_emulator: EmoggEmulator) 
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == "usage: month_of_timelines.py [YYYY-MM]\n"
     assert emogg_emulator.requests == ()
+
+
+def test_fleet_failures(emogg_emulator: EmoggEmulator) -> None:
+    """An id that fails is a line on standard error and an exit code, and no more."""
+    good = emogg_emulator.sessions[0].id
+    run = _run("fleet.py", "-", "--processes", "2", stdin=f"{good}\n{MISSING}\nno-id\n")
+    assert run.returncode == 3
+    assert [json.loads(line)["_id"] for line in run.stdout.splitlines()] == [good]
+    *failures, summary = map(json.loads, run.stderr.splitlines())
+    assert (summary["fetched"], summary["failed"]) == (1, 2)
+    assert {failure["id"]: failure["error"] for failure in failures} == {
+        MISSING: "NotFoundError",
+        "no-id": "InvalidArgumentError",
+    }
+
+
+def test_fleet_nothing(emogg_emulator: EmoggEmulator) -> None:
+    """No ids are no error, and no request."""
+    run = _run("fleet.py", "-", stdin="\n")
+    assert (run.returncode, run.stdout) == (0, "")
+    assert json.loads(run.stderr)["fetched"] == 0
+    assert emogg_emulator.requests == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        ((), 2, "usage: fleet.py"),
+        (("-", "--processes", "0"), 2, "usage: fleet.py"),
+        (("no-such-file",), 1, "error: [Errno 2] No such file or directory: "),
+        (("-", "--redis", "http://joe:hunter2@x"), 1, "error: url: expected redis://"),
+    ],
+)
+def test_fleet_usage(arguments: tuple[str, ...], code: int, complaint: str) -> None:
+    """What makes no sense is refused, and no URL is shown."""
+    run = _run("fleet.py", *arguments)
+    assert (run.returncode, run.stdout) == (code, "")
+    assert run.stderr.startswith(complaint)
+    assert "hunter2" not in run.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signal to send")
+def test_fleet_loses_a_process(emogg_emulator: EmoggEmulator) -> None:
+    """A process that is killed ends the fleet, which says so and does not wait."""
+    emogg_emulator.fail(fault="hang")
+    with subprocess.Popen(
+        _command("fleet.py", "-", "--processes", "1"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(MISSING)
+        process.stdin.close()
+        process.stdin = None
+        give_up = time.monotonic() + 20
+        while not emogg_emulator.in_flight and time.monotonic() < give_up:
+            time.sleep(0.01)
+        for child in psutil.Process(process.pid).children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+        stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout, stderr) == (1, "", "error: a process died\n")

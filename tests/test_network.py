@@ -264,7 +264,7 @@ class TestProxyFailures:
             ("302 Nope", "answered 302 Found", False),
             ("close", ": it closed the connection", False),
             ("nonsense", ": it closed the connection, or did not", False),
-            ("cut", ": ", False),
+            ("cut", ": the connection was closed before TLS", False),
         ],
     )
     async def test_what_it_refuses_was_not_sent(

@@ -255,6 +255,15 @@ def test_retry_table() -> None:
                 assert said == {cell}, f"{method}, {failure}"
 
 
+def test_fleets_table() -> None:
+    """The table of fleets says what the formula of the rate limit says."""
+    rows = [row for row in _table("Fleets")[1:] if len(row) == 2]
+    assert rows
+    for capacity, processes in rows:
+        served = (int(capacity.replace(",", "")) / 4) ** (2 / 3)
+        assert int(processes) == int(served)
+
+
 def test_shown_defaults() -> None:
     """The values that the README shows as the defaults are the defaults."""
     for call in ("AsyncEmoggClient", "RetryPolicy", "CachePolicy"):

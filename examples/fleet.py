@@ -1,0 +1,194 @@
+"""Fetch many sessions by several processes, which share one token and one cache.
+
+    python examples/fleet.py --processes 4 --redis redis://localhost ids.txt > out.jsonl
+
+The ids stand one per line in a file, or on standard input for `-`; each process gets
+its part of them, and an id that comes again is asked for again. Sessions go to standard
+output as JSON lines; failures and at last a summary, of all processes together, go to
+standard error. The exit code is 0 when all were fetched, 3 when some were not, and 1
+when nothing could be done at all.
+
+The processes do not talk to each other. They share the rate limit, because each reads
+the level of the bucket in its answers, and by Redis what they have fetched; without
+--redis each has a cache of its own. It needs `pip install 'emogg-async[redis]'`.
+
+The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from emogg_async import (
+    AsyncEmoggClient,
+    CachePolicy,
+    EmoggError,
+    Failed,
+    Fetched,
+    redis_cache,
+    to_dict,
+)
+
+LIVE_TTL = 60.0
+"""Seconds that a session may be old which still changes; a run wants each one once."""
+
+
+def parts_of(ids: list[str], processes: int) -> list[list[str]]:
+    """Divide *ids*, and let no two processes begin with the same ones.
+
+    Each id belongs to one process, by its checksum. A process begins with those of its
+    part that belong to itself and goes on with those of the next one, who by then has
+    put them into the cache. In any other order several processes would often miss the
+    same id at the same time, and each would ask the service for it.
+    """
+    return [
+        sorted(
+            ids[number::processes], key=lambda id_: _distance(id_, number, processes)
+        )
+        for number in range(processes)
+    ]
+
+
+def _distance(session_id: str, number: int, processes: int) -> int:
+    return (crc32(session_id.lower().encode()) - number) % processes
+
+
+async def one_by_one(ids: list[str]) -> AsyncIterator[str]:
+    """Yield *ids* so that the cache is asked for each only when its turn has come.
+
+    A list would be looked up as a whole, before the others have fetched anything.
+    """
+    for session_id in ids:
+        yield session_id
+
+
+async def fetch(ids: list[str], options: argparse.Namespace, lock: Any) -> Counter[str]:
+    """Fetch *ids* and return what that took."""
+    failed = 0
+    async with AsyncExitStack() as stack:
+        policy = CachePolicy(live_ttl=LIVE_TTL)
+        if options.redis:
+            backend = await stack.enter_async_context(redis_cache(options.redis))
+            policy = CachePolicy(live_ttl=LIVE_TTL, backend=backend)
+        client = await stack.enter_async_context(AsyncEmoggClient(cache=policy))
+        outcomes = await stack.enter_async_context(
+            client.stream_sessions(one_by_one(ids), concurrency=options.concurrency)
+        )
+        async for outcome in outcomes:
+            match outcome:
+                case Fetched(value=session):
+                    write(sys.stdout, to_dict(session), lock)
+                case Failed(session_id, error):
+                    failed += 1
+                    facts = {"id": session_id, "error": type(error).__name__}
+                    write(sys.stderr, {**facts, "message": str(error)}, lock)
+        stats = client.stats
+    return Counter(
+        fetched=len(ids) - failed,
+        failed=failed,
+        requests=stats.requests,
+        refused=stats.rate_limited,
+        hits=stats.cache_hits,
+        coalesced=stats.coalesced,
+    )
+
+
+def write(stream: Any, facts: dict[str, Any], lock: Any) -> None:
+    """Write a line of JSON, whole, though other processes write, too."""
+    with lock:
+        print(json.dumps(facts), file=stream, flush=True)
+
+
+def work(
+    ids: list[str], options: argparse.Namespace, lock: Any, answer: Connection
+) -> None:
+    """Do the work of one process, and tell what came of it."""
+    try:
+        answer.send(asyncio.run(fetch(ids, options, lock)))
+    except EmoggError as error:  # a refused token, for example; it survives pickle
+        answer.send(error)
+
+
+def run_all(ids: list[str], options: argparse.Namespace) -> Counter[str]:
+    """Start all processes and return the sum of what they tell."""
+    context = multiprocessing.get_context("spawn")
+    lock = context.Lock()
+    answers: list[Connection] = []
+    # Ctrl-C reaches every process of a terminal; only this one is to mind it.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for part in parts_of(ids, options.processes):
+        ours, theirs = context.Pipe(duplex=False)
+        # A daemon ends with this process, whatever ends it.
+        context.Process(
+            target=work, args=(part, options, lock, theirs), daemon=True
+        ).start()
+        theirs.close()
+        answers.append(ours)
+    signal.signal(signal.SIGINT, before)
+    total: Counter[str] = Counter()
+    while answers:
+        for answer in wait(answers):
+            told = answer.recv()  # an EOFError: the process died
+            if isinstance(told, EmoggError):
+                raise told
+            total.update(told)
+            answers.remove(answer)
+    return total
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Fetch sessions by several processes.")
+    parser.add_argument("ids", help="file of ids, one per line; - is standard input")
+    parser.add_argument("--processes", type=positive, default=4, help="default: 4")
+    parser.add_argument("--redis", metavar="URL", help="the cache that they share")
+    parser.add_argument(
+        "--concurrency",
+        type=positive,
+        default=4,
+        help="requests that each has in flight at once (default: 4)",
+    )
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def main() -> int:
+    """Do what the command line says and return the exit code."""
+    options = parse_arguments()
+    text = sys.stdin.read() if options.ids == "-" else Path(options.ids).read_text()
+    began = time.monotonic()
+    total = run_all(text.split(), options)
+    facts = {"processes": options.processes, **total}
+    facts["seconds"] = round(time.monotonic() - began, 1)
+    print(json.dumps(facts), file=sys.stderr)
+    return 3 if total["failed"] else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except EOFError:
+        sys.exit("error: a process died")
+    except (EmoggError, OSError, UnicodeDecodeError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)  # as shells count: 128 and the number of the signal
