@@ -90,6 +90,12 @@ class Call:
     attempts: int = 0
     """How many requests were sent for it."""
 
+    departed: float = math.inf
+    """When the first of them left, on the loop's clock."""
+
+    has_past: bool = False
+    """Whether a past value stands in if it fails, so that it may do so early."""
+
     sending: bool = False
     """Whether a request is out, or was when the call was cut off."""
 
@@ -109,6 +115,7 @@ class Call:
         """Note that a request leaves *now*."""
         if not self.attempts:
             self.deadline = min(self.deadline, now + self.allowance)
+            self.departed = now
         self.attempts += 1
         self.sending = True
 

@@ -16,6 +16,7 @@ from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import RateLimit
 from emogg_async._retry import RetryPolicy
 from emogg_async._sessions import Sessions
+from emogg_async._stale import Outages
 from emogg_async._stats import Counters, Stats
 from emogg_async._transport import Transport, is_session
 from emogg_async.errors import (
@@ -141,6 +142,7 @@ class LifeCycle:
         return Sessions(
             self._pipeline,
             cache,
+            outages=Outages() if self._cache and self._cache.stale_if_error else None,
             page_timeout=min(self._timeout, self._attempt_timeout),
             counters=self._counters,
         )

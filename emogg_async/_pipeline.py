@@ -106,7 +106,7 @@ class Pipeline:
         deadline = call.deadline
         key = None
         if request.session_id and request.repeat is Repeat.SAFE:
-            key = (request.session_id, request.target, call.priority)
+            key = _key(request, call.priority)
         flight = self.flights.find(key) if key else None
         if flight is None:
             flight = self.flights.start(key, call, load)
@@ -118,6 +118,10 @@ class Pipeline:
         except (Abandoned, Cut) as signal:
             raise self._cut_off(request, flight.call, signal) from flight.call.failure
         return result
+
+    def is_under_way(self, request: Request) -> bool:
+        """Tell whether a call for *request*, a read, would join a load."""
+        return self.flights.find(_key(request, _context.priority.get())) is not None
 
     def _new_call(self, priority: Priority, allowance: float | None) -> Call:
         deadline = _context.deadline.get()
@@ -245,6 +249,10 @@ class Pipeline:
         """End every load and close the connections."""
         await self.flights.close()
         await self._transport.close()
+
+
+def _key(request: Request, priority: Priority) -> tuple[str, str, Priority]:
+    return request.session_id, request.target, priority
 
 
 def _utc_now() -> datetime:

@@ -27,6 +27,9 @@ class Stats:
     cache_misses: int = 0
     """Calls for which the cache was asked and had nothing fresh."""
 
+    stale_served: int = 0
+    """Calls answered by a past value, since the service could not answer."""
+
     coalesced: int = 0
     """Calls that joined a load which was already under way."""
 
@@ -48,6 +51,7 @@ class Counters:
     rate_limited: int
     cache_hits: int
     cache_misses: int
+    stale_served: int
     coalesced: int
     in_flight: int
     waited: float

@@ -154,6 +154,11 @@ class Session:
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
 
+    stale: bool = attrs.field(default=False, eq=False)
+    """Whether it is a past value, because the service could not answer: see
+    `CachePolicy.stale_if_error`. It tells how the session came, not how it is: it is
+    not part of equality, nor of the wire form."""
+
 
 @attrs.frozen(kw_only=True)
 class EmotionTotals:
@@ -173,6 +178,9 @@ class EmotionTotals:
 
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
+
+    stale: bool = attrs.field(default=False, eq=False)
+    """Whether it is a past value; as in `Session`, not part of equality."""
 
 
 @attrs.frozen(kw_only=True)
@@ -231,6 +239,9 @@ class EmotionsTimeline:
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
 
+    stale: bool = attrs.field(default=False, eq=False)
+    """Whether it is a past value; as in `Session`, not part of equality."""
+
 
 @attrs.frozen(kw_only=True)
 class Sentiments:
@@ -287,6 +298,9 @@ class SentimentTimeline:
 
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
+
+    stale: bool = attrs.field(default=False, eq=False)
+    """Whether it is a past value; as in `Session`, not part of equality."""
 
 
 @attrs.frozen(kw_only=True)

@@ -28,7 +28,7 @@ __all__ = [
 
 def _names(model: type[attrs.AttrsInstance], prefix: str = "") -> Iterator[str]:
     for field in attrs.fields(model):
-        if field.name == "extra":
+        if field.name in {"extra", "stale"}:  # the command keeps nothing
             continue
         name = f"{prefix}{field.name}"
         yield name
