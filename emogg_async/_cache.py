@@ -93,7 +93,8 @@ class CachePolicy:
     """
 
     ttl: float = attrs.field(default=300.0, validator=non_negative)
-    """Seconds for which a finished session stays fresh; 0 does not store it."""
+    """Seconds for which a finished session stays fresh, and what is derived from it;
+    0 does not store it."""
 
     live_ttl: float = attrs.field(default=2.0, validator=non_negative)
     """Seconds for which any other session stays fresh; 0 does not store it."""

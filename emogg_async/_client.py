@@ -35,6 +35,8 @@ __all__ = ["AsyncEmoggClient"]
 
 T = TypeVar("T")
 
+NOTHING: Final[tuple[str, ...]] = ()
+
 SLACK: Final = timedelta(seconds=2)
 """How far before a create its session is looked for: the machine that dated it need not
 agree to the second with the one whose clock was read."""
@@ -85,7 +87,7 @@ class AsyncEmoggClient(LifeCycle):
     # -- one session ---------------------------------------------------------------
 
     async def get_session(
-        self, session_id: str, *, fresh: bool = False, expand: Iterable[str] = ()
+        self, session_id: str, *, fresh: bool = False, expand: Iterable[str] = NOTHING
     ) -> Session:
         """Get one session.
 
@@ -106,7 +108,7 @@ class AsyncEmoggClient(LifeCycle):
         """
         sessions = self._open()
         session_id = _requests.check_session_id(session_id)
-        names = () if expand == () else _requests.check_expand(expand)
+        names = NOTHING if expand is NOTHING else _requests.check_expand(expand)
         counters = self._counters
         counters.calls += 1
         if not fresh and sessions.cache is not None and not names:

@@ -63,8 +63,8 @@ class Request:
     """Fit for the wire as it is, without a query."""
 
     query: tuple[tuple[str, str], ...] = ()
-    body: bytes | None = None
-    """JSON, or None for no body at all."""
+    body: bytes | None = attrs.field(default=None, repr=False)
+    """JSON, or None for no body at all; it may hold the key of a stream."""
 
     repeat: Repeat = Repeat.SAFE
     session_id: str = ""

@@ -1,18 +1,19 @@
 """Retries: which failures, how often, and after what wait. The only user of tenacity.
 
-===================================  ===========  =============  ==========  ===========
-failure                              GET          PATCH, PUT     DELETE      POST
-===================================  ===========  =============  ==========  ===========
-not sent                             retry        retry          retry       retry
-429                                  retry        retry          retry       retry
-sent, answer lost or late; 5xx [1]_  retry        retry          retry       unknown
-2xx that does not decode             retry once   unknown        success     unknown
-anything else                        raise        raise          raise       raise
-===================================  ===========  =============  ==========  ===========
+===================================  ==========  ==========  ======  =======  =======
+failure                              GET         PATCH, PUT  stop    DELETE   POST
+===================================  ==========  ==========  ======  =======  =======
+not sent                             retry       retry       retry   retry    retry
+429                                  retry       retry       retry   retry    retry
+sent, answer lost or late; 5xx [1]_  retry       retry       retry   retry    unknown
+2xx that does not decode             retry once  unknown     settle  success  unknown
+anything else                        raise       raise       raise   raise    raise
+===================================  ==========  ==========  ======  =======  =======
 
 *unknown* is `OutcomeUnknownError`. It is also what a write ends in when any of its
-earlier sends has an unknown fate and no later one succeeded. A DELETE is settled by the
-client: after an unknown fate, a 404 or an answer that does not decode is success.
+earlier sends has an unknown fate and no later one succeeded. `_sessions` settles what
+can be: after an unknown fate a 404 to a DELETE is success; after a 400 to a stop, or
+an answer to it that does not decode, one GET decides.
 
 .. [1] but 501 and 505, which will not get better
 """

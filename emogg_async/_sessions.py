@@ -1,8 +1,8 @@
 """Sessions and what is known of them: read through the cache, written past it.
 
-A write outdates what is known of its session. While one is under way, nothing is kept
-of that session, and nothing that is kept is used; what began before its end is neither
-kept nor joined after it.
+A write outdates what is known of its session. As it begins, what is kept of that is
+dropped; while it is under way nothing more is kept; and what began before its end is
+neither kept nor joined after it.
 """
 
 from collections import Counter
@@ -71,7 +71,7 @@ class Sessions:
         pipeline: Pipeline,
         cache: SessionCache | None,
         *,
-        outages: Outages | None,
+        outages: Outages | None = None,
         page_timeout: float,
         counters: Counters,
     ) -> None:
@@ -95,7 +95,7 @@ class Sessions:
         cache = None if expand else self.cache
 
         async def load(call: Call) -> Session:
-            if cache and not fresh and session_id not in self._being_written:
+            if cache and not fresh:
                 found = await cache.get(session_id)
                 if isinstance(found, Session):
                     self._counters.cache_hits += 1
@@ -129,7 +129,7 @@ class Sessions:
 
         async def load(call: Call) -> Derived:
             finished = None
-            if cache and request.session_id not in self._being_written:
+            if cache:
                 finished, found = await cache.get_derived(request, model)
                 if isinstance(found, model):
                     self._counters.cache_hits += 1
@@ -230,8 +230,7 @@ class Sessions:
         """Return which of *session_ids*, that were checked, the cache has, by id."""
         if self.cache is None or fresh:
             return {}
-        usable = [each for each in session_ids if each not in self._being_written]
-        found = await self.cache.get_many(usable)
+        found = await self.cache.get_many(session_ids)
         self._counters.calls += len(found)
         self._counters.cache_hits += len(found)
         return found

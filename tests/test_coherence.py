@@ -197,6 +197,68 @@ class TestDropping:
         assert "New" == (await client.get_session(finished)).name
         await joined
 
+    async def test_a_get_during_a_write_that_is_cut_off_is_not_joined_after_it(
+        self, emulator, client, finished
+    ):
+        """Not even in the same turn of the loop in which the rename is given up."""
+        emulator.fail("PATCH", fault="hang", after=True, delay=0.06)
+        emulator.fail("GET", lag=0.4, times=1)
+
+        async def get_later():
+            await asyncio.sleep(0.02)
+            return await client.get_session(finished)
+
+        slow = asyncio.create_task(get_later())
+        with client.deadline(0.15), pytest.raises(OutcomeUnknownError):
+            await client.update_session(finished, name="New")
+        assert "New" == (await client.get_session(finished)).name
+        assert "Old" == (await slow).name
+        assert "New" == (await client.get_session(finished)).name
+
+    @pytest.mark.parametrize("via", ["get", "pages"])
+    async def test_a_get_that_ended_during_a_write_that_is_cut_off_is_not_kept(
+        self, emulator, client, finished, via
+    ):
+        """What was read before the rename took effect answers nothing afterwards."""
+        emulator.fail("PATCH", fault="hang", after=True, delay=0.08)
+
+        async def get_later():
+            await asyncio.sleep(0.02)
+            return await client.get_sessions([finished], via=via)
+
+        quick = asyncio.create_task(get_later())
+        with client.deadline(0.2), pytest.raises(OutcomeUnknownError):
+            await client.update_session(finished, name="New")
+        assert "New" == (await client.get_session(finished)).name
+        assert "Old" == (await quick)[finished].name
+
+    async def test_what_was_kept_before_a_write_that_is_cut_off_is_gone(
+        self, emulator, client, finished
+    ):
+        """In the very turn in which the rename is given up, nothing old is there."""
+        await client.get_session(finished)
+        emulator.fail("PATCH", fault="hang", after=True)
+        with client.deadline(0.1), pytest.raises(OutcomeUnknownError):
+            await client.update_session(finished, name="New")
+        assert "New" == (await client.get_session(finished)).name
+
+    async def test_a_write_that_ends_during_one_that_is_cut_off(
+        self, emulator, client, finished
+    ):
+        """As long as one of two renames is under way, nothing is kept."""
+        emulator.fail("PATCH", fault="hang", after=True, delay=0.12, times=1)
+
+        async def rename_and_get():
+            await asyncio.sleep(0.03)
+            await client.update_session(finished, name="First")
+            return await client.get_session(finished)
+
+        quick = asyncio.create_task(rename_and_get())
+        with client.deadline(0.25), pytest.raises(OutcomeUnknownError):
+            await client.update_session(finished, name="Last")
+        assert "Last" == (await client.get_session(finished)).name
+        assert "First" == (await quick).name
+
     async def test_nothing_is_kept_during_a_write(self, emulator, client, finished):
         """What is loaded while a rename is under way is for its caller alone."""
         emulator.fail("PATCH", delay=0.1)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +51,12 @@ def _run_each(name: str) -> "subprocess.CompletedProcess[str]":
 
 def test_all_examples_are_known() -> None:
     """A new example needs tests of its own here."""
-    assert NAMES == ["bulk_fetch.py", "list_sessions.py", "quickstart.py"]
+    assert NAMES == [
+        "bulk_fetch.py",
+        "list_sessions.py",
+        "month_of_timelines.py",
+        "quickstart.py",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -272,3 +279,63 @@ def test_bulk_fetch_usage(arguments: tuple[str, ...], complaint: str) -> None:
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr.startswith(complaint)
     assert run.stderr.count("\n") == 1
+
+
+APRIL: Final = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+def _in_march(emulator: EmoggEmulator) -> list[str]:
+    return [session.id for session in emulator.sessions if session.timestamp.month == 3]
+
+
+def test_month_of_timelines(emogg_emulator: EmoggEmulator) -> None:
+    """Each session of the month is a line of JSON: its timeline."""
+    first = emogg_emulator.add_session(timestamp=datetime(2024, 3, 1, tzinfo=UTC)).id
+    for day in (datetime(2024, 2, 29, 23, 59, tzinfo=UTC), APRIL):
+        emogg_emulator.add_session(timestamp=day)
+    run = _run("month_of_timelines.py", "2024-03")
+    assert run.returncode == 0
+    timelines = {
+        line["session"]: line for line in map(json.loads, run.stdout.splitlines())
+    }
+    assert first in timelines
+    assert sorted(timelines) == sorted(_in_march(emogg_emulator))
+    assert any(line["timeline"] for line in timelines.values())
+    assert json.loads(run.stderr) == {"fetched": len(timelines), "failed": 0}
+    assert {("granularity", "300")} <= set(emogg_emulator.requests[-1].query)
+
+
+def test_month_of_timelines_failures(emogg_emulator: EmoggEmulator) -> None:
+    """A session whose timeline fails is a line on standard error and an exit code."""
+    ids = _in_march(emogg_emulator)
+    emogg_emulator.fail("GET", f"*/{ids[0]}/emotions/timeline", status=404)
+    run = _run("month_of_timelines.py", "2024-03")
+    assert run.returncode == 3
+    failure, summary = map(json.loads, run.stderr.splitlines())
+    assert failure["session"] == ids[0]
+    assert failure["error"].startswith("404: ")
+    assert summary == {"fetched": len(ids) - 1, "failed": 1}
+
+
+def test_month_of_timelines_of_last_month(emogg_emulator: EmoggEmulator) -> None:
+    """Without an argument it is the month before this one, from its first moment on."""
+    run = _run("month_of_timelines.py")
+    assert run.returncode == 0
+    (request,) = emogg_emulator.requests
+    query = dict(request.query)
+    begin = datetime.fromisoformat(query["from"]) + timedelta(milliseconds=1)
+    end = datetime.fromisoformat(query["to"])
+    now = datetime.now(UTC)
+    assert (begin.day, end.day) == (1, 1)
+    assert {begin.time(), end.time()} == {time_of_day(0)}
+    assert 28 <= (end - begin).days <= 31
+    assert end <= now < end + timedelta(days=32)
+
+
+@pytest.mark.parametrize("argument", ["March", "2024-13", "2024", "", "2024-03-01"])
+def test_month_of_timelines_usage(argument: str, emogg_emulator: EmoggEmulator) -> None:
+    """What is no month is refused in one line, before any request."""
+    run = _run("month_of_timelines.py", argument)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "usage: month_of_timelines.py [YYYY-MM]\n"
+    assert emogg_emulator.requests == ()

@@ -305,3 +305,20 @@ def test_every_caller_gets_an_end_and_loads_never_overlap(plan):
         assert 1 == len(asyncio.all_tasks())
 
     simulated.run(main())
+
+
+def test_a_detached_load_is_joined_by_nobody():
+    """Loads whose key matches go on for those who wait, and know that they are old."""
+
+    async def main():
+        loads = Loads()
+        calls = [asyncio.create_task(loads.get(key=key)) for key in ("ab", "ac", "b")]
+        await asyncio.sleep(0.5)
+        old = [loads.flights.find(key) for key in ("ab", "ac", "b")]
+        loads.flights.detach_if(lambda key: key[0] == "a")
+        assert [True, True, False] == [flight.call.detached for flight in old]
+        calls += [asyncio.create_task(loads.get(key=key)) for key in ("ab", "ac", "b")]
+        await asyncio.gather(*calls)
+        assert 5 == loads.begun
+
+    simulated.run(main())

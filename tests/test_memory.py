@@ -164,3 +164,41 @@ def test_what_expired_is_kept_for_its_grace(waits, ttl, grace):
         left = expires + grace - clock.now
         is_kept = ttl > 0 and expires <= clock.now and 0 < left
         assert (("value", left) if is_kept else None) == found
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["put", "get", "pop"]),
+            st.sampled_from("abcd"),
+            st.integers(0, 6),
+        ),
+        max_size=40,
+    ),
+    st.integers(1, 10),
+)
+def test_weighs_no_more_than_it_may(operations, capacity):
+    """Whatever its entries weigh, all together never weigh more than is allowed."""
+    clock = Clock()
+    lru = ExpiringLRU(capacity, clock)
+    for operation, key, weight in operations:
+        if operation == "put":
+            lru.put(key, key, 5.0, weight)
+            assert (key in lru) == (weight <= capacity)
+        elif operation == "pop":
+            lru.pop(key)
+        else:
+            clock.now += 1
+            lru.get(key)
+        weights = [entry[2] for entry in lru._entries.values()]
+        assert sum(weights) == lru._weight <= capacity
+
+
+def test_the_least_recently_used_make_room_for_what_is_heavy():
+    """As many entries go as the new one needs, and no more."""
+    lru = ExpiringLRU(10, Clock())
+    for key in "abcde":
+        lru.put(key, key, None, 2)
+    lru.get("a")
+    lru.put("heavy", "heavy", None, 3)
+    assert ["d", "e", "a", "heavy"] == list(lru)

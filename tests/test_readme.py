@@ -19,7 +19,7 @@ from emogg_async import AsyncEmoggClient, RetryPolicy, errors
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.help import VARIABLES
 from emogg_async._protocol import Repeat
-from emogg_async._requests import custom
+from emogg_async._requests import custom, stop_session
 from emogg_async._retry import Verdict, is_ambiguous, verdict
 from emogg_async.errors import (
     ConnectionLostError,
@@ -219,10 +219,10 @@ _FAILURES: Final[dict[str, list[EmoggError]]] = {
 }
 
 
-def _in_words(error: EmoggError, repeat: Repeat) -> str:
+def _in_words(error: EmoggError, repeat: Repeat, settled: str) -> str:
     judged = verdict(error, repeat)
     if repeat is Repeat.SETTLE and isinstance(error, ResponseShapeError):
-        return "success"  # as `AsyncEmoggClient.request` settles it
+        return settled  # as `tests/test_writes.py` shows
     if judged is Verdict.RAISE and repeat is not Repeat.SAFE and is_ambiguous(error):
         return "unknown"
     return {Verdict.RETRY_FREE: "retry"}.get(judged, judged.value)
@@ -235,8 +235,13 @@ def test_retry_table() -> None:
     for failure, *cells in rows:
         for column, cell in zip(head[1:], cells, strict=True):
             for method in column.split(", "):
-                repeat = custom(method, "/v1/sessions", None, None).repeat
-                said = {_in_words(error, repeat) for error in _FAILURES[failure]}
+                stop = method == "stop"
+                request = custom("POST" if stop else method, "/v1/x", None, None)
+                repeat = stop_session("0" * 24).repeat if stop else request.repeat
+                settled = "one GET decides" if stop else "success"
+                said = {
+                    _in_words(error, repeat, settled) for error in _FAILURES[failure]
+                }
                 assert said == {cell}, f"{method}, {failure}"
 
 

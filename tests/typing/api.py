@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, assert_never, assert_type
 
 import aiohttp
@@ -13,8 +14,13 @@ from emogg_async import (
     Batch,
     CacheBackend,
     CachePolicy,
+    CustomEvent,
     DeadlineError,
     EmoggError,
+    EmotionInterval,
+    EmotionMeasure,
+    EmotionsTimeline,
+    EmotionTotals,
     Failed,
     Fetched,
     FrozenMapping,
@@ -24,8 +30,12 @@ from emogg_async import (
     OutcomeUnknownError,
     RateLimit,
     RateLimitedError,
+    RegisteredSource,
     ResponseShapeError,
     RetryPolicy,
+    SentimentInterval,
+    Sentiments,
+    SentimentTimeline,
     Session,
     SessionConfig,
     SessionMeta,
@@ -118,22 +128,22 @@ async def one_session(client: AsyncEmoggClient) -> None:
     assert_type(session.product, str)
     assert_type(session.user, str)
     assert_type(session.version, int | float)
-    assert_type(session.extra, FrozenMapping)
+    assert_type(session.extra, FrozenMapping[Any])
     if session.config is not None:
         assert_type(session.config.remove_media, bool | None)
-        assert_type(session.config.extra, FrozenMapping)
+        assert_type(session.config.extra, FrozenMapping[Any])
     if session.meta is not None:
         assert_type(session.meta.expires, datetime | None)
         assert_type(session.meta.health_check, datetime | None)
         assert_type(session.meta.worker_state, SessionWorkerState | None)
-        assert_type(session.meta.extra, FrozenMapping)
+        assert_type(session.meta.extra, FrozenMapping[Any])
     for source in session.sources:
         assert_type(source.id, str)
         assert_type(source.name, str)
         assert_type(source.type, str)
         assert_type(source.device, str)
         assert_type(source.format, str | None)
-        assert_type(source.extra, FrozenMapping)
+        assert_type(source.extra, FrozenMapping[Any])
     assert_type(session.extra["anything"], Any)
     assert_type(hash(session.extra), int)
     assert_type(session.state.known, bool)
@@ -143,6 +153,70 @@ async def one_session(client: AsyncEmoggClient) -> None:
     assert_type(to_dict(session), dict[str, Any])
     session.name = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     to_dict({"_id": ID})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def writes(client: AsyncEmoggClient) -> None:
+    """What a write returns has its type, and its options are keyword-only."""
+    created = await client.create_session("name", "rtmp://host/key")
+    assert_type(created, Session)
+    assert_type(await client.update_session(ID, name="name"), Session)
+    assert_type(await client.stop_session(ID), Session)
+    await client.delete_session(ID)
+    try:
+        await client.create_session("name", stream_uri="rtmp://host/key")
+    except OutcomeUnknownError as error:
+        found = await client.find_created_sessions("name", since=error.since)
+        assert_type(found, tuple[Session, ...])
+    source = await client.register_source(ID, name="name", format="scalar")
+    assert_type(source, RegisteredSource)
+    assert_type(source.id, str)
+    assert_type(source.format, str)
+    events = await client.send_event(ID, source.id, time=1.5, data=72)
+    assert_type(events, tuple[CustomEvent, ...])
+    assert_type(events[0].data, str | float)
+    assert_type(events[0].time, float)
+    await client.send_event(ID, source.id, time=0, data="text")
+    await client.update_session(ID, "name")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.register_source(ID, name="name", format="video")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.send_event(ID, source.id, time=0, data=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def derived(client: AsyncEmoggClient) -> None:
+    """What is known of a session has types, down to a single measure."""
+    totals = await client.get_emotions(ID, expand=["session"])
+    assert_type(totals, EmotionTotals)
+    assert_type(totals.emotions, FrozenMapping[int])
+    assert_type(totals.emotions["focus"], int)
+    timeline = await client.get_emotions_timeline(
+        ID, granularity=5, start=0.5, end=None, expand=("session",)
+    )
+    assert_type(timeline, EmotionsTimeline)
+    for interval in timeline.intervals:
+        assert_type(interval, EmotionInterval)
+        assert_type(interval.detected_faces, int)
+        for name, measure in interval.emotions.items():
+            assert_type(name, str)
+            assert_type(measure, EmotionMeasure)
+            assert_type(measure.people, int)
+            assert_type(measure.quantity, float)
+            assert_type(measure.intensity, float)
+    talk = await client.get_transcription_sentiment(ID, end=60)
+    assert_type(talk, SentimentTimeline)
+    for part in talk.intervals:
+        assert_type(part, SentimentInterval)
+        assert_type(part.segments, int)
+        assert_type(part.sentiments, Sentiments)
+        assert_type(part.sentiments.positive, float)
+    session = await client.get_session(ID, expand={"user"})
+    assert_type(session.expanded["user"]["name"], Any)
+    client.list_sessions(expand=["user"])
+    many = await client.gather(client.get_emotions, [ID])
+    assert_type(many, Batch[EmotionTotals])
+    timeline_of = partial(client.get_emotions_timeline, granularity=300)
+    async with client.stream(timeline_of, [ID]) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome, Fetched[EmotionsTimeline] | Failed)
+    assert_type(await client.gather(client.delete_session, [ID]), Batch[None])
 
 
 async def many_sessions(client: AsyncEmoggClient) -> None:
