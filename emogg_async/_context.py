@@ -8,9 +8,10 @@ import asyncio
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from datetime import datetime
 from enum import IntEnum
+from typing import Any
 
 import attrs
 
@@ -107,6 +108,12 @@ class Call:
 
     detached: bool = False
     """Whether its result is outdated by now, and must not be stored."""
+
+    origin: Context | None = None
+    """The context of whoever began it; kept only for one who traces."""
+
+    trace: Any = None
+    """Sees its requests; None when nobody does."""
 
     failure: EmoggError | None = None
     """The last failure that was, or may yet be, retried."""

@@ -19,7 +19,6 @@ an answer to it that does not decode, one GET decides.
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -50,8 +49,6 @@ T = TypeVar("T")
 
 Attempt = Callable[[Request, Call], Awaitable[T]]
 """Sends a request once, and raises what went wrong."""
-
-logger = logging.getLogger("emogg_async.retry")
 
 PRICE: Final = 1.0
 PRICE_NOT_SENT: Final = 0.5
@@ -177,7 +174,8 @@ class Retrier:
         sleep: How to wait; tests bring their own.
         paced: Tells the seconds after which the pacer lets go what met a 429; None
             when it knows nothing, and the wait is ours to choose.
-        on_retry: Told the wait in seconds when a retry is due.
+        on_retry: Told of the request, its call and the wait in seconds when a retry is
+            due.
     """
 
     def __init__(
@@ -187,7 +185,7 @@ class Retrier:
         rng: random.Random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         paced: Callable[[], float | None] = lambda: None,
-        on_retry: Callable[[float], None] = lambda _: None,
+        on_retry: Callable[[Request, Call, float], None] = lambda *_: None,
     ) -> None:
         self.policy = policy
         self.budget = Budget(policy.budget)
@@ -307,14 +305,7 @@ class _Course:
 
     def announce(self, state: RetryCallState) -> None:
         """Report the retry that is due."""
-        self._retrier.on_retry(state.upcoming_sleep)
-        logger.debug(
-            "%s %s: %s; trying again in %.3f s",
-            self._request.method,
-            self._request.path,
-            type(_error_of(state)).__name__,
-            state.upcoming_sleep,
-        )
+        self._retrier.on_retry(self._request, self._call, state.upcoming_sleep)
 
 
 def _price(error: EmoggError, judged: Verdict) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from emogg_async import _requests
+from emogg_async import _requests, events
 from emogg_async._cache import SessionCache
 from emogg_async._context import Call, Priority
 from emogg_async._listing import Page
@@ -98,9 +98,9 @@ class Sessions:
             if cache and not fresh:
                 found = await cache.get(session_id)
                 if isinstance(found, Session):
-                    self._counters.cache_hits += 1
+                    self._count_hit(request)
                     return found
-                self._counters.cache_misses += 1
+                self._count_miss(request)
                 self._fall_back(request, call, found)
             try:
                 session = await self.pipeline.fetch(request, call, Session)
@@ -132,9 +132,9 @@ class Sessions:
             if cache:
                 finished, found = await cache.get_derived(request, model)
                 if isinstance(found, model):
-                    self._counters.cache_hits += 1
+                    self._count_hit(request)
                     return found
-                self._counters.cache_misses += 1
+                self._count_miss(request)
                 self._fall_back(request, call, found)
             value = await self.pipeline.fetch(request, call, model)
             if cache and self._may_store(call, request.session_id):
@@ -173,6 +173,7 @@ class Sessions:
         place = request.session_id, request.target
         is_asked = self.pipeline.is_under_way(request)
         past: Kept | None = outages.find_at_once(*place, began, is_asked=is_asked)
+        why: EmoggError | None = None
         if past is None:
             try:
                 return await self.pipeline.share(request, load)
@@ -182,7 +183,10 @@ class Sessions:
                 if past is None:
                     raise
                 outages.note(*place, error, began, self.loop.time())
+                why = error
         self._counters.stale_served += 1
+        if self._counters.is_watched:
+            self._counters.tell(events.StaleServed, request, error=why)
         return attrs.evolve(past, stale=True)
 
     async def _stand_in(
@@ -222,6 +226,20 @@ class Sessions:
         if self.cache:
             await self.cache.drop(session_id)
 
+    def tell_hit(self, of: Request | str) -> None:
+        """Tell of a hit; *of* is the request that was spared, or its session's id."""
+        self._counters.tell(events.CacheHit, _spared(of))
+
+    def _count_hit(self, of: Request | str) -> None:
+        self._counters.cache_hits += 1
+        if self._counters.is_watched:
+            self.tell_hit(of)
+
+    def _count_miss(self, of: Request | str) -> None:
+        self._counters.cache_misses += 1
+        if self._counters.is_watched:
+            self._counters.tell(events.CacheMiss, _spared(of))
+
     # -- many ----------------------------------------------------------------------
 
     async def cached(
@@ -232,7 +250,8 @@ class Sessions:
             return {}
         found = await self.cache.get_many(session_ids)
         self._counters.calls += len(found)
-        self._counters.cache_hits += len(found)
+        for session_id in found:
+            self._count_hit(session_id)
         return found
 
     async def page(
@@ -247,7 +266,8 @@ class Sessions:
         sessions = take(await self.list_page(query, allowance=self._page_timeout))
         self._counters.calls += len(sessions)
         if self.cache:
-            self._counters.cache_misses += len(sessions)
+            for session in sessions:
+                self._count_miss(session.id.lower())
             # One integer for all sessions: a write is rare, and a miss costs little.
             if epoch == self._epoch and not self._being_written:
                 for session in sessions:
@@ -386,3 +406,7 @@ class Sessions:
 
     def _may_store(self, call: Call, session_id: str) -> bool:
         return not call.detached and session_id not in self._being_written
+
+
+def _spared(of: Request | str) -> Request:
+    return of if isinstance(of, Request) else _requests.get_session(of)

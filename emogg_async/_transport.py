@@ -6,6 +6,7 @@ Its exceptions become ours here, and lose the request's headers: the token is in
 import os
 import socket
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
@@ -87,13 +88,20 @@ class Transport:
         # Headers that a session has anyway need no merging for each request.
         self._http = _open_session(headers) if http is None else http
         self._headers = None if http is None else headers
+        self._reserved = {*headers, "Content-Type", "Content-Length", "Host"}
 
-    async def send(self, request: Request, time_left: float) -> Response:
+    async def send(
+        self,
+        request: Request,
+        time_left: float,
+        more_headers: Mapping[str, str] | None = None,
+    ) -> Response:
         """Send *request* once and read the answer, whatever its status.
 
         Args:
             request: What to send.
             time_left: Seconds after which the whole call is over.
+            more_headers: What it is to carry besides; ours go first.
 
         Raises:
             NotSentError: It never left.
@@ -105,7 +113,7 @@ class Transport:
         limit = min(self._attempt_timeout, time_left)
         try:
             with self._alarms.limit(limit):
-                return await self._exchange(request)
+                return await self._exchange(request, more_headers)
         except TimeoutError as error:
             sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
             what = (
@@ -121,15 +129,24 @@ class Transport:
                 raise
             raise ConfigurationError(f"the session passed as http=: {error}") from None
 
-    async def _exchange(self, request: Request) -> Response:
+    async def _exchange(
+        self, request: Request, more_headers: Mapping[str, str] | None
+    ) -> Response:
         headers, timeout = self._headers, self._timeout
+        if more_headers:
+            theirs = {
+                name: value
+                for name, value in more_headers.items()
+                if name.title() not in self._reserved
+            }
+            headers = {**theirs, **(headers or {})}
         middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None = None
         if request.repeat is not Repeat.SAFE:
             timeout = self._write_timeout
         if request.method in _REPEATED_BY_AIOHTTP:
             # Those of a session that was passed in are replaced, unless repeated here.
-            theirs = getattr(self._http, "_middlewares", ())
-            middlewares = (*theirs, _SendOnce())
+            outer = getattr(self._http, "_middlewares", ())
+            middlewares = (*outer, _SendOnce())
         if request.body is not None:
             headers = {**(headers or {}), "Content-Type": "application/json"}
         response = await self._http.request(

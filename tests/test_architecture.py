@@ -16,7 +16,8 @@ IMPORTS = {
     "errors": set(),
     "_values": set(),
     "models": {"_values"},
-    "_stats": set(),
+    "events": {"errors"},
+    "_stats": {"events"},
     "_alarms": set(),
     "_checks": {"errors"},
     "_config": {"errors"},
@@ -66,6 +67,7 @@ IMPORTS = {
         "_stats",
         "_transport",
         "errors",
+        "events",
         "models",
     },
     "_sessions": {
@@ -79,6 +81,7 @@ IMPORTS = {
         "_stale",
         "_stats",
         "errors",
+        "events",
         "models",
     },
     "_lifecycle": {
@@ -96,6 +99,7 @@ IMPORTS = {
         "_stats",
         "_transport",
         "errors",
+        "events",
     },
     "_client": {
         "_bulk",
@@ -113,7 +117,7 @@ IMPORTS = {
 }
 """What each module of the client imports of ours: only what stands above it."""
 
-PUBLIC = {"", "errors", "models", "testing"}
+PUBLIC = {"", "errors", "events", "models", "testing"}
 """What the folders beside the client may import of it; "" is the root."""
 
 BESIDE_IMPORTS = {
@@ -132,6 +136,7 @@ HOMES = {
     "click": ["_cli"],
     "rich": ["_cli"],
     "pytest": ["testing"],
+    "opentelemetry": ["integrations"],
     "multidict": ["_transport", "testing"],
 }
 """The only modules, or folders, that may import a third-party library."""
