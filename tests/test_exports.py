@@ -7,6 +7,8 @@ import sys
 import pytest
 
 import emogg_async
+import emogg_async.events
+import emogg_async.integrations.otel
 import emogg_async.testing
 
 EXPORTS = [
@@ -60,7 +62,10 @@ EXPORTS = [
 ]
 """Every public name of the root: whoever changes it, changes the promise."""
 
-LIBRARIES = {"aiocache", "aiohttp", "attrs", "cattrs", "click", "rich", "tenacity"}
+LIBRARIES = {
+    *("aiocache", "aiohttp", "attrs", "cattrs", "click", "opentelemetry", "rich"),
+    "tenacity",
+}
 
 MODULES = sorted(
     module.name
@@ -144,6 +149,21 @@ def test_testing_exports():
     assert {*emogg_async.testing.__all__} <= {*dir(emogg_async.testing)}
 
 
+def test_events_and_integrations_export():
+    """So are what `on_event` is told, and what connects OpenTelemetry."""
+    assert (emogg_async.events.__all__) == [
+        "AttemptFailed",
+        "CacheHit",
+        "CacheMiss",
+        "Event",
+        "Paced",
+        "RateLimited",
+        "RetryScheduled",
+        "StaleServed",
+    ]
+    assert (emogg_async.integrations.otel.__all__) == ["instrument", "uninstrument"]
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_exports(name):
     """Each module's `__all__` is sorted, without doubles, and names what is there."""
@@ -163,6 +183,7 @@ def test_every_module_says_what_it_exports(name):
         (set(), "import emogg_async.errors"),
         ({"attrs"}, "from emogg_async import Session"),
         ({"attrs"}, "import emogg_async.models"),
+        ({"attrs"}, "import emogg_async.events"),
         ({"attrs"}, "from emogg_async import RateLimit, Stats, Batch, Outcome"),
         (set(), "import emogg_async.testing"),
         (
