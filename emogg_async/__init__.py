@@ -9,7 +9,8 @@
 
 Names are resolved when they are first used, so that importing this package costs next
 to nothing. Public are the names below and the modules `emogg_async.models`,
-`emogg_async.errors` and `emogg_async.testing`; everything else may change at any time.
+`emogg_async.errors`, `emogg_async.events`, `emogg_async.integrations.otel` and
+`emogg_async.testing`; everything else may change at any time.
 """
 
 import logging
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
         Source,
     )
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 __all__ = [
     "AsyncEmoggClient",

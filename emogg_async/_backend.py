@@ -84,14 +84,19 @@ class Body(Generic[T]):
 
     value: T
     fresh_for: float
-    """Seconds from now on."""
+    """Seconds from now on; 0 and less: its freshness has ended so long ago."""
 
     of: object
     """What it belongs to; from a backend, so it can be anything."""
 
 
-def unwrapped(text: object, model: type[T], now: float) -> Body[T] | None:
-    """Return what is fresh in an envelope; None for anything else there may be."""
+def unwrapped(
+    text: object, model: type[T], now: float, grace: float = 0.0
+) -> Body[T] | None:
+    """Return what is in an envelope and fresh; None for anything else there may be.
+
+    What has been so until *grace* seconds ago is returned, too.
+    """
     if not isinstance(text, str | bytes):
         return None
     try:
@@ -104,7 +109,7 @@ def unwrapped(text: object, model: type[T], now: float) -> Body[T] | None:
         return None
     except RecursionError:
         return None
-    return body if of_ours and fresh_for > 0 else None
+    return body if of_ours and fresh_for > -grace else None
 
 
 def _let_cancellation_pass() -> None:

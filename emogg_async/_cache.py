@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 import random
 import time
 from collections.abc import (
@@ -30,6 +31,7 @@ from emogg_async._backend import SCHEMA, Guard, Turns, unwrapped, wrapped
 from emogg_async._checks import non_negative, whole
 from emogg_async._converter import to_dict
 from emogg_async._protocol import Request
+from emogg_async._stale import Past
 from emogg_async.errors import InvalidArgumentError
 from emogg_async.models import Session, SessionState
 
@@ -97,9 +99,15 @@ class CachePolicy:
     live_ttl: float = attrs.field(default=2.0, validator=non_negative)
     """Seconds for which any other session stays fresh; 0 does not store it."""
 
+    stale_if_error: float = attrs.field(default=0.0, validator=non_negative)
+    """Seconds after the end of its freshness for which a value stands in when the
+    service cannot answer: a connection lost, the time up, a 5xx or no token in time.
+    Its `stale` is True then. 0 is never."""
+
     max_entries: int = attrs.field(default=10_000, validator=whole(at_least=1))
-    """Sessions kept in memory at most, and as many intervals of timelines; the least
-    recently used goes first. Without meaning for a *backend* of your own."""
+    """Sessions kept in memory at most, past ones included, and as many intervals of
+    timelines; the least recently used goes first. Without meaning for a *backend* of
+    your own."""
 
     backend: CacheBackend | None = attrs.field(default=None, validator=_is_backend)
     """An aiocache cache to keep them in, perhaps shared; None is a cache in memory. It
@@ -117,8 +125,8 @@ class SessionCache(Protocol):
     def peek(self, session_id: str, /) -> Session | None:
         """Return what can be had without waiting."""
 
-    async def get(self, session_id: str) -> Session | None:
-        """Return what is fresh."""
+    async def get(self, session_id: str) -> Session | Past[Session] | None:
+        """Return what is fresh, else what may stand in for it."""
 
     async def get_many(self, session_ids: Sequence[str]) -> dict[str, Session]:
         """Return what is fresh of *session_ids*, by id."""
@@ -131,8 +139,11 @@ class SessionCache(Protocol):
 
     async def get_derived(
         self, request: Request, model: type[T]
-    ) -> tuple[Session | None, T | None]:
-        """Return the session, if it is finished, and what *request* asks about it."""
+    ) -> tuple[Session | None, T | Past[T] | None]:
+        """Return the session and what *request* asks about it.
+
+        The one is None unless it is finished and fresh; the other may be past.
+        """
 
     async def put_derived(self, request: Request, session: Session, value: T) -> None:
         """Store what *request* brought, for as long as *session* is the cached one."""
@@ -161,9 +172,10 @@ def open_cache(
         LRUMemoryCache,
     )
 
-    sessions = LRUMemoryCache(policy.max_entries)
+    limits = policy.max_entries, time.monotonic, policy.stale_if_error
+    sessions = LRUMemoryCache(*limits)
     # Apart, or one long timeline would push out hundreds of sessions.
-    derived = ExpiringLRU(policy.max_entries, time.monotonic)
+    derived = ExpiringLRU(*limits)
     return _OwnCache(policy, sessions, derived, prefix, rng)
 
 
@@ -193,8 +205,15 @@ class _OwnCache:
         session: Session | None = self._lookup(self._prefix + session_id)
         return session
 
-    async def get(self, session_id: str) -> Session | None:
-        return self.peek(session_id)
+    async def get(self, session_id: str) -> Session | Past[Session] | None:
+        return self._find(session_id)
+
+    def _find(self, session_id: str) -> Session | Past[Session] | None:
+        session = self.peek(session_id)
+        if session is None:
+            expired = self._backend.peek_expired(self._prefix + session_id)
+            return Past(*expired) if expired else None
+        return session
 
     async def get_many(self, session_ids: Sequence[str]) -> dict[str, Session]:
         found = ((each, self.peek(each)) for each in session_ids)
@@ -211,13 +230,20 @@ class _OwnCache:
 
     async def get_derived(
         self, request: Request, model: type[T]
-    ) -> tuple[Session | None, T | None]:
-        session = _if_finished(self.peek(request.session_id))
-        if session is not None:
-            entry = self._derived.get(request.target)
-            if entry is not None and entry[0] == session and type(entry[1]) is model:
-                return session, entry[1]
-        return session, None
+    ) -> tuple[Session | None, T | Past[T] | None]:
+        found = self._find(request.session_id)
+        session, lasts = _opened(found)
+        if session is None:
+            return None, None
+        fresh = session if session is found else None
+        entry = self._derived.get(request.target)
+        if entry is None:
+            expired = self._derived.get_expired(request.target)
+            entry, left = expired or (None, lasts)
+            lasts = min(lasts, left)
+        if entry is None or entry[0] != session or type(entry[1]) is not model:
+            return fresh, None
+        return fresh, _aged(entry[1], lasts)
 
     async def put_derived(self, request: Request, session: Session, value: T) -> None:
         if ttl := self._policy.ttl_of(session):
@@ -251,7 +277,7 @@ class _SharedCache:
     def peek(self, _: str, /) -> Session | None:
         return None
 
-    async def get(self, session_id: str) -> Session | None:
+    async def get(self, session_id: str) -> Session | Past[Session] | None:
         key = self._prefix + session_id
         envelope = await self._guard.ask(
             lambda: self._backend.get(key, loads_fn=_as_text)
@@ -267,17 +293,22 @@ class _SharedCache:
             return {}
         found = map(self._accepted, session_ids, envelopes)
         pairs = zip(session_ids, found, strict=True)
-        return {each: session for each, session in pairs if session is not None}
+        return {each: found for each, found in pairs if isinstance(found, Session)}
 
-    def _accepted(self, session_id: str, envelope: object) -> Session | None:
-        body = unwrapped(envelope, Session, time.time())
+    def _accepted(
+        self, session_id: str, envelope: object
+    ) -> Session | Past[Session] | None:
+        grace = self._policy.stale_if_error
+        body = unwrapped(envelope, Session, time.time(), grace)
         if body is None or session_id in self._undeleted:
             return None
         session, fresh_for = body.value, body.fresh_for
         # A clock ahead, or another's policy, keeps nothing alive beyond our own.
         if fresh_for > self._policy.ttl_of(session) * (1 + JITTER):
             return None
-        return session if session.id.lower() == session_id else None
+        if session.id.lower() != session_id:
+            return None
+        return session if fresh_for > 0 else Past(session, fresh_for + grace)
 
     async def put(self, session: Session) -> None:
         if not (ttl := self._policy.ttl_of(session)):
@@ -297,7 +328,8 @@ class _SharedCache:
         envelope = wrapped(value, ttl, time.time(), of)
 
         async def store() -> bool:
-            await self._backend.set(key, envelope, ttl=ttl, dumps_fn=_as_text)
+            kept = ttl + self._policy.stale_if_error
+            await self._backend.set(key, envelope, ttl=kept, dumps_fn=_as_text)
             return True
 
         async with self._turns.of(key):
@@ -305,7 +337,7 @@ class _SharedCache:
 
     async def get_derived(
         self, request: Request, model: type[T]
-    ) -> tuple[Session | None, T | None]:
+    ) -> tuple[Session | None, T | Past[T] | None]:
         keys = [
             self._prefix + request.session_id,
             self._derived_prefix + request.target,
@@ -315,16 +347,23 @@ class _SharedCache:
         )
         if not isinstance(envelopes, list) or len(envelopes) != len(keys):
             return None, None
-        session = _if_finished(self._accepted(request.session_id, envelopes[0]))
-        body = unwrapped(envelopes[1], model, time.time())
-        if session is None or body is None:
-            return session, None
+        found = self._accepted(request.session_id, envelopes[0])
+        session, lasts = _opened(found)
+        if session is None:
+            return None, None
+        fresh = session if session is found else None
+        grace = self._policy.stale_if_error
+        body = unwrapped(envelopes[1], model, time.time(), grace)
+        if body is None:
+            return fresh, None
         is_usable = (
             body.of == _fingerprint(session)
             and body.fresh_for <= self._policy.ttl * (1 + JITTER)
             and getattr(body.value, "session", "").lower() == request.session_id
         )
-        return session, body.value if is_usable else None
+        if body.fresh_for <= 0:
+            lasts = min(lasts, body.fresh_for + grace)
+        return fresh, _aged(body.value, lasts) if is_usable else None
 
     async def put_derived(self, request: Request, session: Session, value: T) -> None:
         if ttl := self._policy.ttl_of(session):
@@ -348,15 +387,26 @@ class _SharedCache:
         """Pass by what is under an id that a failing backend may not have deleted."""
         now = asyncio.get_running_loop().time()
         longest = max(self._policy.ttl, self._policy.live_ttl) * (1 + JITTER)
+        longest += self._policy.stale_if_error
         self._undeleted.pop(session_id, None)
         self._undeleted[session_id] = now + longest
         while self._undeleted[oldest := next(iter(self._undeleted))] < now:
             del self._undeleted[oldest]
 
 
-def _if_finished(session: Session | None) -> Session | None:
-    finished = session is not None and session.state == SessionState.FINISHED
-    return session if finished else None
+def _opened(
+    found: Session | Past[Session] | None,
+) -> tuple[Session | None, float]:
+    """Return a finished session, fresh or past, and how long it may stand in."""
+    session = found.value if isinstance(found, Past) else found
+    if session is None or session.state != SessionState.FINISHED:
+        return None, math.inf
+    return session, found.lasts if isinstance(found, Past) else math.inf
+
+
+def _aged(value: T, lasts: float) -> T | Past[T]:
+    """Return *value*, as a past one unless it lasts for ever."""
+    return value if lasts == math.inf else Past(value, lasts)
 
 
 def _fingerprint(session: Session) -> str:

@@ -13,6 +13,7 @@ __all__ = [
     "number",
     "one_line",
     "positive",
+    "redacted",
     "shown",
     "whole",
     "whole_number",
@@ -27,6 +28,11 @@ def one_line(text: str, length: int) -> str:
     words = "".join(char if char.isprintable() else " " for char in text).split()
     line = " ".join(words)
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def redacted(text: str, secret: str) -> str:
+    """Return *text* without the *secret*: whatever comes from outside passes here."""
+    return text.replace(secret, "***")
 
 
 def shown(value: object) -> str:

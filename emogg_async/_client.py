@@ -75,6 +75,9 @@ class AsyncEmoggClient(LifeCycle):
         cache: What to keep, for how long and where; None keeps nothing.
         pace: Whether to stay below the rate limit that the service's headers tell;
             clients of one token in one event loop do so together.
+        on_event: Is told what happens to calls, one event of `emogg_async.events` at a
+            time; a plain function, called in the event loop, so it must be quick. What
+            it raises is logged once, and hurts no call.
         allow_http: Whether the token may travel unencrypted to a host that is not this
             machine.
         proxy: The URL of a proxy, as http://user:password@host:port or https://…; None
@@ -124,6 +127,8 @@ class AsyncEmoggClient(LifeCycle):
             session = sessions.cache.peek(session_id)
             if session is not None:
                 counters.cache_hits += 1
+                if counters.is_watched:
+                    sessions.tell_hit(session_id)
                 return session
         return await sessions.get(session_id, fresh=fresh, expand=names)
 

@@ -8,9 +8,10 @@ import asyncio
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from datetime import datetime
 from enum import IntEnum
+from typing import Any
 
 import attrs
 
@@ -90,6 +91,12 @@ class Call:
     attempts: int = 0
     """How many requests were sent for it."""
 
+    departed: float = math.inf
+    """When the first of them left, on the loop's clock."""
+
+    has_past: bool = False
+    """Whether a past value stands in if it fails, so that it may do so early."""
+
     sending: bool = False
     """Whether a request is out, or was when the call was cut off."""
 
@@ -102,6 +109,12 @@ class Call:
     detached: bool = False
     """Whether its result is outdated by now, and must not be stored."""
 
+    origin: Context | None = None
+    """The context of whoever began it; kept only for one who traces."""
+
+    trace: Any = None
+    """Sees its requests; None when nobody does."""
+
     failure: EmoggError | None = None
     """The last failure that was, or may yet be, retried."""
 
@@ -109,6 +122,7 @@ class Call:
         """Note that a request leaves *now*."""
         if not self.attempts:
             self.deadline = min(self.deadline, now + self.allowance)
+            self.departed = now
         self.attempts += 1
         self.sending = True
 

@@ -253,7 +253,7 @@ _EXPANDABLE: dict[type, tuple[str, ...]] = {
 Source: https://docs.emogg.com, "Expanding".
 """
 
-_OURS = frozenset({"extra", "expanded"})
+_OURS = frozenset({"extra", "expanded", "stale"})
 """Fields of models that no key on the wire is called after."""
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -17,13 +19,15 @@ from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import RateLimit
 from emogg_async._retry import RetryPolicy
 from emogg_async._sessions import Sessions
-from emogg_async._stats import Counters, Stats
+from emogg_async._stale import Outages
+from emogg_async._stats import Counters, Instrument, Stats
 from emogg_async._transport import Transport, is_session
 from emogg_async.errors import (
     ClientClosedError,
     ConfigurationError,
     InvalidArgumentError,
 )
+from emogg_async.events import Event
 
 if TYPE_CHECKING:
     import ssl as tls
@@ -53,6 +57,7 @@ class LifeCycle:
         retry: RetryPolicy = RetryPolicy(),
         cache: CachePolicy | None = CachePolicy(),
         pace: bool = True,
+        on_event: Callable[[Event], object] | None = None,
         allow_http: bool = False,
         proxy: str | None = None,
         ssl: "tls.SSLContext | str | PathLike[str] | None" = None,
@@ -78,7 +83,7 @@ class LifeCycle:
         )
         self._pace = _instance("pace", pace, bool)
         self._http = http
-        self._counters = Counters()
+        self._counters = Counters(_listener(on_event))
         self._pipeline: Pipeline | None = None
         self._sessions: Sessions | None = None
         self._closed = False
@@ -155,6 +160,7 @@ class LifeCycle:
         return Sessions(
             self._pipeline,
             cache,
+            outages=Outages() if self._cache and self._cache.stale_if_error else None,
             page_timeout=min(self._timeout, self._attempt_timeout),
             counters=self._counters,
         )
@@ -185,6 +191,13 @@ class LifeCycle:
                 "a deadline is set where its calls are made: in a running event loop"
             ) from None
         return _context.deadline_in(seconds)
+
+    def _instrument(self, make: Callable[[str], Instrument] | None) -> None:
+        """Let what *make* makes of the base URL trace all requests; None ends it.
+
+        For `emogg_async.integrations`.
+        """
+        self._counters.instrument = make(self._base_url) if make else None
 
     @property
     def proxy(self) -> str | None:
@@ -221,6 +234,16 @@ def _check_loop(opened: Pipeline | Sessions) -> None:
         raise ConfigurationError(
             "the client was opened in another event loop; make one client for each"
         )
+
+
+def _listener(
+    on_event: Callable[[Event], object] | None,
+) -> Callable[[Event], object] | None:
+    if on_event is None:
+        return None
+    if not callable(on_event) or iscoroutinefunction(on_event):
+        raise InvalidArgumentError("on_event: expected a function that is not async")
+    return on_event
 
 
 def _instance(name: str, value: T, kind: type) -> T:

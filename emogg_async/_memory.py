@@ -22,11 +22,15 @@ class ExpiringLRU:
     Args:
         capacity: How much its entries weigh at most, all together.
         clock: The time in seconds; it never goes back.
+        grace: Seconds for which an entry is kept after it has expired.
     """
 
-    def __init__(self, capacity: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, capacity: int, clock: Callable[[], float], grace: float = 0.0
+    ) -> None:
         self._capacity = capacity
         self._clock = clock
+        self._grace = grace
         self._entries: OrderedDict[str, tuple[float, Any, int]] = OrderedDict()
         self._weight = 0
 
@@ -41,11 +45,24 @@ class ExpiringLRU:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if entry[0] <= self._clock():
-            self.pop(key)
+        if entry[0] <= (now := self._clock()):
+            if entry[0] + self._grace <= now:
+                self.pop(key)
             return None
         self._entries.move_to_end(key)
         return entry[1]
+
+    def get_expired(self, key: str) -> tuple[Any, float] | None:
+        """Return what has expired under *key* and is still kept, and for how long."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        now = self._clock()
+        left = entry[0] + self._grace - now
+        if entry[0] > now or left <= 0:
+            return None
+        self._entries.move_to_end(key)
+        return entry[1], left
 
     def put(self, key: str, value: object, ttl: float | None, weight: int = 1) -> None:
         """Store *value* for *ttl* seconds: None is for ever, 0 and less not at all."""
@@ -72,17 +89,22 @@ class LRUMemoryCache(SimpleMemoryCache):
     """An aiocache cache over `ExpiringLRU`; it can be looked into without awaiting.
 
     Args:
-        max_entries: How many entries it keeps at most.
+        max_entries: How many entries it keeps at most, expired ones included.
         clock: The time in seconds; it never goes back.
+        grace: Seconds for which an entry is kept after it has expired.
     """
 
     def __init__(
-        self, max_entries: int, clock: Callable[[], float] = time.monotonic
+        self,
+        max_entries: int,
+        clock: Callable[[], float] = time.monotonic,
+        grace: float = 0.0,
     ) -> None:
         # aiocache's own timeout costs more than all the rest, and loses cancellations.
         super().__init__(timeout=None)
-        self._cache = ExpiringLRU(max_entries, clock)
+        self._cache = ExpiringLRU(max_entries, clock, grace)
         self.peek = self._cache.get
+        self.peek_expired = self._cache.get_expired
 
     async def _set(
         self,

@@ -4,6 +4,8 @@ Each hop adds one policy. The pipeline belongs to the event loop in which it was
 """
 
 import asyncio
+import contextvars
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -11,15 +13,15 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from emogg_async import _context, _protocol
+from emogg_async import _context, _protocol, events
 from emogg_async._alarms import Alarms
 from emogg_async._context import Backlog, Call, Priority
 from emogg_async._converter import structure
 from emogg_async._flight import Abandoned, Cut, Flights
 from emogg_async._gate import Gate, Pacer
-from emogg_async._protocol import Headers, RateLimit, Repeat, Request
+from emogg_async._protocol import Headers, RateLimit, Repeat, Request, Response
 from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
-from emogg_async._stats import Counters
+from emogg_async._stats import Counters, Trace
 from emogg_async._transport import Transport
 from emogg_async.errors import (
     ClientClosedError,
@@ -33,6 +35,8 @@ from emogg_async.models import Session
 __all__ = ["Pipeline"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("emogg_async.http")
 
 
 _ALONE = Backlog(0.0)
@@ -110,8 +114,10 @@ class Pipeline:
         if request.repeat is not Repeat.SAFE:
             call.since = _utc_now()
         elif request.session_id:
-            key = (request.session_id, request.target, call.priority)
+            key = _key(request, call.priority)
             flight = self.flights.find(key)
+        if self._counters.instrument is not None:
+            call.origin = contextvars.copy_context()
         if flight is None:
             flight = self.flights.start(key, call, load)
         else:
@@ -122,6 +128,10 @@ class Pipeline:
         except (Abandoned, Cut) as signal:
             raise self._cut_off(request, flight.call, signal) from flight.call.failure
         return result
+
+    def is_under_way(self, request: Request) -> bool:
+        """Tell whether a call for *request*, a read, would join a load."""
+        return self.flights.find(_key(request, _context.priority.get())) is not None
 
     def _new_call(self, priority: Priority, allowance: float | None) -> Call:
         deadline = _context.deadline.get()
@@ -152,7 +162,11 @@ class Pipeline:
         Raises:
             EmoggError: The last failure.
         """
-        return await self._retrier.run(request, call, self._attempt)
+        instrument = self._counters.instrument
+        if instrument is None:
+            return await self._retrier.run(request, call, self._attempt)
+        with instrument(request, call.origin) as call.trace:
+            return await self._retrier.run(request, call, self._attempt)
 
     async def fetch(self, request: Request, call: Call, model: type[T]) -> T:
         """Carry out *request* and return what it brings.
@@ -161,7 +175,7 @@ class Pipeline:
             OutcomeUnknownError: It is a write that was answered by something else.
             EmoggError: The last failure.
         """
-        payload = await self._retrier.run(request, call, self._attempt)
+        payload = await self.payload(request, call)
         try:
             value = structure(payload, model)
             if request.session_id:
@@ -186,26 +200,56 @@ class Pipeline:
         # A single call's deadline is watched by those who wait for it.
         bulk = call.priority is Priority.BULK
         time_left = call.deadline - departure if bulk else self._timeout
+        counters.look_around()
+        trace = call.trace
         try:
-            response = await self._transport.send(request, time_left)
+            if trace is None:
+                response = await self._transport.send(request, time_left)
+            else:
+                response = await self._traced(request, time_left, trace)
         except BaseException as error:
             self.gate.failed(call, error)
+            if counters.is_watched and isinstance(error, EmoggError):
+                self._tell_failure(request, call, error)
             raise
         finally:
             counters.in_flight -= 1
         call.answered()
+        if counters.is_watched:
+            _log_answer(request, response, self.loop.time() - departure)
         self._last_headers, self._last_heard = response.headers, time.time()
         limit = RateLimit.from_headers(response.headers)
         self.rate_limit = limit or self.rate_limit
         refusal = None
         try:
             return _protocol.decipher(request, response, _utc_now, self._secret)
-        except RateLimitedError as error:
-            refusal = error
-            counters.rate_limited += 1
+        except EmoggError as error:
+            if isinstance(error, RateLimitedError):
+                refusal = error
+                counters.rate_limited += 1
+            if counters.is_watched:
+                self._tell_failure(request, call, error)
             raise
         finally:
             self.gate.answered(call, departure, limit, refusal)
+
+    async def _traced(
+        self, request: Request, time_left: float, trace: Trace
+    ) -> Response:
+        try:
+            headers = trace.departs()
+            response = await self._transport.send(request, time_left, headers)
+        except BaseException as error:
+            trace.failed(error)
+            raise
+        trace.answered(response.status)
+        return response
+
+    def _tell_failure(self, request: Request, call: Call, error: EmoggError) -> None:
+        refused = isinstance(error, RateLimitedError)
+        kind = events.RateLimited if refused else events.AttemptFailed
+        attempt = 0 if call.refused else call.attempts
+        self._counters.tell(kind, request, attempt=attempt, error=error)
 
     async def _queue(self, request: Request, call: Call, since: float) -> float:
         """Wait at the gate, and return when the request may leave: now."""
@@ -221,6 +265,8 @@ class Pipeline:
             call.refused = True
             refusal.method, refusal.path = request.method, request.path
             refusal.attempts = call.attempts
+            if self._counters.is_watched:
+                self._tell_failure(request, call, refusal)
             raise
         finally:
             now = self.loop.time()
@@ -228,6 +274,8 @@ class Pipeline:
         if now >= call.deadline:
             self.gate.leave(call)
             raise _too_late(request, call)
+        if self._counters.is_watched:
+            self._counters.tell(events.Paced, request, wait=now - since)
         return now
 
     def skew(self) -> timedelta | None:
@@ -242,14 +290,26 @@ class Pipeline:
         heard = datetime.fromtimestamp(self._last_heard, UTC)
         return date - heard if date else timedelta(0)
 
-    def _count_retry(self, wait: float) -> None:
+    def _count_retry(self, request: Request, call: Call, wait: float) -> None:
         self._counters.retries += 1
         self._counters.waited += wait
+        if self._counters.is_watched:
+            facts = {"attempt": call.attempts + 1, "wait": wait, "error": call.failure}
+            self._counters.tell(events.RetryScheduled, request, **facts)
 
     async def close(self) -> None:
         """End every load and close the connections."""
         await self.flights.close()
         await self._transport.close()
+
+
+def _key(request: Request, priority: Priority) -> tuple[str, str, Priority]:
+    return request.session_id, request.target, priority
+
+
+def _log_answer(request: Request, response: Response, seconds: float) -> None:
+    facts = request.method, request.path, response.status, seconds
+    logger.debug("%s %s: %d in %.3f s", *facts)
 
 
 def _utc_now() -> datetime:

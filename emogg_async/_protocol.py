@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import attrs
 
 from emogg_async import errors
-from emogg_async._checks import one_line
+from emogg_async._checks import one_line, redacted
 from emogg_async.errors import ResponseShapeError, StatusError
 
 __all__ = [
@@ -35,6 +35,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 _POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:$|[;,\s])")
+_ID = re.compile(r"(?<=/)(?:[0-9a-fA-F]{24}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]+){4})(?=/|$)")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}", re.ASCII)
 
 
@@ -75,6 +76,11 @@ class Request:
     def target(self) -> str:
         """Path and query, encoded."""
         return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+    @property
+    def template(self) -> str:
+        """The path with `{id}` for each ID in it."""
+        return _ID.sub("{id}", self.path)
 
 
 class Headers(Protocol):
@@ -226,7 +232,7 @@ def _service_message(body: bytes, secret: str) -> str:
     message = payload.get("message") if isinstance(payload, dict) else None
     if not isinstance(message, str):
         return ""
-    return one_line(message.replace(secret, "***"), 200)
+    return one_line(redacted(message, secret), 200)
 
 
 def _phrase(status: int) -> str:

@@ -19,7 +19,6 @@ an answer to it that does not decode, one GET decides.
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -51,11 +50,17 @@ T = TypeVar("T")
 Attempt = Callable[[Request, Call], Awaitable[T]]
 """Sends a request once, and raises what went wrong."""
 
-logger = logging.getLogger("emogg_async.retry")
-
 PRICE: Final = 1.0
 PRICE_NOT_SENT: Final = 0.5
 REWARD: Final = 0.2
+PATIENCE: Final = 1.0
+"""Seconds after its first request in which a call that has a past value to fall back on
+may try again: nobody should wait for more of what may well go on."""
+
+SPARED: Final = 7 / 8
+"""The part of the budget that such calls leave to those which have nothing. It covers
+the odd failure; in an outage they soon make one request each."""
+
 FINAL_STATUSES: Final = frozenset({501, 505})
 
 
@@ -98,9 +103,14 @@ class Budget:
         self._capacity = capacity
         self.level = capacity
 
-    def take(self, price: float) -> bool:
-        """Pay for a retry; False when there is not enough left."""
-        if price > self.level:
+    def take(self, price: float, *, spare: bool = False) -> bool:
+        """Pay for a retry; False when there is not enough left.
+
+        Args:
+            price: What it takes.
+            spare: Whether to leave what is `SPARED` to others.
+        """
+        if price > self.level - (self._capacity * SPARED if spare else 0.0):
             return False
         self.level -= price
         return True
@@ -165,7 +175,8 @@ class Retrier:
         sleep: How to wait; tests bring their own.
         paced: Tells the seconds after which the pacer lets go what met a 429; None
             when it knows nothing, and the wait is ours to choose.
-        on_retry: Told the wait in seconds when a retry is due.
+        on_retry: Told of the request, its call and the wait in seconds when a retry is
+            due.
     """
 
     def __init__(
@@ -175,7 +186,7 @@ class Retrier:
         rng: random.Random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         paced: Callable[[], float | None] = lambda: None,
-        on_retry: Callable[[float], None] = lambda _: None,
+        on_retry: Callable[[Request, Call, float], None] = lambda *_: None,
     ) -> None:
         self.policy = policy
         self.budget = Budget(policy.budget)
@@ -284,22 +295,18 @@ class _Course:
         error, wait = _error_of(state), state.upcoming_sleep
         if self._verdict is Verdict.RETRY_FREE:
             wait = max(wait, self._retrier.paced() or 0.0)
-        if asyncio.get_running_loop().time() + wait >= self._call.deadline:
+        last = self._call.deadline
+        if self._call.has_past:
+            last = min(last, self._call.departed + PATIENCE)
+        if asyncio.get_running_loop().time() + wait >= last:
             if isinstance(error, StatusError):
                 error.retry_after = wait
             return True
-        return not self._retrier.budget.take(self.price)
+        return not self._retrier.budget.take(self.price, spare=self._call.has_past)
 
     def announce(self, state: RetryCallState) -> None:
         """Report the retry that is due."""
-        self._retrier.on_retry(state.upcoming_sleep)
-        logger.debug(
-            "%s %s: %s; trying again in %.3f s",
-            self._request.method,
-            self._request.path,
-            type(_error_of(state)).__name__,
-            state.upcoming_sleep,
-        )
+        self._retrier.on_retry(self._request, self._call, state.upcoming_sleep)
 
 
 def _price(error: EmoggError, judged: Verdict) -> float:

@@ -10,19 +10,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-from emogg_async import _requests
+import attrs
+
+from emogg_async import _requests, events
 from emogg_async._cache import SessionCache
 from emogg_async._context import Call, Priority
 from emogg_async._listing import Page
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import Request
 from emogg_async._retry import outcome_unknown
+from emogg_async._stale import Outages, Past, is_outage
 from emogg_async._stats import Counters
 from emogg_async.errors import (
+    AuthenticationError,
     BadRequestError,
     EmoggError,
     NotFoundError,
     OutcomeUnknownError,
+    PermissionDeniedError,
     ResponseShapeError,
 )
 from emogg_async.models import (
@@ -37,10 +42,14 @@ from emogg_async.models import (
 __all__ = ["Sessions"]
 
 T = TypeVar("T")
+Kept = TypeVar("Kept", Session, EmotionTotals, EmotionsTimeline, SentimentTimeline)
 Derived = TypeVar("Derived", EmotionTotals, EmotionsTimeline, SentimentTimeline)
 
 STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
 """What a session that was active can be once it was stopped."""
+
+_LOST = (AuthenticationError, PermissionDeniedError, NotFoundError)
+"""What tells that a session is gone, or none of ours any more."""
 
 KNOWN_SOURCES: Final = 1_000
 """Registered sources whose format is remembered."""
@@ -52,6 +61,7 @@ class Sessions:
     Args:
         pipeline: Carries out requests.
         cache: Where sessions are kept, or None.
+        outages: What stands in for answers; None where nothing may.
         page_timeout: Seconds for a page that stands in for gets.
         counters: Where to count.
     """
@@ -61,12 +71,14 @@ class Sessions:
         pipeline: Pipeline,
         cache: SessionCache | None,
         *,
+        outages: Outages | None = None,
         page_timeout: float,
         counters: Counters,
     ) -> None:
         self.pipeline = pipeline
         self.cache = cache
         self.loop = pipeline.loop
+        self._outages = outages if cache else None
         self._page_timeout = page_timeout
         self._counters = counters
         self._being_written: Counter[str] = Counter()
@@ -84,20 +96,28 @@ class Sessions:
 
         async def load(call: Call) -> Session:
             if cache and not fresh:
-                session = await cache.get(session_id)
-                if session is not None:
-                    self._counters.cache_hits += 1
-                    return session
-                self._counters.cache_misses += 1
-            session = await self.pipeline.fetch(request, call, Session)
+                found = await cache.get(session_id)
+                if isinstance(found, Session):
+                    self._count_hit(request)
+                    return found
+                self._count_miss(request)
+                self._fall_back(request, call, found)
+            try:
+                session = await self.pipeline.fetch(request, call, Session)
+            except _LOST:
+                await self._lose(session_id)
+                raise
             if cache and self._may_store(call, session_id):
+                self._recover(session_id)
                 await cache.put(session)
             return session
 
         if fresh:  # what is under way may be older than what this call will bring
             for priority in Priority:
                 self.pipeline.flights.detach((session_id, request.target, priority))
-        return await self.pipeline.share(request, load)
+        if cache is None or fresh:
+            return await self.pipeline.share(request, load)
+        return await self._read(request, load, lambda: cache.get(session_id))
 
     async def derived(self, request: Request, model: type[Derived]) -> Derived:
         """Load what *request* asks about a session.
@@ -110,17 +130,117 @@ class Sessions:
         async def load(call: Call) -> Derived:
             finished = None
             if cache:
-                finished, value = await cache.get_derived(request, model)
-                if value is not None:
-                    self._counters.cache_hits += 1
-                    return value
-                self._counters.cache_misses += 1
+                finished, found = await cache.get_derived(request, model)
+                if isinstance(found, model):
+                    self._count_hit(request)
+                    return found
+                self._count_miss(request)
+                self._fall_back(request, call, found)
             value = await self.pipeline.fetch(request, call, model)
-            if cache and finished and self._may_store(call, request.session_id):
-                await cache.put_derived(request, finished, value)
+            if cache and self._may_store(call, request.session_id):
+                self._recover(request.session_id, request.target)
+                if finished:
+                    await cache.put_derived(request, finished, value)
             return value
 
-        return await self.pipeline.share(request, load)
+        if cache is None:
+            return await self.pipeline.share(request, load)
+
+        async def look() -> Derived | Past[Derived] | None:
+            return (await cache.get_derived(request, model))[1]
+
+        return await self._read(request, load, look)
+
+    # -- what stands in ------------------------------------------------------------
+
+    async def _read(
+        self,
+        request: Request,
+        load: Callable[[Call], Awaitable[Kept]],
+        look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
+    ) -> Kept:
+        """Share a load; a past value stands in if the service cannot answer.
+
+        Args:
+            request: What the load is for.
+            load: Carries it out.
+            look: Looks for a past value, should the load not have come so far.
+        """
+        outages = self._outages
+        if outages is None:
+            return await self.pipeline.share(request, load)
+        began = self.loop.time()
+        place = request.session_id, request.target
+        is_asked = self.pipeline.is_under_way(request)
+        past: Kept | None = outages.find_at_once(*place, began, is_asked=is_asked)
+        why: EmoggError | None = None
+        if past is None:
+            try:
+                return await self.pipeline.share(request, load)
+            except EmoggError as error:
+                if is_outage(error):
+                    past = await self._stand_in(request, look)
+                if past is None:
+                    raise
+                outages.note(*place, error, began, self.loop.time())
+                why = error
+        self._counters.stale_served += 1
+        if self._counters.is_watched:
+            self._counters.tell(events.StaleServed, request, error=why)
+        return attrs.evolve(past, stale=True)
+
+    async def _stand_in(
+        self, request: Request, look: Callable[[], Awaitable[Kept | Past[Kept] | None]]
+    ) -> Kept | None:
+        """Return what stands in for the answer to *request*, if anything may."""
+        outages, session_id = self._outages, request.session_id
+        if outages is None or session_id in self._being_written:
+            return None
+        past: Kept | None = outages.find(session_id, request.target, self.loop.time())
+        if past is None:  # the time was up before the load had looked, or it was fresh
+            epoch = self._epoch
+            found = await look()
+            if isinstance(found, Past) and epoch == self._epoch:
+                outages.keep(session_id, request.target, found, self.loop.time())
+                return found.value
+        return past
+
+    def _fall_back(self, request: Request, call: Call, found: object) -> None:
+        """Have what was *found* at hand, if it is a past value, should *call* fail."""
+        if self._outages is None or not isinstance(found, Past):
+            return
+        if self._may_store(call, request.session_id):
+            call.has_past = True
+            now = self.loop.time()
+            self._outages.keep(request.session_id, request.target, found, now)
+
+    def _recover(self, session_id: str, target: str | None = None) -> None:
+        """Let no past value stand in: there is an answer."""
+        if self._outages is not None:
+            self._outages.forget(session_id, target)
+
+    async def _lose(self, session_id: str) -> None:
+        """Keep nothing of a session that the service would not show."""
+        self._epoch += 1
+        self._recover(session_id)
+        if self.cache:
+            await self.cache.drop(session_id)
+
+    def tell_hit(self, of: Request | str) -> None:
+        """Tell of a hit; *of* is the request that was spared, or its session's id."""
+        self._counters.tell(events.CacheHit, _spared(of))
+
+    def _count_hit(self, of: Request | str) -> None:
+        self._counters.cache_hits += 1
+        if self._counters.is_watched:
+            self.tell_hit(of)
+
+    def _count_miss(self, of: Request | str) -> None:
+        self._counters.cache_misses += 1
+        if self._counters.is_watched:
+            self._counters.tell(events.CacheMiss, _spared(of))
+
+    # -- many ----------------------------------------------------------------------
 
     async def cached(
         self, session_ids: Sequence[str], *, fresh: bool
@@ -130,7 +250,8 @@ class Sessions:
             return {}
         found = await self.cache.get_many(session_ids)
         self._counters.calls += len(found)
-        self._counters.cache_hits += len(found)
+        for session_id in found:
+            self._count_hit(session_id)
         return found
 
     async def page(
@@ -145,9 +266,12 @@ class Sessions:
         sessions = take(await self.list_page(query, allowance=self._page_timeout))
         self._counters.calls += len(sessions)
         if self.cache:
-            self._counters.cache_misses += len(sessions)
+            for session in sessions:
+                self._count_miss(session.id.lower())
             # One integer for all sessions: a write is rare, and a miss costs little.
             if epoch == self._epoch and not self._being_written:
+                for session in sessions:
+                    self._recover(session.id.lower())
                 await self.cache.put_many(sessions)
         return sessions
 
@@ -272,6 +396,7 @@ class Sessions:
 
     async def _forget(self, session_id: str) -> None:
         self._detach(session_id)
+        self._recover(session_id)
         if self.cache:
             await self.cache.drop(session_id)
 
@@ -281,3 +406,7 @@ class Sessions:
 
     def _may_store(self, call: Call, session_id: str) -> bool:
         return not call.detached and session_id not in self._being_written
+
+
+def _spared(of: Request | str) -> Request:
+    return of if isinstance(of, Request) else _requests.get_session(of)

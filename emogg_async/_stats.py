@@ -1,8 +1,72 @@
-"""Counters of what a client did."""
+"""What a client did, and who wants to know: counters, events, log lines, traces."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import attrs
 
-__all__ = ["Counters", "Stats"]
+from emogg_async import events
+from emogg_async.events import Event
+
+if TYPE_CHECKING:
+    from emogg_async._protocol import Request
+
+__all__ = ["Counters", "Instrument", "Stats", "Trace"]
+
+root: Final = logging.getLogger("emogg_async")
+http: Final = logging.getLogger("emogg_async.http")
+
+_LINES: Final[dict[type[Event], tuple[logging.Logger, str]]] = {
+    events.AttemptFailed: (http, "attempt {0.attempt} failed: {0.error.headline}"),
+    events.RateLimited: (http, "attempt {0.attempt} refused: {0.error.headline}"),
+    events.RetryScheduled: (
+        logging.getLogger("emogg_async.retry"),
+        "{0.error.__class__.__name__}; trying again in {0.wait:.3f} s",
+    ),
+    events.Paced: (
+        logging.getLogger("emogg_async.pacing"),
+        "waited {0.wait:.3f} s for its turn",
+    ),
+    events.CacheHit: (logging.getLogger("emogg_async.cache"), "cached"),
+    events.CacheMiss: (logging.getLogger("emogg_async.cache"), "not cached"),
+    events.StaleServed: (logging.getLogger("emogg_async.cache"), "served stale"),
+}
+"""Where each event is logged, and what of it."""
+
+
+class Trace(Protocol):
+    """Sees one request with its resends, from within the task that carries it out."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """End, with the *error* that the request ended in."""
+
+    def departs(self) -> Mapping[str, str]:
+        """Note that it is sent; return the headers that it is to carry."""
+
+    def answered(self, status: int) -> None:
+        """Note that it was answered."""
+
+    def failed(self, error: BaseException) -> None:
+        """Note that it will have no answer."""
+
+
+class Instrument(Protocol):
+    """Makes a trace for each request."""
+
+    def __call__(self, request: "Request", origin: Context | None) -> Trace:
+        """Trace *request*, whose caller runs in *origin*."""
 
 
 @attrs.frozen(kw_only=True)
@@ -27,11 +91,14 @@ class Stats:
     cache_misses: int = 0
     """Calls for which the cache was asked and had nothing fresh."""
 
+    stale_served: int = 0
+    """Calls answered by a past value, since the service could not answer."""
+
     coalesced: int = 0
     """Calls that joined a load which was already under way."""
 
     in_flight: int = 0
-    """Requests that are out now."""
+    """Requests that are out now; the only one that falls."""
 
     waited: float = 0.0
     """Seconds that all calls together waited for a slot, or between two attempts."""
@@ -40,7 +107,13 @@ class Stats:
 class Counters:
     """The mutable side of `Stats`."""
 
-    __slots__ = tuple(field.name for field in attrs.fields(Stats))
+    __slots__ = (
+        *(field.name for field in attrs.fields(Stats)),
+        "_is_dead",
+        "_on_event",
+        "instrument",
+        "is_watched",
+    )
 
     calls: int
     requests: int
@@ -48,14 +121,50 @@ class Counters:
     rate_limited: int
     cache_hits: int
     cache_misses: int
+    stale_served: int
     coalesced: int
     in_flight: int
     waited: float
 
-    def __init__(self) -> None:
+    def __init__(self, on_event: Callable[[Event], object] | None = None) -> None:
         for field in attrs.fields(Stats):
             setattr(self, field.name, field.default)
+        self.instrument: Instrument | None = None
+        self._on_event = on_event
+        self._is_dead = False
+        self.look_around()
+
+    def look_around(self) -> None:
+        """Find out whether somebody listens: all else that nobody hears costs a test.
+
+        It is done at each request, so that a log can be switched on at any time.
+        """
+        self.is_watched = self._on_event is not None or root.isEnabledFor(logging.DEBUG)
+
+    def tell(self, kind: type[Event], request: "Request", **facts: Any) -> None:
+        """Tell of an event of that *kind*; only if `is_watched`, as it costs."""
+        event = kind(
+            method=request.method,
+            path=request.path,
+            template=request.template,
+            session_id=request.session_id or None,
+            **facts,
+        )
+        logger, line = _LINES[kind]
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s %s: %s", event.method, event.path, line.format(event))
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception as error:  # it must not hurt the call
+            if not self._is_dead:  # once: there may be thousands
+                self._is_dead = True
+                # Its type alone: nobody knows what its message quotes.
+                name = type(error).__name__
+                root.warning("on_event failed, and was not heard: %s", name)
 
     def snapshot(self) -> Stats:
         """Return what they read now."""
-        return Stats(**{name: getattr(self, name) for name in self.__slots__})
+        names = (field.name for field in attrs.fields(Stats))
+        return Stats(**{name: getattr(self, name) for name in names})

@@ -6,6 +6,7 @@ Its exceptions become ours here, and lose the request's headers: the token is in
 import os
 import socket
 import ssl
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -104,6 +105,7 @@ class Transport:
         self._headers = None if shared else headers
         if self._proxy is not None:
             self._use_proxy(self._proxy)
+        self._reserved = {*headers, "Content-Type", "Content-Length", "Host"}
 
     def _use_proxy(self, proxy: Proxy) -> None:
         self._proxy_headers = proxy.headers()
@@ -112,12 +114,18 @@ class Transport:
         # Whoever waits for a tunnel has not sent anything yet.
         self._timeout = self._write_timeout
 
-    async def send(self, request: Request, time_left: float) -> Response:
+    async def send(
+        self,
+        request: Request,
+        time_left: float,
+        more_headers: Mapping[str, str] | None = None,
+    ) -> Response:
         """Send *request* once and read the answer, whatever its status.
 
         Args:
             request: What to send.
             time_left: Seconds after which the whole call is over.
+            more_headers: What it is to carry besides; ours go first.
 
         Raises:
             NotSentError: It never left.
@@ -129,7 +137,7 @@ class Transport:
         limit = min(self._attempt_timeout, time_left)
         try:
             with self._alarms.limit(limit):
-                return await self._exchange(request)
+                return await self._exchange(request, more_headers)
         except TimeoutError as error:
             sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
             what = f"no answer within {limit:.3g} s"
@@ -146,15 +154,24 @@ class Transport:
                 raise
             raise ConfigurationError(f"the session passed as http=: {error}") from None
 
-    async def _exchange(self, request: Request) -> Response:
+    async def _exchange(
+        self, request: Request, more_headers: Mapping[str, str] | None
+    ) -> Response:
         headers, timeout = self._headers, self._timeout
+        if more_headers:
+            theirs = {
+                name: value
+                for name, value in more_headers.items()
+                if name.title() not in self._reserved
+            }
+            headers = {**theirs, **(headers or {})}
         middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None = None
         if request.repeat is not Repeat.SAFE:
             timeout = self._write_timeout
         if request.method in _REPEATED_BY_AIOHTTP:
             # Those of a session that was passed in are replaced, unless repeated here.
-            theirs = getattr(self._http, "_middlewares", ())
-            middlewares = (*theirs, _SendOnce())
+            outer = getattr(self._http, "_middlewares", ())
+            middlewares = (*outer, _SendOnce())
         if request.body is not None:
             headers = {**(headers or {}), "Content-Type": "application/json"}
         response = await self._http.request(

@@ -155,6 +155,11 @@ class Session:
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
 
+    stale: bool = attrs.field(default=False, eq=False)
+    """Whether it is a past value, because the service could not answer: see
+    `CachePolicy.stale_if_error`. It tells how the session came, not how it is: it is
+    not part of equality, nor of the wire form."""
+
     def _repr_html_(self) -> str:
         """Write its facts as a small table, for notebooks."""
         from emogg_async import _views
@@ -185,6 +190,9 @@ class EmotionTotals:
 
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
+
+    stale: bool = attrs.field(default=False, eq=False)
+    """Whether it is a past value; as in `Session`, not part of equality."""
 
     def _repr_html_(self) -> str:
         """Draw a bar for each emotion, the most frequent first, for notebooks."""
@@ -253,6 +261,9 @@ class EmotionsTimeline:
 
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
+
+    stale: bool = attrs.field(default=False, eq=False)
+    """Whether it is a past value; as in `Session`, not part of equality."""
 
     def to_columns(self) -> dict[str, list[Any]]:
         """Return the timeline in columns, for `pandas.DataFrame` or `polars.DataFrame`.
@@ -374,6 +385,9 @@ class SentimentTimeline:
 
     extra: FrozenMapping[Any] = EMPTY
     """Fields that this release does not know."""
+
+    stale: bool = attrs.field(default=False, eq=False)
+    """Whether it is a past value; as in `Session`, not part of equality."""
 
     def to_columns(self) -> dict[str, list[Any]]:
         """Return the timeline in columns, for `pandas.DataFrame` or `polars.DataFrame`.

@@ -22,7 +22,8 @@ IMPORTS = {
     "_charts": {"_markup", "_series", "_svg"},
     "_views": {"_charts", "_checks", "_markup", "_series", "errors"},
     "models": {"_values", "_views"},
-    "_stats": set(),
+    "events": {"errors"},
+    "_stats": {"events"},
     "_alarms": set(),
     "_config": {"errors"},
     "_network": {"_config", "errors"},
@@ -36,12 +37,14 @@ IMPORTS = {
     "_flight": {"_alarms", "_context", "errors"},
     "_memory": set(),
     "_backend": {"_converter", "errors"},
+    "_stale": {"errors"},
     "_cache": {
         "_backend",
         "_checks",
         "_converter",
         "_memory",
         "_protocol",
+        "_stale",
         "errors",
         "models",
     },
@@ -73,6 +76,7 @@ IMPORTS = {
         "_stats",
         "_transport",
         "errors",
+        "events",
         "models",
     },
     "_sessions": {
@@ -83,8 +87,10 @@ IMPORTS = {
         "_protocol",
         "_requests",
         "_retry",
+        "_stale",
         "_stats",
         "errors",
+        "events",
         "models",
     },
     "_lifecycle": {
@@ -99,9 +105,11 @@ IMPORTS = {
         "_protocol",
         "_retry",
         "_sessions",
+        "_stale",
         "_stats",
         "_transport",
         "errors",
+        "events",
     },
     "_client": {
         "_bulk",
@@ -119,7 +127,7 @@ IMPORTS = {
 }
 """What each module of the client imports of ours: only what stands above it."""
 
-PUBLIC = {"", "errors", "models", "testing"}
+PUBLIC = {"", "errors", "events", "models", "testing"}
 """What the folders beside the client may import of it; "" is the root."""
 
 BESIDE_IMPORTS = {
@@ -139,6 +147,7 @@ HOMES = {
     "rich": ["_cli"],
     "starlette": ["integrations"],
     "pytest": ["testing"],
+    "opentelemetry": ["integrations"],
     "redis": ["_redis_backend", "_redis_pool"],
     "multidict": ["_transport", "testing"],
 }

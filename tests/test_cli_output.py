@@ -70,7 +70,8 @@ class Stdout:
 
 def test_fields_are_those_of_the_models() -> None:
     """Every field of a session can be named, and those of what it consists of."""
-    own = {field.name for field in attrs.fields(Session)} - {"expanded", "extra"}
+    unshown = {"expanded", "extra", "stale"}
+    own = {field.name for field in attrs.fields(Session)} - unshown
     assert own == {name for name in FIELDS["session"] if "." not in name}
     nested = {"config.remove_media", "meta.worker_state", "sources.name"}
     assert nested <= {*FIELDS["session"]}

@@ -23,6 +23,7 @@ from emogg_async._cache import open_cache
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import Response
 from emogg_async._sessions import Sessions
+from emogg_async._stale import Outages
 
 ID = "65ea1530bb50af72b6e3dc1e"
 WIRE = {
@@ -40,15 +41,16 @@ WIRE = {
 class Service:
     """A service with one session, whose names are numbered, and a moody network."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, losses):
         self.names = ["0"]
         self.rng = rng
+        self.losses = losses
 
     async def send(self, request, _):
         await asyncio.sleep(self.rng.uniform(0, 1))
         answer = self.handle(request)
         await asyncio.sleep(self.rng.uniform(0, 1))
-        if self.rng.random() < 0.15:
+        if self.rng.random() < self.losses:
             raise ConnectionLostError("lost")
         return Response(200, CIMultiDict(), json.dumps(answer).encode())
 
@@ -116,7 +118,11 @@ def open_client(service, policy):
     cache = policy and open_cache(policy, base_url="u", token="t", rng=rng)
     client._pipeline = pipeline
     client._sessions = Sessions(
-        pipeline, cache, page_timeout=15.0, counters=client._counters
+        pipeline,
+        cache,
+        outages=Outages() if policy and policy.stale_if_error else None,
+        page_timeout=15.0,
+        counters=client._counters,
     )
     return client
 
@@ -144,8 +150,13 @@ PLANS = st.lists(
 )
 
 
+KINDS = ["memory", "shared", "none", "past in memory", "past, shared"]
+PAST = {"ttl": 1e-6, "live_ttl": 1e-6, "stale_if_error": 1_000.0}
+"""Whatever is stored is past at once: real time passes too, though hardly any."""
+
+
 @pytest.mark.property
-@pytest.mark.parametrize("kind", ["memory", "shared", "none"])
+@pytest.mark.parametrize("kind", KINDS)
 @given(PLANS, st.integers(0, 1_000))
 def test_law_no_read_shows_what_an_ended_write_has_outdated(  # noqa: C901
     kind, plan, seed
@@ -154,9 +165,10 @@ def test_law_no_read_shows_what_an_ended_write_has_outdated(  # noqa: C901
 
     async def main():
         rng = random.Random(seed)
-        service = Service(rng)
-        backend = Moody(rng) if kind == "shared" else None
-        policy = CachePolicy(backend=backend) if kind != "none" else None
+        service = Service(rng, losses=0.5 if "past" in kind else 0.15)
+        backend = Moody(rng) if "shared" in kind else None
+        times = PAST if "past" in kind else {}
+        policy = CachePolicy(backend=backend, **times) if kind != "none" else None
         client = open_client(service, policy)
         newest = 0  # of the names that renames, which have ended, have left
         names = iter(range(1, 1_000))

@@ -13,8 +13,10 @@ import psutil
 import pytest
 from server_process import served
 
+import emogg_async._stale as stale
 from emogg_async import (
     AsyncEmoggClient,
+    CachePolicy,
     Failed,
     RetryPolicy,
     ServerError,
@@ -101,6 +103,52 @@ async def test_an_outage_is_no_storm(emulator, scale):
     print(f"\n{calls} calls in an outage: {len(emulator.requests)} requests")
     assert calls == len(failed)
     assert len(emulator.requests) <= 1.05 * calls
+
+
+@both_sizes
+@pytest.mark.timing
+async def test_visitors_do_not_notice_an_outage(emulator, scale):
+    """Through 10 s of 503 at 200 calls a second, all have the past value, and soon."""
+    seconds = max(1.0, 10 * scale)
+    ids = [each.id for each in emulator.sessions[: int(100 * scale)]]
+    cache = CachePolicy(ttl=0.1, live_ttl=0.1, stale_if_error=60.0)
+    retry = RetryPolicy(budget=40 * scale)  # a scaled row has a scaled budget
+    times, found = [], []
+
+    async with emulator.client(retry=retry, cache=cache, pace=False) as client:
+
+        async def visit(session_id):
+            started = time.monotonic()
+            found.append(await client.get_session(session_id))
+            times.append(time.monotonic() - started)
+
+        await client.get_sessions(ids)
+        await asyncio.sleep(0.15)
+        emulator.fail(status=503)
+        requests, loads = len(emulator.requests), client.stats.cache_misses
+        async with asyncio.TaskGroup() as visits:
+            ends = time.monotonic() + seconds
+            for session_id in itertools.cycle(ids):
+                visits.create_task(visit(session_id))
+                await asyncio.sleep(1 / 200)
+                if time.monotonic() > ends:
+                    break
+        requests = len(emulator.requests) - requests
+        loads = client.stats.cache_misses - loads
+        times.sort()
+        print(
+            f"\n{len(found)} visitors in {seconds:.0f} s of 503, {len(ids)} ids: "
+            f"{requests} requests for {loads} loads; waited "
+            f"{times[len(times) // 2] * 1e3:.1f} ms at the median, "
+            f"{times[len(times) * 99 // 100] * 1e3:.0f} ms at p99, "
+            f"{times[-1] * 1e3:.0f} ms at most"
+        )
+        assert all(session.stale for session in found)
+        assert len(found) == client.stats.stale_served
+        assert requests <= 1.05 * loads < 0.7 * len(found)
+        emulator.reset()
+        await asyncio.sleep(stale.MEMORY + 0.05)
+        assert not (await client.get_session(ids[0])).stale
 
 
 @both_sizes

@@ -7,6 +7,8 @@ import sys
 import pytest
 
 import emogg_async
+import emogg_async.events
+import emogg_async.integrations.otel
 import emogg_async.testing
 
 EXPORTS = [
@@ -62,8 +64,8 @@ EXPORTS = [
 """Every public name of the root: whoever changes it, changes the promise."""
 
 LIBRARIES = {
-    *("aiocache", "aiohttp", "attrs", "cattrs", "click", "redis", "rich"),
-    "starlette",
+    *("aiocache", "aiohttp", "attrs", "cattrs", "click", "opentelemetry", "redis"),
+    *("rich", "starlette"),
     "tenacity",
 }
 
@@ -171,6 +173,21 @@ def test_integrations_exports(name, exports):
     assert exports == module.__all__
 
 
+def test_events_and_integrations_export():
+    """So are what `on_event` is told, and what connects OpenTelemetry."""
+    assert (emogg_async.events.__all__) == [
+        "AttemptFailed",
+        "CacheHit",
+        "CacheMiss",
+        "Event",
+        "Paced",
+        "RateLimited",
+        "RetryScheduled",
+        "StaleServed",
+    ]
+    assert (emogg_async.integrations.otel.__all__) == ["instrument", "uninstrument"]
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_exports(name):
     """Each module's `__all__` is sorted, without doubles, and names what is there."""
@@ -190,6 +207,7 @@ def test_every_module_says_what_it_exports(name):
         (set(), "import emogg_async.errors"),
         ({"attrs"}, "from emogg_async import Session"),
         ({"attrs"}, "import emogg_async.models"),
+        ({"attrs"}, "import emogg_async.events"),
         ({"attrs"}, "from emogg_async import RateLimit, Stats, Batch, Outcome"),
         ({"attrs", "cattrs"}, "from emogg_async import redis_cache"),
         (set(), "import emogg_async.testing"),

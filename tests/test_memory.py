@@ -149,6 +149,23 @@ class TestAsAnAiocacheCache:
 
 
 @pytest.mark.property
+@given(st.lists(st.floats(0, 10), max_size=10), st.floats(0, 20), st.floats(0, 20))
+def test_what_expired_is_kept_for_its_grace(waits, ttl, grace):
+    """Each entry is fresh, then expired for as long as the grace, then gone."""
+    clock = Clock()
+    lru = ExpiringLRU(3, clock, grace)
+    lru.put("key", "value", ttl)
+    expires = clock.now + ttl
+    for wait in waits:
+        clock.now += wait
+        is_fresh = ttl > 0 and clock.now < expires
+        assert ("value" if is_fresh else None) == lru.get("key")
+        found = lru.get_expired("key")
+        left = expires + grace - clock.now
+        is_kept = ttl > 0 and expires <= clock.now and 0 < left
+        assert (("value", left) if is_kept else None) == found
+
+
 @given(
     st.lists(
         st.tuples(

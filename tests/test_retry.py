@@ -60,7 +60,7 @@ class Service:
             policy or RetryPolicy(),
             rng=random.Random(seed),
             paced=paced,
-            on_retry=self.waits.append,
+            on_retry=lambda *facts: self.waits.append(facts[-1]),
         )
 
     async def attempt(self, request, call):

@@ -31,7 +31,7 @@ __all__ = [
 
 def _names(model: type[attrs.AttrsInstance], prefix: str = "") -> Iterator[str]:
     for field in attrs.fields(model):
-        if field.name in {"expanded", "extra"}:  # the one is never asked for
+        if field.name in {"expanded", "extra", "stale"}:  # never asked for, or kept
             continue
         name = f"{prefix}{field.name}"
         yield name

@@ -1,8 +1,9 @@
-"""What web backends need: one client for each app, and answers for what fails.
+"""What fits the client into the programs around it.
 
-`emogg_async.integrations.aiohttp_web` is for aiohttp's server, and
-`emogg_async.integrations.starlette` for Starlette and FastAPI. `answer_to` is the map
-from errors to HTTP answers that both use; it needs no framework.
+`emogg_async.integrations.aiohttp_web` is for aiohttp's server,
+`emogg_async.integrations.starlette` for Starlette and FastAPI, and
+`emogg_async.integrations.otel` for OpenTelemetry. `answer_to` is the map from errors to
+HTTP answers that web backends use; it needs no framework.
 """
 
 from emogg_async.integrations._answers import Answer, answer_to

@@ -51,7 +51,18 @@ from emogg_async import (
     redis_cache,
     to_dict,
 )
+from emogg_async.events import (
+    AttemptFailed,
+    CacheHit,
+    CacheMiss,
+    Event,
+    Paced,
+    RateLimited,
+    RetryScheduled,
+    StaleServed,
+)
 from emogg_async.integrations import aiohttp_web, answer_to, starlette
+from emogg_async.integrations.otel import instrument, uninstrument
 from emogg_async.testing import EmoggEmulator, FaultRule, RecordedRequest
 
 ID = "65ea1530bb50af72b6e3dc1e"
@@ -89,6 +100,33 @@ class Backend:
         return [None for _ in keys]
 
 
+def watch(event: Event) -> None:
+    """Every event is one of these, and its fields have their types."""
+    assert_type(event.template, str)
+    assert_type(event.session_id, str | None)
+    match event:
+        case AttemptFailed(attempt=attempt, error=error):
+            assert_type(attempt, int)
+            assert_type(error, EmoggError)
+        case RetryScheduled(attempt=attempt, wait=wait, error=error):
+            assert_type(wait, float)
+            assert_type(error, EmoggError)
+        case RateLimited(error=refusal):
+            assert_type(refusal, RateLimitedError)
+        case Paced(wait=wait):
+            assert_type(wait, float)
+        case StaleServed(error=reason):
+            assert_type(reason, EmoggError | None)
+        case CacheHit() | CacheMiss():
+            pass
+
+
+def traced(client: AsyncEmoggClient) -> None:
+    """A client can be instrumented where it is made."""
+    assert_type(instrument(client), AsyncEmoggClient)
+    assert_type(uninstrument(client), None)
+
+
 def constructors(http: aiohttp.ClientSession) -> None:
     """Every option has the type that the documentation says."""
     backend: CacheBackend = Backend()
@@ -100,12 +138,21 @@ def constructors(http: aiohttp.ClientSession) -> None:
         attempt_timeout=15.0,
         concurrency=32,
         retry=RetryPolicy(attempts=6, base=0.25, cap=8.0, budget=40.0),
-        cache=CachePolicy(ttl=300.0, live_ttl=2.0, max_entries=10, backend=backend),
+        cache=CachePolicy(
+            ttl=300.0,
+            live_ttl=2.0,
+            stale_if_error=3600.0,
+            max_entries=10,
+            backend=backend,
+        ),
+        on_event=watch,
         allow_http=True,
         http=http,
     )
     AsyncEmoggClient(token=None, base_url=None, cache=None, http=None)
     AsyncEmoggClient("token", "http://localhost")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    AsyncEmoggClient(on_event=print)
+    AsyncEmoggClient(on_event=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     AsyncEmoggClient(timeout="60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -133,6 +180,7 @@ async def one_session(client: AsyncEmoggClient) -> None:
     assert_type(session.user, str)
     assert_type(session.version, int | float)
     assert_type(session.extra, FrozenMapping[Any])
+    assert_type(session.stale, bool)
     if session.config is not None:
         assert_type(session.config.remove_media, bool | None)
         assert_type(session.config.extra, FrozenMapping[Any])
@@ -347,6 +395,7 @@ def figures(client: AsyncEmoggClient) -> None:
         assert_type(limit.window, float | None)
     assert_type(client.stats, Stats)
     assert_type(client.stats.calls, int)
+    assert_type(client.stats.stale_served, int)
     assert_type(client.stats.waited, float)
     client.stats = Stats()  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -1,0 +1,132 @@
+"""Past values: what stands in for an answer while the service is out.
+
+A past value is one whose freshness has ended. It stands in when the service could not
+answer, and never when it did: not for a 400, a 401, a 403 or a 404, nor for an answer
+that cannot be read.
+
+Everything here is told the time, on the loop's clock, and so needs no loop.
+"""
+
+import math
+from collections import OrderedDict
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from emogg_async.errors import (
+    DeadlineError,
+    EmoggError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+)
+
+__all__ = ["MEMORY", "Outages", "Past", "is_outage"]
+
+T = TypeVar("T")
+
+MEMORY: Final = 1.0
+"""Seconds for which an outage is remembered: as long, what stood in stands in again
+without another request."""
+
+CAPACITY: Final = 10_000
+"""Sessions whose past values are at hand; of others, they are only further away."""
+
+
+@attrs.frozen
+class Past(Generic[T]):
+    """A value whose freshness has ended."""
+
+    value: T
+    lasts: float
+    """Seconds for which it may still stand in, from the moment it was looked up."""
+
+
+def is_outage(error: EmoggError) -> bool:
+    """Tell whether *error* means that the service could not answer now.
+
+    A 429 does, whether the service sent it or our own pacer knew that it would: both
+    say that there is no token in time, and nothing of what was asked for.
+    """
+    return isinstance(error, TransportError | ServerError | RateLimitedError)
+
+
+@attrs.define
+class _Record:
+    value: Any
+    until: float
+    quiet_until: float = -math.inf
+    """Until when nobody asks the service; minus infinity as long as it has not failed.
+    """
+
+
+class Outages:
+    """What stands in for the answers that loads may fail to bring.
+
+    Once something stood in, it does so at once for `MEMORY` seconds, and then for all
+    but the one call that asks whether the outage is over. So no visitor but that one
+    waits, and the service sees one request a second for each of what is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[str, dict[str, _Record]] = OrderedDict()
+
+    def keep(self, session_id: str, target: str, past: Past[Any], now: float) -> None:
+        """Have *past* at hand, should the load of *target* that begins now fail."""
+        records = self._records.setdefault(session_id, {})
+        self._records.move_to_end(session_id)
+        known = records.get(target)
+        quiet_until = known.quiet_until if known else -math.inf
+        records[target] = _Record(past.value, now + past.lasts, quiet_until)
+        while len(self._records) > CAPACITY:
+            self._records.popitem(last=False)
+
+    def find(self, session_id: str, target: str, now: float) -> Any:
+        """Return what may stand in for the answer to *target*, or None."""
+        record = self._find(session_id, target, now)
+        return record.value if record else None
+
+    def find_at_once(
+        self, session_id: str, target: str, now: float, *, is_asked: bool
+    ) -> Any:
+        """Return what stands in without asking the service, or None.
+
+        Args:
+            session_id: The session.
+            target: What is asked for.
+            now: The time.
+            is_asked: Whether somebody asks the service already.
+        """
+        record = self._find(session_id, target, now)
+        if record is None or record.quiet_until == -math.inf:
+            return None
+        return record.value if is_asked or now < record.quiet_until else None
+
+    def _find(self, session_id: str, target: str, now: float) -> _Record | None:
+        record = self._records.get(session_id, {}).get(target)
+        if record is not None and record.until <= now:
+            self.forget(session_id, target)
+            return None
+        return record
+
+    def note(
+        self, session_id: str, target: str, error: EmoggError, began: float, now: float
+    ) -> None:
+        """Remember that the service failed a call that *began* then.
+
+        It did not if the call had hardly any time: others may have more of it.
+        """
+        record = self._find(session_id, target, now)
+        hasty = isinstance(error, DeadlineError) and now - began < MEMORY
+        if record is not None and not hasty:
+            record.quiet_until = now + MEMORY
+
+    def forget(self, session_id: str, target: str | None = None) -> None:
+        """Drop what is at hand of a session, or of one *target*: it is outdated."""
+        if target is None:
+            self._records.pop(session_id, None)
+            return
+        records = self._records.get(session_id, {})
+        records.pop(target, None)
+        if not records:
+            self._records.pop(session_id, None)

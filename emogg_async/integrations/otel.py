@@ -1,0 +1,193 @@
+"""Spans and metrics of a client, for OpenTelemetry; needs the extra `otel`.
+
+::
+
+    async with instrument(AsyncEmoggClient()) as client:
+        ...
+
+A call that sends a request has one client span, whatever resends it takes: named after
+its method and template, current while it is carried out, and child of the span in which
+the call was made. Its context travels in the headers that the configured propagators
+inject. A call that the cache answers, or that joins another one's load, has none.
+
+===================================== =================================================
+attribute of the span                 value
+===================================== =================================================
+`http.request.method`                 the method
+`url.template`, `url.full`            the path, with `{id}` for each ID; the address,
+                                      without its query
+`server.address`, `server.port`       where the service is
+`http.response.status_code`           that of the last answer, if there was one
+`http.request.resend_count`           requests beyond the first, if there were any
+`error.type`                          the status, or our error's class, if it failed
+`emogg.session.id`                    the session that it is about, if it is
+===================================== =================================================
+
+Each request sent counts for the histogram `http.client.request.duration` and, while it
+is out, for `http.client.active_requests`. Nothing holds the token, a header or a body.
+
+Source: https://opentelemetry.io/docs/specs/semconv/http/.
+"""
+
+import time
+from collections.abc import Mapping
+from contextvars import Context, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
+
+from opentelemetry import context as otel
+from opentelemetry import metrics, propagate, trace
+
+from emogg_async import AsyncEmoggClient, __version__
+from emogg_async.errors import StatusError
+
+if TYPE_CHECKING:
+    from emogg_async._protocol import Request
+
+__all__ = ["instrument", "uninstrument"]
+
+C = TypeVar("C", bound=AsyncEmoggClient)
+
+SCHEMA: Final = "https://opentelemetry.io/schemas/1.27.0"
+
+BUCKETS: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5),
+    *(0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+)
+"""Seconds; those that the conventions advise."""
+
+
+def instrument(
+    client: C,
+    *,
+    tracer_provider: trace.TracerProvider | None = None,
+    meter_provider: metrics.MeterProvider | None = None,
+) -> C:
+    """Give each call of *client* from now on a span, and its requests metrics.
+
+    Args:
+        client: The client, open or not.
+        tracer_provider: Whose spans they are; None is the global provider.
+        meter_provider: Whose metrics they are; None is the global provider.
+
+    Returns:
+        The same client.
+    """
+    tracer = trace.get_tracer("emogg_async", __version__, tracer_provider, SCHEMA)
+    meter = metrics.get_meter("emogg_async", __version__, meter_provider, SCHEMA)
+    # The hook was made for this, and for nobody else.
+    client._instrument(lambda base_url: _Instrument(base_url, tracer, meter))
+    return client
+
+
+def uninstrument(client: AsyncEmoggClient) -> None:
+    """Give the calls of *client* neither spans nor metrics from now on."""
+    client._instrument(None)
+
+
+class _Instrument:
+    def __init__(
+        self, base_url: str, tracer: trace.Tracer, meter: metrics.Meter
+    ) -> None:
+        parts = urlsplit(base_url)
+        self.base_url = base_url
+        self.tracer = tracer
+        self.server: dict[str, str | int] = {
+            "server.address": parts.hostname or "",
+            "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+        }
+        self.duration = meter.create_histogram(
+            "http.client.request.duration",
+            unit="s",
+            description="Duration of HTTP client requests.",
+            explicit_bucket_boundaries_advisory=BUCKETS,
+        )
+        self.active = meter.create_up_down_counter(
+            "http.client.active_requests",
+            unit="{request}",
+            description="Number of active HTTP requests.",
+        )
+
+    def __call__(self, request: "Request", origin: Context | None) -> "_Trace":
+        return _Trace(self, request, origin)
+
+
+class _Trace:
+    """One request with its resends."""
+
+    def __init__(
+        self, instrument: _Instrument, request: "Request", origin: Context | None
+    ) -> None:
+        self._instrument = instrument
+        self._resends = -1
+        self._sent_at = 0.0
+        self._about = {
+            "http.request.method": request.method,
+            "url.template": request.template,
+            **instrument.server,
+        }
+        # The load runs in a context of its own; its parent is in that of the caller.
+        parent = origin.run(otel.get_current) if origin else otel.get_current()
+        attributes = self._about | {"url.full": instrument.base_url + request.path}
+        if request.session_id:
+            attributes["emogg.session.id"] = request.session_id
+        self._span = instrument.tracer.start_span(
+            f"{request.method} {request.template}",
+            parent,
+            trace.SpanKind.CLIENT,
+            attributes,
+        )
+        self._context = trace.set_span_in_context(self._span, parent)
+        self._token: Token[Any] | None = None
+
+    def __enter__(self) -> Self:
+        self._token = otel.attach(self._context)
+        return self
+
+    def departs(self) -> Mapping[str, str]:
+        headers: dict[str, str] = {}
+        propagate.inject(headers, self._context)
+        self._resends += 1
+        self._sent_at = time.perf_counter()
+        self._instrument.active.add(1, self._about)
+        return headers
+
+    def answered(self, status: int) -> None:
+        self._span.set_attribute("http.response.status_code", status)
+        facts: dict[str, str | int] = {"http.response.status_code": status}
+        if status >= 400:
+            facts["error.type"] = str(status)
+        self._returned(facts)
+
+    def failed(self, error: BaseException) -> None:
+        self._returned({"error.type": _type_of(error)})
+
+    def _returned(self, facts: dict[str, str | int]) -> None:
+        seconds = time.perf_counter() - self._sent_at
+        self._instrument.active.add(-1, self._about)
+        self._instrument.duration.record(seconds, self._about | facts)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        if self._token is not None:
+            otel.detach(self._token)
+        if self._resends > 0:
+            self._span.set_attribute("http.request.resend_count", self._resends)
+        if error is not None:
+            self._span.set_attribute("error.type", _type_of(error))
+        if isinstance(error, Exception):  # to be cancelled is no failure
+            self._span.set_status(trace.StatusCode.ERROR)
+        self._span.end()
+
+
+def _type_of(error: BaseException) -> str:
+    """Return the status of an answer, else the full name of the error's class."""
+    if isinstance(error, StatusError):
+        return str(error.status)
+    return f"{type(error).__module__}.{type(error).__qualname__}"

@@ -1,0 +1,271 @@
+"""Spans and metrics, as the SDK's own exporters see them."""
+
+import asyncio
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from rawserver import always, http, serving
+from test_secrets import TOKEN, assert_clean
+
+from emogg_async import (
+    AsyncEmoggClient,
+    ConnectionLostError,
+    DeadlineError,
+    EmoggError,
+    NotFoundError,
+    RateLimitedError,
+    RetryPolicy,
+)
+from emogg_async.integrations.otel import instrument, uninstrument
+from emogg_async.testing import EmoggEmulator
+
+QUICK = RetryPolicy(base=0.001, cap=0.002)
+UNKNOWN = "0" * 24
+
+
+class Telemetry:
+    """An SDK of a test's own, that keeps all in memory."""
+
+    def __init__(self):
+        self.exporter = InMemorySpanExporter()
+        self.traces = TracerProvider(shutdown_on_exit=False)
+        self.traces.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
+
+    def watch(self, client):
+        return instrument(
+            client, tracer_provider=self.traces, meter_provider=self.meters
+        )
+
+    @property
+    def spans(self):
+        return self.exporter.get_finished_spans()
+
+    def points(self, name):
+        data = self.reader.get_metrics_data()
+        return [
+            point
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+
+
+@pytest.fixture
+def telemetry():
+    """Give an SDK that keeps all in memory."""
+    return Telemetry()
+
+
+@pytest.fixture
+async def client(emulator, telemetry):
+    """Give a client that is watched, and caches nothing."""
+    async with telemetry.watch(emulator.client(cache=None, retry=QUICK)) as opened:
+        yield opened
+
+
+class TestSpans:
+    async def test_a_get(self, emulator, client, telemetry):
+        """A call is one client span with the attributes of the conventions."""
+        session_id = emulator.sessions[0].id
+        await client.get_session(session_id)
+        (span,) = telemetry.spans
+        assert "GET /v1/sessions/{id}" == span.name
+        assert trace.SpanKind.CLIENT is span.kind
+        assert trace.StatusCode.UNSET is span.status.status_code
+        assert {
+            "http.request.method": "GET",
+            "http.response.status_code": 200,
+            "url.template": "/v1/sessions/{id}",
+            "url.full": f"{emulator.url}/v1/sessions/{session_id}",
+            "server.address": "127.0.0.1",
+            "server.port": int(emulator.url.rpartition(":")[2]),
+            "emogg.session.id": session_id,
+        } == dict(span.attributes)
+
+    async def test_resends_are_in_the_same_span(self, emulator, client, telemetry):
+        """However often it is sent, a call is one span, which says how often."""
+        emulator.fail(status=503, times=2)
+        await client.get_session(emulator.sessions[0].id)
+        (span,) = telemetry.spans
+        assert 2 == span.attributes["http.request.resend_count"]
+        assert 200 == span.attributes["http.response.status_code"]
+        assert "error.type" not in span.attributes
+
+    @pytest.mark.parametrize(
+        ("fault", "status", "kind"),
+        [
+            ({"status": 503}, 503, "503"),
+            ({"status": 404}, 404, "404"),
+            ({"fault": "reset"}, None, "emogg_async.errors.ConnectionLostError"),
+            ({"fault": "hang"}, None, "emogg_async.errors.DeadlineError"),
+        ],
+    )
+    async def test_failures(self, emulator, telemetry, fault, status, kind):
+        """A call that fails has the status Error and says of what type it is."""
+        emulator.fail(**fault)
+        options = {"retry": RetryPolicy(attempts=1), "attempt_timeout": 0.1}
+        async with telemetry.watch(emulator.client(**options)) as client:
+            with pytest.raises(EmoggError):
+                await client.get_session(UNKNOWN)
+        (span,) = telemetry.spans
+        assert trace.StatusCode.ERROR is span.status.status_code
+        assert status == span.attributes.get("http.response.status_code")
+        assert kind == span.attributes["error.type"]
+
+    async def test_its_parent_is_the_callers(self, emulator, client, telemetry):
+        """A span is a child of the one in which its call was made, in bulks too."""
+        ids = [each.id for each in emulator.sessions[:3]]
+        tracer = telemetry.traces.get_tracer("test")
+        with tracer.start_as_current_span("page") as page:
+            await client.get_session(ids[0])
+            await client.get_sessions(ids, via="get")
+            await client.list_sessions().first()
+            assert trace.get_current_span() is page
+        *calls, last = telemetry.spans
+        assert (5, "page") == (len(calls), last.name)
+        assert {last.context.span_id} == {span.parent.span_id for span in calls}
+        assert {last.context.trace_id} == {span.context.trace_id for span in calls}
+
+    async def test_it_travels_in_the_headers(self, telemetry):
+        """The service learns the span by the propagators' headers, in each request."""
+        async with serving(always(http("503 No", b"{}"))) as server:
+            retry = RetryPolicy(attempts=2, base=0.001)
+            options = {"base_url": server.url, "retry": retry}
+            async with telemetry.watch(AsyncEmoggClient(TOKEN, **options)) as client:
+                with pytest.raises(EmoggError):
+                    await client.get_session(UNKNOWN)
+        (span,) = telemetry.spans
+        trace_id, span_id = span.context.trace_id, span.context.span_id
+        expected = f"traceparent: 00-{trace_id:032x}-{span_id:016x}-"
+        assert 2 == len(server.heads)
+        for head in server.heads:
+            assert expected in head.decode()
+            assert f"Authorization: Bearer {TOKEN}" in head.decode()
+
+    async def test_it_is_current_while_the_request_is_made(self, emulator, telemetry):
+        """What is below the client, as an instrumented HTTP library, is its child."""
+        seen = []
+        client = telemetry.watch(
+            emulator.client(
+                cache=None, on_event=lambda _: seen.append(trace.get_current_span())
+            )
+        )
+        emulator.fail(status=503, times=1)
+        async with client:
+            await client.get_session(emulator.sessions[0].id)
+        (span,) = telemetry.spans
+        assert {span.context.span_id} == {each.context.span_id for each in seen}
+
+    async def test_what_sends_nothing_has_none(self, emulator, telemetry):
+        """Hits, joined calls and refused arguments have no span."""
+        session = emulator.add_session(state="finished")
+        async with telemetry.watch(emulator.client()) as client:
+            await asyncio.gather(*(client.get_session(session.id) for _ in range(9)))
+            await client.get_session(session.id)
+            with pytest.raises(ValueError, match="session_id"):
+                await client.get_session("nonsense")
+        assert 1 == len(telemetry.spans)
+
+    async def test_no_token_in_time(self, telemetry):
+        """A call that our own pacer refused was sent nowhere, and has failed."""
+        with EmoggEmulator(sessions=3, rate_limit=(2, 600.0)) as small:
+            async with telemetry.watch(small.client(cache=None, timeout=0.5)) as client:
+                await client.get_sessions([each.id for each in small.sessions[:2]])
+                with pytest.raises(RateLimitedError):
+                    await client.get_session(small.sessions[2].id)
+        last = telemetry.spans[-1]
+        assert "429" == last.attributes["error.type"]
+        assert "http.response.status_code" not in last.attributes
+
+    async def test_a_cancelled_call_ends_its_span(self, emulator, client, telemetry):
+        """Its span ends, and is no failure."""
+        emulator.fail(fault="hang")
+        call = asyncio.create_task(client.get_session(UNKNOWN))
+        await asyncio.sleep(0.05)
+        call.cancel()
+        await asyncio.wait([call])
+        await client._pipeline.flights.drain()
+        (span,) = telemetry.spans
+        assert "asyncio.exceptions.CancelledError" == span.attributes["error.type"]
+        assert trace.StatusCode.UNSET is span.status.status_code
+        assert [0] == [p.value for p in telemetry.points("http.client.active_requests")]
+
+    async def test_it_can_be_ended(self, emulator, client, telemetry):
+        """After `uninstrument` there are no more spans."""
+        await client.get_session(emulator.sessions[0].id)
+        uninstrument(client)
+        await client.get_session(emulator.sessions[0].id)
+        assert 1 == len(telemetry.spans)
+
+    async def test_without_an_sdk_it_does_nothing(self, emulator):
+        """With the API alone, calls work as ever."""
+        async with instrument(emulator.client()) as client:
+            assert emulator.sessions[0] == await client.get_session(
+                emulator.sessions[0].id
+            )
+
+    async def test_nothing_shows_the_token(self, emulator, telemetry):
+        """Neither spans nor metrics hold the token, even if the service echoes it."""
+        emulator.add_token(TOKEN)
+        emulator.fail(status=400, body={"message": f"<{TOKEN}>"})
+        async with telemetry.watch(emulator.client(token=TOKEN)) as client:
+            with pytest.raises(EmoggError):
+                await client.request("GET", "/v1/sessions", query={"q": "private"})
+        (span,) = telemetry.spans
+        shown = span.to_json() + telemetry.reader.get_metrics_data().to_json()
+        assert_clean(shown)
+        assert "private" not in shown
+
+
+class TestMetrics:
+    async def test_each_request_counts(self, emulator, client, telemetry):
+        """The histogram has each request that was sent, in seconds, by its outcome."""
+        emulator.fail(status=503, times=2)
+        emulator.latency = 0.01
+        ids = [each.id for each in emulator.sessions[:3]]
+        for session_id in ids:
+            await client.get_session(session_id)
+        points = telemetry.points("http.client.request.duration")
+        found = {
+            point.attributes["http.response.status_code"]: point for point in points
+        }
+        assert {200: 3, 503: 2} == {key: point.count for key, point in found.items()}
+        assert "503" == found[503].attributes["error.type"]
+        assert 0.03 <= found[200].sum < 3
+        assert {"/v1/sessions/{id}"} == {p.attributes["url.template"] for p in points}
+        assert 0.005 == found[200].explicit_bounds[0]
+
+    @pytest.mark.parametrize(
+        ("fault", "kind"),
+        [("reset", ConnectionLostError), ("hang", DeadlineError)],
+    )
+    async def test_failures_count_by_their_type(self, emulator, telemetry, fault, kind):
+        """What has no answer has the class of its error."""
+        emulator.fail(fault=fault)
+        options = {"retry": RetryPolicy(attempts=1), "attempt_timeout": 0.1}
+        async with telemetry.watch(emulator.client(**options)) as client:
+            with pytest.raises(kind):
+                await client.get_session(UNKNOWN)
+        (point,) = telemetry.points("http.client.request.duration")
+        assert f"emogg_async.errors.{kind.__name__}" == point.attributes["error.type"]
+
+    async def test_active_requests_fall_to_zero(self, emulator, client, telemetry):
+        """What is out is counted while it is out."""
+        emulator.latency = 0.2
+        call = asyncio.create_task(client.get_session(emulator.sessions[0].id))
+        await asyncio.sleep(0.1)
+        assert [1] == [p.value for p in telemetry.points("http.client.active_requests")]
+        await call
+        assert [0] == [p.value for p in telemetry.points("http.client.active_requests")]
+        with pytest.raises(NotFoundError):
+            await client.get_session(UNKNOWN)
+        assert [0] == [p.value for p in telemetry.points("http.client.active_requests")]

@@ -1,0 +1,601 @@
+"""Past values, and when they stand in; the client's over real sockets."""
+
+import asyncio
+import copy
+import pickle
+import random
+import time
+
+import attrs
+import pytest
+from aiocache import SimpleMemoryCache
+from hypothesis import given
+from hypothesis import strategies as st
+from simulated import now as simulated_now
+from simulated import run
+
+import emogg_async._stale as stale_module
+from emogg_async import (
+    AuthenticationError,
+    BadRequestError,
+    CachePolicy,
+    ClientClosedError,
+    DeadlineError,
+    EmoggError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseShapeError,
+    RetryPolicy,
+    ServerError,
+    Session,
+    StatusError,
+    to_dict,
+)
+from emogg_async._cache import open_cache
+from emogg_async._context import Call, Priority
+from emogg_async._converter import structure
+from emogg_async._requests import get_session
+from emogg_async._retry import Budget, Retrier
+from emogg_async._stale import MEMORY, Outages, Past, is_outage
+from emogg_async.testing import EmoggEmulator
+
+QUICK = RetryPolicy(base=0.001, cap=0.002)
+MOMENT = 0.01
+"""Seconds for which what these tests store stays fresh."""
+
+BACKENDS = {"memory": lambda: None, "shared": lambda: SimpleMemoryCache(timeout=None)}
+
+
+def policy(backend=None, **changes):
+    """Make a policy whose values are past at once, and stand in for a minute."""
+    options = {"ttl": MOMENT, "live_ttl": MOMENT, "stale_if_error": 60.0}
+    return CachePolicy(backend=backend, **options | changes)
+
+
+async def grow_old():
+    """Let what was stored lose its freshness."""
+    await asyncio.sleep(MOMENT * 1.2)
+
+
+@pytest.fixture(params=BACKENDS)
+async def client(request, emulator):
+    """Give a client with either kind of cache, and little patience."""
+    options = {"retry": QUICK, "attempt_timeout": 0.2, "pace": False}
+    cache = policy(BACKENDS[request.param]())
+    async with emulator.client(cache=cache, **options) as opened:
+        yield opened
+
+
+@pytest.fixture
+def finished(emulator):
+    """Give the id of a finished session."""
+    return emulator.add_session(name="Old", state="finished", duration=600.0).id
+
+
+async def with_past(client, session_id):
+    """Let the cache of *client* have a past value; return the session."""
+    session = await client.get_session(session_id)
+    await grow_old()
+    return session
+
+
+OUTAGES = {
+    "503": {"status": 503},
+    "500": {"status": 500},
+    "501": {"status": 501},
+    "reset": {"fault": "reset"},
+    "close": {"fault": "close"},
+    "cut": {"fault": "cut"},
+    "hang": {"fault": "hang"},
+    "429": {"status": 429, "headers": {"Retry-After": "99999"}},
+}
+
+ANSWERS = {
+    "400": ({"status": 400}, BadRequestError),
+    "401": ({"status": 401}, AuthenticationError),
+    "403": ({"status": 403}, PermissionDeniedError),
+    "404": ({"status": 404}, NotFoundError),
+    "409": ({"status": 409}, StatusError),
+    "302": ({"status": 302}, StatusError),
+    "garbage": ({"fault": "garbage"}, ResponseShapeError),
+    "another shape": ({"status": 200, "body": {"name": 1}}, ResponseShapeError),
+}
+
+
+class TestWhen:
+    @pytest.mark.parametrize("fault", OUTAGES)
+    async def test_a_past_value_stands_in_for_an_outage(
+        self, emulator, client, finished, fault
+    ):
+        """Whatever keeps the service from answering, what is served says so."""
+        session = await with_past(client, finished)
+        emulator.fail(**OUTAGES[fault])
+        past = await client.get_session(finished)
+        assert session == past
+        assert (False, True) == (session.stale, past.stale)
+        assert 1 == client.stats.stale_served
+
+    @pytest.mark.parametrize("fault", ANSWERS)
+    async def test_never_for_an_answer(self, emulator, client, finished, fault):
+        """What the service does answer is what the caller gets."""
+        await with_past(client, finished)
+        rule, error = ANSWERS[fault]
+        emulator.fail(**rule)
+        with pytest.raises(error):
+            await client.get_session(finished)
+        assert 0 == client.stats.stale_served
+
+    @pytest.mark.parametrize("fault", ["401", "403", "404"])
+    async def test_what_is_gone_stays_gone(self, emulator, client, finished, fault):
+        """After a 401, 403 or 404 there is nothing left to stand in."""
+        await with_past(client, finished)
+        emulator.fail(**ANSWERS[fault][0], times=1)
+        with pytest.raises(ANSWERS[fault][1]):
+            await client.get_session(finished)
+        emulator.fail(status=503)
+        with pytest.raises(ServerError):
+            await client.get_session(finished)
+
+    async def test_not_without_the_policy(self, emulator, finished):
+        """By default nothing past is ever served, nor kept."""
+        cache = CachePolicy(ttl=MOMENT)
+        async with emulator.client(cache=cache, retry=QUICK) as client:
+            await with_past(client, finished)
+            emulator.fail(status=503)
+            with pytest.raises(ServerError):
+                await client.get_session(finished)
+            assert 0 == client.stats.stale_served
+
+    @pytest.mark.parametrize("kind", BACKENDS)
+    async def test_only_for_so_long(self, emulator, finished, kind):
+        """Once `stale_if_error` is over, an outage is an error."""
+        cache = policy(BACKENDS[kind](), stale_if_error=0.1)
+        async with emulator.client(cache=cache, retry=QUICK) as client:
+            await with_past(client, finished)
+            emulator.fail(status=503)
+            assert (await client.get_session(finished)).stale
+            await asyncio.sleep(0.15)
+            with pytest.raises(ServerError):
+                await client.get_session(finished)
+
+    async def test_not_by_a_call_that_wants_it_fresh(self, emulator, client, finished):
+        """`fresh=True` asks the service, and gets what that says or nothing."""
+        await with_past(client, finished)
+        emulator.fail(status=503)
+        assert (await client.get_session(finished)).stale
+        with pytest.raises(ServerError):
+            await client.get_session(finished, fresh=True)
+
+    async def test_a_call_that_joins_a_fresh_one_falls_back(
+        self, emulator, client, finished
+    ):
+        """Who joins a load with `fresh=True` did not ask for that."""
+        await with_past(client, finished)
+        emulator.fail(status=503, delay=0.02)
+        strict = asyncio.create_task(client.get_session(finished, fresh=True))
+        await asyncio.sleep(0.01)
+        assert (await client.get_session(finished)).stale
+        with pytest.raises(ServerError):
+            await strict
+
+    async def test_an_expanded_session_is_never_stale(self, emulator, client, finished):
+        """What is not kept cannot stand in."""
+        await client.get_session(finished, expand=["user"])
+        await with_past(client, finished)
+        emulator.fail(status=503)
+        with pytest.raises(ServerError):
+            await client.get_session(finished, expand=["user"])
+
+    async def test_not_once_the_client_is_closed(self, emulator, client, finished):
+        """To close a client is no outage."""
+        await with_past(client, finished)
+        emulator.fail(fault="hang")
+        call = asyncio.create_task(client.get_session(finished))
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(ClientClosedError):
+            await call
+
+    @pytest.mark.parametrize("seconds", [0.05, 1e-9])
+    async def test_a_deadline_is_kept(self, emulator, client, finished, seconds):
+        """Who has only so much time has the value then, even if nothing was tried."""
+        await with_past(client, finished)
+        emulator.fail(fault="hang")
+        with client.deadline(seconds):
+            started = time.monotonic()
+            assert (await client.get_session(finished)).stale
+        assert time.monotonic() - started < seconds + 0.1
+
+    async def test_no_token_in_time_is_an_outage(self, finished, emulator):
+        """A call that our own pacer refuses has the past value, and sends nothing."""
+        with EmoggEmulator(sessions=5, rate_limit=(3, 600.0)) as small:
+            one, two, three, *_ = [each.id for each in small.sessions]
+            async with small.client(cache=policy(), timeout=0.5) as client:
+                await client.get_sessions([one, two, three], via="get")
+                await grow_old()
+                assert (await client.get_session(one)).stale
+                with pytest.raises(RateLimitedError) as caught:
+                    await client.get_session(one, fresh=True)
+                assert 0 == caught.value.attempts
+            assert 3 == len(small.requests)
+
+    @pytest.mark.parametrize(
+        "kind", [*EmoggError.__subclasses__(), *StatusError.__subclasses__()]
+    )
+    def test_an_outage_is_what_is_no_answer(self, kind):
+        """Of all our errors, only these let a past value stand in."""
+        error = kind.__new__(kind)
+        expected = {"TransportError", "RateLimitedError", "ServerError"}
+        assert (kind.__name__ in expected) is is_outage(error)
+        assert is_outage(DeadlineError("late"))
+
+
+class TestWrites:
+    async def test_what_a_write_outdated_is_never_served(
+        self, emulator, client, finished
+    ):
+        """After a rename the old name is gone, however the service fares."""
+        await with_past(client, finished)
+        emulator.fail("GET", status=503)
+        assert (await client.get_session(finished)).stale
+        await client.update_session(finished, name="New")
+        with pytest.raises(ServerError):
+            await client.get_session(finished)
+
+    async def test_a_write_that_failed_outdates_too(self, emulator, client, finished):
+        """It may have taken effect, so nothing from before it stands in."""
+        await with_past(client, finished)
+        emulator.fail(status=503)
+        with pytest.raises(EmoggError):
+            await client.update_session(finished, name="New")
+        with pytest.raises(ServerError):
+            await client.get_session(finished)
+
+    async def test_a_load_from_before_the_write_has_nothing(
+        self, emulator, client, finished
+    ):
+        """A get that a write overtakes fails, rather than with what is outdated."""
+        await with_past(client, finished)
+        emulator.fail("GET", status=503, delay=0.1)
+        call = asyncio.create_task(client.get_session(finished))
+        await asyncio.sleep(0.03)
+        await client.update_session(finished, name="New")
+        with pytest.raises(ServerError):
+            await call
+
+
+class TestWhileItLasts:
+    async def test_it_is_asked_once_a_while(
+        self, emulator, client, finished, monkeypatch
+    ):
+        """What stood in does so again without a request, until its time is up."""
+        monkeypatch.setattr(stale_module, "MEMORY", 0.2)
+        await with_past(client, finished)
+        emulator.fail(status=503)
+        await client.get_session(finished)
+        before = len(emulator.requests)
+        for _ in range(50):
+            assert (await client.get_session(finished)).stale
+        assert before == len(emulator.requests)
+        await asyncio.sleep(0.21)
+        asked = [client.get_session(finished) for _ in range(50)]
+        assert all(each.stale for each in await asyncio.gather(*asked))
+        assert before < len(emulator.requests) <= before + 6
+        assert 101 == client.stats.stale_served
+
+    async def test_only_the_one_who_asks_waits(
+        self, emulator, client, finished, monkeypatch
+    ):
+        """While somebody asks a service that hangs, all others are served at once."""
+        monkeypatch.setattr(stale_module, "MEMORY", 0.05)
+        await with_past(client, finished)
+        emulator.fail(fault="hang")
+        await client.get_session(finished)
+        await asyncio.sleep(0.06)
+        asks = asyncio.create_task(client.get_session(finished))
+        await asyncio.sleep(0.02)
+        started = time.monotonic()
+        for _ in range(20):
+            assert (await client.get_session(finished)).stale
+        assert time.monotonic() - started < 0.1
+        assert not asks.done()
+        assert (await asks).stale
+
+    async def test_who_asks_may_leave(self, emulator, client, finished, monkeypatch):
+        """When the one who asks is cancelled, the next one asks."""
+        monkeypatch.setattr(stale_module, "MEMORY", 0.05)
+        await with_past(client, finished)
+        emulator.fail(fault="hang")
+        await client.get_session(finished)
+        await asyncio.sleep(0.06)
+        asks = asyncio.create_task(client.get_session(finished))
+        await asyncio.sleep(0.02)
+        asks.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asks
+        await client._pipeline.flights.drain()
+        before = client.stats.requests
+        await client.get_session(finished)
+        assert before < client.stats.requests
+
+    async def test_an_answer_ends_it(self, emulator, client, finished, monkeypatch):
+        """Once the service answers again, nothing stale is served."""
+        monkeypatch.setattr(stale_module, "MEMORY", 0.05)
+        await with_past(client, finished)
+        emulator.fail(status=503)
+        await client.get_session(finished)
+        emulator.reset()
+        emulator.add_session(id=finished, name="New", state="finished")
+        await asyncio.sleep(0.06)
+        found = [await client.get_session(finished) for _ in range(3)]
+        assert ["New"] * 3 == [each.name for each in found]
+        assert [False] * 3 == [each.stale for each in found]
+
+    async def test_an_impatient_call_tells_nothing_of_the_service(
+        self, emulator, client, finished
+    ):
+        """That a call had hardly any time makes no outage for the others."""
+        await with_past(client, finished)
+        emulator.fail("GET", delay=0.1, times=1)
+        with client.deadline(0.02):
+            assert (await client.get_session(finished)).stale
+        assert not (await client.get_session(finished)).stale
+
+    async def test_retries_cost_little_time(self, emulator, finished):
+        """With a past value at hand, no retry begins after a second."""
+        retry = RetryPolicy(base=100.0, cap=100.0)
+        async with emulator.client(cache=policy(), retry=retry) as client:
+            await with_past(client, finished)
+            emulator.fail(status=503)
+            started = time.monotonic()
+            assert (await client.get_session(finished)).stale
+        assert time.monotonic() - started < 1.5
+
+    async def test_a_single_failure_is_retried(self, emulator, client, finished):
+        """What a retry can mend is not served stale."""
+        await with_past(client, finished)
+        emulator.fail(status=503, times=1)
+        assert not (await client.get_session(finished)).stale
+
+
+class TestMany:
+    @pytest.mark.parametrize("via", ["auto", "get", "pages"])
+    async def test_a_bulk_has_past_values(self, emulator, client, via):
+        """Pages and gets that fail are replaced; what was never seen is an error."""
+        ids = [each.id for each in emulator.sessions[:30]]
+        fetched = await client.get_sessions(ids[:29])
+        await grow_old()
+        emulator.fail(status=503)
+        batch = await client.get_sessions(ids, via=via)
+        assert ids[:29] == [*batch]
+        assert {*fetched.values()} == {*batch.values()}
+        assert all(session.stale for session in batch.values())
+        assert [ids[29]] == [*batch.errors]
+        assert 29 == client.stats.stale_served
+        assert 0 == client.stats.cache_hits
+
+    async def test_a_stream_has_past_values(self, emulator, client):
+        """So has a stream, over any iterable."""
+        ids = [each.id for each in emulator.sessions[:8]]
+        await client.get_sessions(ids)
+        await grow_old()
+        emulator.fail(fault="reset")
+        async with client.stream_sessions(ids) as outcomes:
+            found = [outcome.unwrap() async for outcome in outcomes]
+        assert {*ids} == {each.id for each in found if each.stale}
+
+    async def test_past_values_are_no_hits(self, emulator, client):
+        """While the service answers, what is past is asked for."""
+        ids = [each.id for each in emulator.sessions[:8]]
+        await client.get_sessions(ids)
+        await grow_old()
+        batch = await client.get_sessions(ids)
+        assert not any(session.stale for session in batch.values())
+        assert (0, 16) == (client.stats.cache_hits, client.stats.cache_misses)
+
+
+DERIVED = {
+    "emotions": lambda client, each: client.get_emotions(each),
+    "timeline": lambda client, each: client.get_emotions_timeline(each),
+    "sentiment": lambda client, each: client.get_transcription_sentiment(each),
+}
+
+
+class TestDerived:
+    @pytest.mark.parametrize("what", DERIVED)
+    async def test_it_stands_in_with_its_session(
+        self, emulator, client, finished, what
+    ):
+        """What is known of a finished session stands in as the session does."""
+        await client.get_session(finished)
+        value = await DERIVED[what](client, finished)
+        await grow_old()
+        emulator.fail(status=503)
+        past = await DERIVED[what](client, finished)
+        assert value == past
+        assert (False, True) == (value.stale, past.stale)
+        assert (await DERIVED[what](client, finished)).stale
+        assert 2 == client.stats.stale_served
+        assert "stale" not in to_dict(past)
+
+    async def test_not_for_another_window(self, emulator, client, finished):
+        """Only for exactly what was asked before."""
+        await client.get_session(finished)
+        await client.get_emotions_timeline(finished)
+        await grow_old()
+        emulator.fail(status=503)
+        with pytest.raises(ServerError):
+            await client.get_emotions_timeline(finished, granularity=30)
+
+    async def test_not_after_a_write(self, emulator, client, finished):
+        """A write outdates all that is derived, too."""
+        await client.get_session(finished)
+        await client.get_emotions(finished)
+        await grow_old()
+        emulator.fail("GET", status=503)
+        assert (await client.get_emotions(finished)).stale
+        await client.update_session(finished, name="New")
+        with pytest.raises(ServerError):
+            await client.get_emotions(finished)
+
+
+SESSION = structure(
+    {
+        "_id": "65ea1530bb50af72b6e3dc1e",
+        "name": "Pitch",
+        "type": "live_analysis",
+        "state": "finished",
+        "timestamp": "2024-04-01T10:30:00.000Z",
+        "duration": 120,
+        "product": "65946a77408bd7b32c5189a3",
+        "user": "65d7a8fb532f66218ecd4cab",
+        "version": 3,
+        "stale": "the service's own",
+    },
+    Session,
+)
+
+
+class TestMark:
+    def test_it_is_no_part_of_what_the_session_is(self):
+        """A stale session equals itself, is written as itself, and shows it."""
+        past = attrs.evolve(SESSION, stale=True)
+        assert SESSION == past
+        assert hash(SESSION) == hash(past)
+        assert to_dict(SESSION) == to_dict(past)
+        assert "stale=True" in repr(past)
+
+    def test_it_survives_pickle_and_copy(self):
+        """A copy is as stale as what it was made of."""
+        past = attrs.evolve(SESSION, stale=True)
+        assert pickle.loads(pickle.dumps(past)).stale
+        assert copy.deepcopy(past).stale
+
+    def test_it_is_not_what_the_service_sends(self):
+        """A field of that name on the wire is an unknown field like any other."""
+        assert SESSION.stale is False
+        assert (
+            "the service's own" == SESSION.extra["stale"] == to_dict(SESSION)["stale"]
+        )
+
+
+def opened(backend, **changes):
+    return open_cache(
+        policy(backend, **changes), base_url="u", token="t", rng=random.Random(0)
+    )
+
+
+class TestKept:
+    async def test_the_backend_keeps_it_for_as_long(self, monkeypatch):
+        """The backend's own time to live covers the time for which it may stand in."""
+        backend, times = SimpleMemoryCache(), []
+
+        async def note(key, value, ttl, **_):
+            times.append(ttl)
+
+        monkeypatch.setattr(backend, "set", note)
+        await opened(backend, ttl=100).put(SESSION)
+        assert 150 <= times[0] <= 170
+
+    async def test_each_reader_goes_by_its_own_policy(self, monkeypatch):
+        """What one client keeps for long another one takes for as long as it would."""
+        backend = SimpleMemoryCache()
+        await opened(backend, ttl=10).put(SESSION)
+        present = time.time()
+        monkeypatch.setattr(time, "time", lambda: present + 30)
+        found = await opened(backend, ttl=10).get(SESSION.id)
+        assert isinstance(found, Past)
+        assert SESSION == found.value
+        assert 39 <= found.lasts <= 41
+        assert await opened(backend, ttl=10, stale_if_error=5).get(SESSION.id) is None
+        assert {} == await opened(backend, ttl=10).get_many([SESSION.id])
+
+    async def test_memory_is_bounded_by_past_values_too(self, emulator):
+        """Past values count for `max_entries` like all others."""
+        async with emulator.client(cache=policy(max_entries=10)) as client:
+            await client.get_sessions([each.id for each in emulator.sessions[:50]])
+            assert 10 == len(client._open().cache._backend._cache)
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("keep"), st.sampled_from("ab"), st.floats(0.1, 20)),
+        st.tuples(st.just("note"), st.sampled_from("ab"), st.just(0.0)),
+        st.tuples(st.just("forget"), st.sampled_from("ab"), st.just(0.0)),
+        st.tuples(st.just("wait"), st.just(""), st.floats(0, 5)),
+    ),
+    max_size=40,
+)
+
+
+class TestOutages:
+    @pytest.mark.property
+    @given(OPERATIONS)
+    def test_agrees_with_a_plain_model(self, operations):
+        """Nothing is ever served too late, or at once without an outage."""
+        outages, now, model = Outages(), 0.0, {}
+        for turn, (operation, key, number) in enumerate(operations):
+            if operation == "wait":
+                now += number
+            elif operation == "keep":
+                quiet = model.get(key, (0, 0, None))[2]
+                model[key] = (turn, now + number, quiet)
+                outages.keep(key, "target", Past(turn, number), now)
+            elif operation == "note":
+                if key in model:
+                    model[key] = (*model[key][:2], now + MEMORY)
+                outages.note(key, "target", ServerError("", status=503), now, now)
+            else:
+                model.pop(key, None)
+                outages.forget(key)
+            model = {each: entry for each, entry in model.items() if entry[1] > now}
+            for each in "ab":
+                value, _, quiet = model.get(each, (None, 0, None))
+                assert value == outages.find(each, "target", now)
+                at_once = value if quiet is not None and now < quiet else None
+                assert at_once == outages.find_at_once(
+                    each, "target", now, is_asked=False
+                )
+                while_asked = value if quiet is not None else None
+                assert while_asked == outages.find_at_once(
+                    each, "target", now, is_asked=True
+                )
+
+    def test_it_is_bounded(self, monkeypatch):
+        """Of however many sessions, the last ones are at hand."""
+        monkeypatch.setattr(stale_module, "CAPACITY", 3)
+        outages = Outages()
+        for number in range(9):
+            outages.keep(str(number), "target", Past(number, 60.0), 0.0)
+        found = [outages.find(str(number), "target", 1.0) for number in range(9)]
+        assert [None] * 6 + [6, 7, 8] == found
+
+
+class TestRetries:
+    def test_most_of_the_budget_is_left_to_those_who_have_nothing(self):
+        """Calls that can fall back use its uppermost eighth."""
+        budget = Budget(40.0)
+        taken = sum(budget.take(1.0, spare=True) for _ in range(40))
+        assert 5 == taken
+        assert 35 == sum(budget.take(1.0) for _ in range(40))
+
+    @pytest.mark.parametrize("has_past", [False, True])
+    def test_no_retry_begins_late(self, has_past):
+        """A call that can fall back makes no request a second after its first."""
+        times = []
+
+        async def attempt(_, call):
+            call.departs(simulated_now())
+            times.append(simulated_now())
+            raise ServerError("down", status=503)
+
+        async def main():
+            retrier = Retrier(RetryPolicy(base=0.25), rng=random.Random(4))
+            call = Call(Priority.SINGLE, 60.0, has_past=has_past)
+            with pytest.raises(ServerError):
+                await retrier.run(get_session(SESSION.id), call, attempt)
+
+        run(main())
+        assert has_past is (times[-1] < 1.0)
+        assert (6 if not has_past else len(times)) == len(times) > 1
