@@ -17,7 +17,7 @@ import sys
 
 from aiohttp import web
 
-from emogg_async import EmoggError, Session
+from emogg_async import CachePolicy, EmoggError, Session
 from emogg_async.integrations import answer_to
 from emogg_async.integrations.aiohttp_web import (
     emogg_client,
@@ -99,7 +99,9 @@ async def health(request: web.Request) -> web.Response:
 def make_app() -> web.Application:
     """Make the app: one client for all visitors, from its start-up to its clean-up."""
     app = web.Application(middlewares=[error_middleware])
-    app.cleanup_ctx.append(emogg_client(timeout=5.0))  # no visitor waits for longer
+    # No visitor waits for longer, and in an outage all see what was seen before.
+    policy = CachePolicy(stale_if_error=600.0)
+    app.cleanup_ctx.append(emogg_client(timeout=5.0, cache=policy))
     app.add_routes(routes)
     return app
 

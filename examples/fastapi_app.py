@@ -21,7 +21,7 @@ from typing import Annotated
 import uvicorn
 from fastapi import Depends, FastAPI, Query
 
-from emogg_async import AsyncEmoggClient, Session
+from emogg_async import AsyncEmoggClient, CachePolicy, Session
 from emogg_async.integrations import answer_to
 from emogg_async.integrations.starlette import (
     CancelOnDisconnect,
@@ -32,7 +32,9 @@ from emogg_async.integrations.starlette import (
 
 Client = Annotated[AsyncEmoggClient, Depends(get_client)]
 
-app = FastAPI(lifespan=emogg_lifespan(timeout=5.0))  # no visitor waits for longer
+# No visitor waits for longer, and in an outage all see what was seen before.
+policy = CachePolicy(stale_if_error=600.0)
+app = FastAPI(lifespan=emogg_lifespan(timeout=5.0, cache=policy))
 app.add_middleware(CancelOnDisconnect)
 add_error_handlers(app)
 

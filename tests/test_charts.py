@@ -701,7 +701,7 @@ def test_models_are_what_they_were():
     assert hash(value) == hash(timeline({"a": 0.2}))
     assert not hasattr(value, "__dict__")
     assert [field.name for field in attrs.fields(EmotionsTimeline)] == [
-        *("session", "intervals", "expanded", "extra")
+        *("session", "intervals", "expanded", "extra", "stale")
     ]
 
 
