@@ -21,7 +21,7 @@ from emogg_async._flight import Abandoned, Cut, Flights
 from emogg_async._gate import Gate, Pacer
 from emogg_async._protocol import Headers, RateLimit, Repeat, Request, Response
 from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
-from emogg_async._stats import Counters, Trace
+from emogg_async._stats import Counters, Instrument, Trace
 from emogg_async._transport import Transport
 from emogg_async.errors import (
     ClientClosedError,
@@ -37,6 +37,10 @@ __all__ = ["Pipeline"]
 T = TypeVar("T")
 
 logger = logging.getLogger("emogg_async.http")
+
+
+_ALONE = Backlog(0.0)
+"""The backlog of what belongs to no bulk; nobody changes it."""
 
 
 class Pipeline:
@@ -105,15 +109,15 @@ class Pipeline:
         call = self._new_call(priority or _context.priority.get(), allowance)
         if call.deadline <= self.loop.time():
             raise _too_late(request, call)
+        deadline = call.deadline
+        key = flight = None
         if request.repeat is not Repeat.SAFE:
             call.since = _utc_now()
+        elif request.session_id:
+            key = _key(request, call.priority)
+            flight = self.flights.find(key)
         if self._counters.instrument is not None:
             call.origin = contextvars.copy_context()
-        deadline = call.deadline
-        key = None
-        if request.session_id and request.repeat is Repeat.SAFE:
-            key = _key(request, call.priority)
-        flight = self.flights.find(key) if key else None
         if flight is None:
             flight = self.flights.start(key, call, load)
         else:
@@ -137,7 +141,7 @@ class Pipeline:
         # A listing yields to single calls, but it is no item of a bulk: all of its time
         # counts, and no more is known to come.
         deadline = min(deadline, self.loop.time() + self._timeout)
-        return Call(priority, deadline, backlog=Backlog(0.0))
+        return Call(priority, deadline, backlog=_ALONE)
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
         """Make the error of a waiter whose load did not end."""
@@ -158,9 +162,17 @@ class Pipeline:
         Raises:
             EmoggError: The last failure.
         """
-        instrument = self._counters.instrument
-        if instrument is None:
-            return await self._retrier.run(request, call, self._attempt)
+        return await self._carry_out(request, call)
+
+    def _carry_out(self, request: Request, call: Call) -> Awaitable[Any]:
+        # No coroutine of its own: nearly always there is nothing to add.
+        if self._counters.instrument is None:
+            return self._retrier.run(request, call, self._attempt)
+        return self._carry_out_traced(self._counters.instrument, request, call)
+
+    async def _carry_out_traced(
+        self, instrument: Instrument, request: Request, call: Call
+    ) -> Any:
         with instrument(request, call.origin) as call.trace:
             return await self._retrier.run(request, call, self._attempt)
 
@@ -171,10 +183,11 @@ class Pipeline:
             OutcomeUnknownError: It is a write that was answered by something else.
             EmoggError: The last failure.
         """
-        payload = await self.payload(request, call)
+        payload = await self._carry_out(request, call)
         try:
             value = structure(payload, model)
-            _check_subject(request, value)
+            if request.session_id:
+                _check_subject(request, value)
         except ResponseShapeError as error:
             error.method, error.path = request.method, request.path
             error.attempts = call.attempts
@@ -324,8 +337,6 @@ def _too_late(request: Request, call: Call) -> DeadlineError:
 def _check_subject(request: Request, value: Any) -> None:
     """Refuse what is about another session than *request*."""
     asked = request.session_id
-    if not asked:
-        return
     if isinstance(value, Session):
         field, found = "_id", value.id
     else:

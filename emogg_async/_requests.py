@@ -155,7 +155,8 @@ def _source_id(value: object) -> str:
 def get_session(session_id: str, expand: Iterable[str] = ()) -> Request:
     """Build "Get a session"; the arguments were checked."""
     path = f"/v1/sessions/{session_id}"
-    return Request("GET", path, _expansion(expand), session_id=session_id)
+    query = _expansion(expand) if expand else ()
+    return Request("GET", path, query, session_id=session_id)
 
 
 def list_sessions(query: Iterable[tuple[str, str]]) -> Request:

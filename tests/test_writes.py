@@ -24,6 +24,7 @@ from emogg_async import (
     ServerError,
     SessionState,
 )
+from emogg_async._client import SLACK
 from emogg_async.testing import EmoggEmulator
 
 URI = "rtmp://live.example/app/s3cret-key"
@@ -342,6 +343,14 @@ class TestCreate:
             (found,) = await client.find_created_sessions(name, since=error.since)
             assert created.id == found.id
 
+    async def test_since_is_when_the_call_began(self, emulator, client):
+        """However late the answer is lost, `since` is from before the send."""
+        emulator.fail("POST", fault="close", delay=0.3)
+        began = datetime.now(UTC)
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await client.create_session("Pitch", URI)
+        assert caught.value.since - began < timedelta(seconds=0.2)
+
     @pytest.mark.timing
     async def test_a_refused_connection_at_the_first_try(self, unused_port):
         """A service that comes up a moment later creates one session, without error."""
@@ -426,7 +435,7 @@ class TestFindCreated:
             assert () == await client.find_created_sessions("Pitch", since=since)
         query = dict(emulator.requests[-1].query)
         asked = datetime.fromisoformat(query["from"])
-        assert timedelta(0) < since - asked < timedelta(seconds=3)
+        assert SLACK <= since - asked <= SLACK + timedelta(milliseconds=1)
 
     async def test_skew_errs_to_the_early_side(self, emulator, client):
         """The difference of the clocks is never taken to be more than it is."""
