@@ -116,9 +116,9 @@ class Pipeline:
         elif request.session_id:
             key = _key(request, call.priority)
             flight = self.flights.find(key)
-        if self._counters.instrument is not None:
-            call.origin = contextvars.copy_context()
         if flight is None:
+            if self._counters.instrument is not None:
+                call.origin = contextvars.copy_context()
             flight = self.flights.start(key, call, load)
         else:
             self._counters.coalesced += 1
