@@ -21,7 +21,7 @@ from emogg_async._flight import Abandoned, Cut, Flights
 from emogg_async._gate import Gate, Pacer
 from emogg_async._protocol import Headers, RateLimit, Repeat, Request, Response
 from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
-from emogg_async._stats import Counters, Trace
+from emogg_async._stats import Counters, Instrument, Trace
 from emogg_async._transport import Transport
 from emogg_async.errors import (
     ClientClosedError,
@@ -116,9 +116,9 @@ class Pipeline:
         elif request.session_id:
             key = _key(request, call.priority)
             flight = self.flights.find(key)
-        if self._counters.instrument is not None:
-            call.origin = contextvars.copy_context()
         if flight is None:
+            if self._counters.instrument is not None:
+                call.origin = contextvars.copy_context()
             flight = self.flights.start(key, call, load)
         else:
             self._counters.coalesced += 1
@@ -162,9 +162,17 @@ class Pipeline:
         Raises:
             EmoggError: The last failure.
         """
-        instrument = self._counters.instrument
-        if instrument is None:
-            return await self._retrier.run(request, call, self._attempt)
+        return await self._carry_out(request, call)
+
+    def _carry_out(self, request: Request, call: Call) -> Awaitable[Any]:
+        # No coroutine of its own: nearly always there is nothing to add.
+        if self._counters.instrument is None:
+            return self._retrier.run(request, call, self._attempt)
+        return self._carry_out_traced(self._counters.instrument, request, call)
+
+    async def _carry_out_traced(
+        self, instrument: Instrument, request: Request, call: Call
+    ) -> Any:
         with instrument(request, call.origin) as call.trace:
             return await self._retrier.run(request, call, self._attempt)
 
@@ -175,7 +183,7 @@ class Pipeline:
             OutcomeUnknownError: It is a write that was answered by something else.
             EmoggError: The last failure.
         """
-        payload = await self.payload(request, call)
+        payload = await self._carry_out(request, call)
         try:
             value = structure(payload, model)
             if request.session_id:

@@ -115,9 +115,11 @@ class Sessions:
         if fresh:  # what is under way may be older than what this call will bring
             for priority in Priority:
                 self.pipeline.flights.detach((session_id, request.target, priority))
-        if cache is None or fresh:
+        if cache is None or fresh or self._outages is None:
             return await self.pipeline.share(request, load)
-        return await self._read(request, load, lambda: cache.get(session_id))
+        return await self._read(
+            request, load, lambda: cache.get(session_id), self._outages
+        )
 
     async def derived(self, request: Request, model: type[Derived]) -> Derived:
         """Load what *request* asks about a session.
@@ -143,13 +145,13 @@ class Sessions:
                     await cache.put_derived(request, finished, value)
             return value
 
-        if cache is None:
+        if cache is None or self._outages is None:
             return await self.pipeline.share(request, load)
 
         async def look() -> Derived | Past[Derived] | None:
             return (await cache.get_derived(request, model))[1]
 
-        return await self._read(request, load, look)
+        return await self._read(request, load, look, self._outages)
 
     # -- what stands in ------------------------------------------------------------
 
@@ -158,6 +160,7 @@ class Sessions:
         request: Request,
         load: Callable[[Call], Awaitable[Kept]],
         look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
+        outages: Outages,
     ) -> Kept:
         """Share a load; a past value stands in if the service cannot answer.
 
@@ -165,10 +168,8 @@ class Sessions:
             request: What the load is for.
             load: Carries it out.
             look: Looks for a past value, should the load not have come so far.
+            outages: Knows what may stand in.
         """
-        outages = self._outages
-        if outages is None:
-            return await self.pipeline.share(request, load)
         began = self.loop.time()
         place = request.session_id, request.target
         is_asked = self.pipeline.is_under_way(request)
@@ -179,7 +180,7 @@ class Sessions:
                 return await self.pipeline.share(request, load)
             except EmoggError as error:
                 if is_outage(error):
-                    past = await self._stand_in(request, look)
+                    past = await self._stand_in(request, look, outages)
                 if past is None:
                     raise
                 outages.note(*place, error, began, self.loop.time())
@@ -190,11 +191,14 @@ class Sessions:
         return attrs.evolve(past, stale=True)
 
     async def _stand_in(
-        self, request: Request, look: Callable[[], Awaitable[Kept | Past[Kept] | None]]
+        self,
+        request: Request,
+        look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
+        outages: Outages,
     ) -> Kept | None:
         """Return what stands in for the answer to *request*, if anything may."""
-        outages, session_id = self._outages, request.session_id
-        if outages is None or session_id in self._being_written:
+        session_id = request.session_id
+        if session_id in self._being_written:
             return None
         past: Kept | None = outages.find(session_id, request.target, self.loop.time())
         if past is None:  # the time was up before the load had looked, or it was fresh
