@@ -5,6 +5,7 @@ dropped; while it is under way nothing more is kept; and what began before its e
 neither kept nor joined after it.
 """
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -89,9 +90,10 @@ class Sessions:
                     self._counters.cache_hits += 1
                     return session
                 self._counters.cache_misses += 1
+            asked_at = time.time()
             session = await self.pipeline.fetch(request, call, Session)
             if cache and self._may_store(call, session_id):
-                await cache.put(session)
+                await cache.put(session, asked_at)
             return session
 
         if fresh:  # what is under way may be older than what this call will bring
@@ -141,14 +143,14 @@ class Sessions:
         The rest is not cached: it would push out what somebody has asked for. Gets wait
         for it, so it has less time than they have.
         """
-        epoch = self._epoch
+        epoch, asked_at = self._epoch, time.time()
         sessions = take(await self.list_page(query, allowance=self._page_timeout))
         self._counters.calls += len(sessions)
         if self.cache:
             self._counters.cache_misses += len(sessions)
             # One integer for all sessions: a write is rare, and a miss costs little.
             if epoch == self._epoch and not self._being_written:
-                await self.cache.put_many(sessions)
+                await self.cache.put_many(sessions, asked_at)
         return sessions
 
     async def list_page(
