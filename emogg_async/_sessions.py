@@ -248,12 +248,19 @@ class Sessions:
         if not request.session_id:
             return await self.pipeline.share(request, load)
 
+        done: list[T] = []
+
         async def write(call: Call) -> T:
             async with self._writing(request.session_id):
-                return await load(call)
+                done.append(await load(call))
+            return done[0]
 
         try:
             return await self.pipeline.share(request, write)
+        except EmoggError:
+            if done:  # it was cut off when only the cache had not been told yet
+                return done[0]
+            raise
         finally:  # it may have been cut off, and be about to end
             self._detach(request.session_id)
 
