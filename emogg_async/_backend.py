@@ -58,17 +58,26 @@ class Turns:
                 del self._users[key], self._locks[key]
 
 
-def wrapped(value: Any, ttl: float, now: float, of: str | None = None) -> str:
+def wrapped(
+    value: Any,
+    ttl: float,
+    now: float,
+    *,
+    asked_at: float | None = None,
+    of: str | None = None,
+) -> str:
     """Put a model in an envelope.
 
     Args:
         value: The model.
         ttl: Seconds for which it stays fresh.
         now: The time, by the wall clock.
+        asked_at: When the service was asked for it, by that clock; None is now.
         of: What it belongs to; None when it stands for itself.
     """
     envelope = {
         "schema": SCHEMA,
+        "asked_at": now if asked_at is None else asked_at,
         "stored_at": now,
         "fresh_until": now + ttl,
         "body": to_dict(value),
@@ -85,6 +94,9 @@ class Body(Generic[T]):
     value: T
     fresh_for: float
     """Seconds from now on; 0 and less: its freshness has ended so long ago."""
+
+    asked_at: float
+    """When the service was asked for it, by the wall clock of who stored it."""
 
     of: object
     """What it belongs to; from a backend, so it can be anything."""
@@ -104,7 +116,8 @@ def unwrapped(
         fresh_for = envelope["fresh_until"] - now
         value = structure(envelope["body"], model)
         of_ours = envelope["schema"] == SCHEMA
-        body = Body(value, fresh_for, envelope.get("of"))
+        asked_at = float(envelope["asked_at"])
+        body = Body(value, fresh_for, asked_at, envelope.get("of"))
     except (EmoggError, ArithmeticError, LookupError, TypeError, ValueError):
         return None
     except RecursionError:

@@ -44,6 +44,9 @@ T = TypeVar("T")
 
 JITTER: Final = 0.1
 
+NOTED_WRITES: Final = 10_000
+"""Sessions of which it is known when they were last written."""
+
 
 class CacheBackend(Protocol):
     """What a cache must do to hold our sessions; aiocache's caches do."""
@@ -131,10 +134,17 @@ class SessionCache(Protocol):
     async def get_many(self, session_ids: Sequence[str]) -> dict[str, Session]:
         """Return what is fresh of *session_ids*, by id."""
 
-    async def put(self, session: Session) -> None:
-        """Store *session*, if its state deserves it."""
+    async def put(self, session: Session, asked_at: float | None = None) -> None:
+        """Store *session*, if its state deserves it.
 
-    async def put_many(self, sessions: Iterable[Session]) -> None:
+        Args:
+            session: The session.
+            asked_at: When the service was asked for it, by the wall clock; None is now.
+        """
+
+    async def put_many(
+        self, sessions: Iterable[Session], asked_at: float | None = None
+    ) -> None:
         """Do what `put` does for each of *sessions*."""
 
     async def get_derived(
@@ -219,12 +229,14 @@ class _OwnCache:
         found = ((each, self.peek(each)) for each in session_ids)
         return {each: session for each, session in found if session is not None}
 
-    async def put(self, session: Session) -> None:
+    async def put(self, session: Session, asked_at: float | None = None) -> None:
         if ttl := self._policy.ttl_of(session):
             key = self._prefix + session.id.lower()
             await self._backend.set(key, session, ttl=_jittered(ttl, self._rng))
 
-    async def put_many(self, sessions: Iterable[Session]) -> None:
+    async def put_many(
+        self, sessions: Iterable[Session], asked_at: float | None = None
+    ) -> None:
         for session in sessions:
             await self.put(session)
 
@@ -272,7 +284,8 @@ class _SharedCache:
         self._rng = rng
         self._guard = Guard()
         self._turns = Turns()
-        self._undeleted: dict[str, float] = {}
+        self._written: dict[str, float] = {}
+        self._written_before = -math.inf
 
     def peek(self, _: str, /) -> Session | None:
         return None
@@ -300,7 +313,12 @@ class _SharedCache:
     ) -> Session | Past[Session] | None:
         grace = self._policy.stale_if_error
         body = unwrapped(envelope, Session, time.time(), grace)
-        if body is None or session_id in self._undeleted:
+        if body is None:
+            return None
+        # Whoever asked before our own write may have stored it after that, and what a
+        # backend has failed to delete, or stores late, is still there.
+        written_at = self._written.get(session_id, self._written_before)
+        if not body.asked_at > written_at:  # NaN neither
             return None
         session, fresh_for = body.value, body.fresh_for
         # A clock ahead, or another's policy, keeps nothing alive beyond our own.
@@ -310,30 +328,25 @@ class _SharedCache:
             return None
         return session if fresh_for > 0 else Past(session, fresh_for + grace)
 
-    async def put(self, session: Session) -> None:
-        if not (ttl := self._policy.ttl_of(session)):
-            return
-        session_id = session.id.lower()
-        if await self._set(self._prefix + session_id, session, ttl):
-            self._undeleted.pop(session_id, None)
+    async def put(self, session: Session, asked_at: float | None = None) -> None:
+        if ttl := self._policy.ttl_of(session):
+            key = self._prefix + session.id.lower()
+            await self._set(key, session, ttl, asked_at=asked_at)
 
-    async def put_many(self, sessions: Iterable[Session]) -> None:
+    async def put_many(
+        self, sessions: Iterable[Session], asked_at: float | None = None
+    ) -> None:
         # All at once: one by one, a page's would take a hundred round trips.
-        await asyncio.gather(*map(self.put, sessions))
+        await asyncio.gather(*(self.put(session, asked_at) for session in sessions))
 
-    async def _set(
-        self, key: str, value: Any, ttl: float, of: str | None = None
-    ) -> bool:
+    async def _set(self, key: str, value: Any, ttl: float, **facts: Any) -> None:
         ttl = _jittered(ttl, self._rng)
-        envelope = wrapped(value, ttl, time.time(), of)
-
-        async def store() -> bool:
-            kept = ttl + self._policy.stale_if_error
-            await self._backend.set(key, envelope, ttl=kept, dumps_fn=_as_text)
-            return True
-
+        envelope = wrapped(value, ttl, time.time(), **facts)
+        kept = ttl + self._policy.stale_if_error
         async with self._turns.of(key):
-            return bool(await self._guard.ask(store))
+            await self._guard.ask(
+                lambda: self._backend.set(key, envelope, ttl=kept, dumps_fn=_as_text)
+            )
 
     async def get_derived(
         self, request: Request, model: type[T]
@@ -368,30 +381,22 @@ class _SharedCache:
     async def put_derived(self, request: Request, session: Session, value: T) -> None:
         if ttl := self._policy.ttl_of(session):
             key = self._derived_prefix + request.target
-            await self._set(key, value, ttl, _fingerprint(session))
+            await self._set(key, value, ttl, of=_fingerprint(session))
 
     async def drop(self, session_id: str) -> None:
         key = self._prefix + session_id
-
-        async def delete() -> bool:
-            await self._backend.delete(key)
-            return True
-
         # What is noted first counts even if this is cut off.
-        self._note_undeleted(session_id)
+        self._note_write(session_id)
         async with self._turns.of(key):  # a store under way is waited out
-            if await self._guard.ask(delete):
-                self._undeleted.pop(session_id, None)
+            await self._guard.ask(lambda: self._backend.delete(key))
 
-    def _note_undeleted(self, session_id: str) -> None:
-        """Pass by what is under an id that a failing backend may not have deleted."""
-        now = asyncio.get_running_loop().time()
-        longest = max(self._policy.ttl, self._policy.live_ttl) * (1 + JITTER)
-        longest += self._policy.stale_if_error
-        self._undeleted.pop(session_id, None)
-        self._undeleted[session_id] = now + longest
-        while self._undeleted[oldest := next(iter(self._undeleted))] < now:
-            del self._undeleted[oldest]
+    def _note_write(self, session_id: str) -> None:
+        """From now on, pass by what was asked for until now of a session."""
+        self._written.pop(session_id, None)
+        self._written[session_id] = time.time()
+        if len(self._written) > NOTED_WRITES:  # of all others, too, from then on
+            oldest = self._written.pop(next(iter(self._written)))
+            self._written_before = max(oldest, self._written_before)
 
 
 def _opened(

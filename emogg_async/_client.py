@@ -41,6 +41,9 @@ SLACK: Final = timedelta(seconds=2)
 """How far before a create its session is looked for: the machine that dated it need not
 agree to the second with the one whose clock was read."""
 
+ERA: Final = (1900, 9999)
+"""Between these years lies every date that is looked for."""
+
 Via = Literal["auto", "get", "pages"]
 
 _THRIFT: Final[Mapping[Via, Thrift | None]] = {
@@ -272,7 +275,9 @@ class AsyncEmoggClient(LifeCycle):
 
         Returns:
             The sessions of that name that began since then, newest first. A create that
-            is still under way may come too late to be among them.
+            is still under way may come too late to be among them. One of the same name
+            that began up to three seconds earlier may be among them: clocks are not
+            known better, so give names that are unique.
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
@@ -280,7 +285,8 @@ class AsyncEmoggClient(LifeCycle):
         """
         sessions = self._open()
         _requests.check_name(name)
-        aware("since", since)
+        if not ERA[0] < aware("since", since).year < ERA[1]:
+            raise InvalidArgumentError("since: expected a date in this era")
         if sessions.pipeline.skew() is None:  # nothing was heard of the service so far
             await self.list_sessions().first()
         skew = sessions.pipeline.skew() or timedelta(0)

@@ -193,6 +193,7 @@ class Pipeline:
             error.attempts = call.attempts
             if request.repeat is Repeat.SAFE:
                 raise
+            call.in_doubt, call.failure = True, error
             raise outcome_unknown(request, call, error.headline) from error
         return value
 

@@ -36,6 +36,7 @@ _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 _POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:$|[;,\s])")
 _ID = re.compile(r"(?<=/)(?:[0-9a-fA-F]{24}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]+){4})(?=/|$)")
+_URI_PIECE = re.compile(r"[^/?&=#@:;,]{6,}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}", re.ASCII)
 
 
@@ -177,7 +178,8 @@ def decipher(
         request: What was asked.
         response: What came back, whatever its status.
         now: Tells the time (aware), against which a date in `Retry-After` is read.
-        secret: What no error may show, even if the service's message does.
+        secret: What no error may show, even if the service's message does; nor may it
+            the stream that was asked to be analysed.
 
     Raises:
         StatusError: The status is not 2xx; the class says which.
@@ -218,7 +220,8 @@ def _status_error(
         errors.ServerError if response.status >= 500 else StatusError,
     )
     return kind(
-        _service_message(response.body, secret) or _phrase(response.status),
+        _service_message(response.body, [secret, *_secrets_in(request.body)])
+        or _phrase(response.status),
         status=response.status,
         retry_after=_retry_after(response.headers, now),
         method=request.method,
@@ -226,13 +229,32 @@ def _status_error(
     )
 
 
-def _service_message(body: bytes, secret: str) -> str:
+def _service_message(body: bytes, secrets: Sequence[str]) -> str:
     """Return the service's own message in one printable line, or an empty string."""
     payload = _parse(body)
     message = payload.get("message") if isinstance(payload, dict) else None
     if not isinstance(message, str):
         return ""
-    return one_line(redacted(message, secret), 200)
+    for secret in secrets:
+        message = redacted(message, secret)
+    return one_line(message, 200)
+
+
+def _secrets_in(body: bytes | None) -> list[str]:
+    """Return what a service that quotes a request must not make us show.
+
+    That is where a stream is, and whatever of it may be a key: its pieces, but the host
+    and those too short for one.
+    """
+    payload = _parse(body) if body and b"streamUri" in body else None
+    uri = payload.get("streamUri") if isinstance(payload, dict) else None
+    if not isinstance(uri, str) or not uri:
+        return []
+    address = uri.partition("://")[2]
+    authority = re.split("[/?#]", address, maxsplit=1)[0]
+    login, behind = authority.rpartition("@")[0], address[len(authority) :]
+    pieces = {*_URI_PIECE.findall(login), *_URI_PIECE.findall(behind)}
+    return [uri, *sorted(pieces, key=len, reverse=True)]
 
 
 def _phrase(status: int) -> str:

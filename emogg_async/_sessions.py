@@ -5,6 +5,7 @@ dropped; while it is under way nothing more is kept; and what began before its e
 neither kept nor joined after it.
 """
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -102,6 +103,7 @@ class Sessions:
                     return found
                 self._count_miss(request)
                 self._fall_back(request, call, found)
+            asked_at = time.time()
             try:
                 session = await self.pipeline.fetch(request, call, Session)
             except _LOST:
@@ -109,7 +111,7 @@ class Sessions:
                 raise
             if cache and self._may_store(call, session_id):
                 self._recover(session_id)
-                await cache.put(session)
+                await cache.put(session, asked_at)
             return session
 
         if fresh:  # what is under way may be older than what this call will bring
@@ -266,7 +268,7 @@ class Sessions:
         The rest is not cached: it would push out what somebody has asked for. Gets wait
         for it, so it has less time than they have.
         """
-        epoch = self._epoch
+        epoch, asked_at = self._epoch, time.time()
         sessions = take(await self.list_page(query, allowance=self._page_timeout))
         self._counters.calls += len(sessions)
         if self.cache:
@@ -276,7 +278,7 @@ class Sessions:
             if epoch == self._epoch and not self._being_written:
                 for session in sessions:
                     self._recover(session.id.lower())
-                await self.cache.put_many(sessions)
+                await self.cache.put_many(sessions, asked_at)
         return sessions
 
     async def list_page(
@@ -374,12 +376,19 @@ class Sessions:
         if not request.session_id:
             return await self.pipeline.share(request, load)
 
+        done: list[T] = []
+
         async def write(call: Call) -> T:
             async with self._writing(request.session_id):
-                return await load(call)
+                done.append(await load(call))
+            return done[0]
 
         try:
             return await self.pipeline.share(request, write)
+        except EmoggError:
+            if done:  # it was cut off when only the cache had not been told yet
+                return done[0]
+            raise
         finally:  # it may have been cut off, and be about to end
             self._detach(request.session_id)
 

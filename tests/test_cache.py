@@ -193,6 +193,9 @@ class TestSharedBackend:
             {"schema": "0"},
             {"fresh_until": 0},
             {"fresh_until": math.nan},
+            {"asked_at": None},
+            {"asked_at": "then"},
+            {"asked_at": math.nan},
             {"body": {**WIRE, "_id": "0" * 24}},
             {"body": {**WIRE, "duration": "120"}},
         ],
@@ -200,7 +203,8 @@ class TestSharedBackend:
     async def test_a_wrong_envelope_is_a_miss(self, change):
         """Another schema, a past date, another session or a wrong shape is nothing."""
         now = time.time()
-        envelope = {"schema": "1", "fresh_until": now + 60, "body": to_dict(SESSION)}
+        times = {"asked_at": now, "fresh_until": now + 60}
+        envelope = {"schema": "1", **times, "body": to_dict(SESSION)}
         assert SESSION == await shared(Broken(answers(json.dumps(envelope)))).get(ID)
         changed = json.dumps(envelope | change)
         assert await shared(Broken(answers(changed))).get(ID) is None

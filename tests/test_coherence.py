@@ -18,6 +18,7 @@ from emogg_async import (
     OutcomeUnknownError,
     RetryPolicy,
     SentimentTimeline,
+    _cache,
     to_dict,
 )
 
@@ -327,19 +328,66 @@ class TestFailingBackend:
             before = client.stats.requests
             assert "New" == (await client.get_session(finished)).name
             assert before == client.stats.requests
-            assert not client._open().cache._undeleted
 
-    async def test_what_it_failed_to_delete_is_noted_for_a_while(self, emulator):
-        """However long it fails, memory is bounded by what could still be fresh."""
-        policy = CachePolicy(ttl=0.05, live_ttl=0.05, backend=SimpleMemoryCache())
+    async def test_what_was_written_is_noted_up_to_a_limit(
+        self, emulator, finished, monkeypatch
+    ):
+        """However much is written, memory is bounded, and nothing old comes back."""
+        monkeypatch.setattr(_cache, "NOTED_WRITES", 100)
+        policy = CachePolicy(backend=SimpleMemoryCache(timeout=None))
         async with emulator.client(cache=policy) as client:
+            await client.get_session(finished)
             cache = client._open().cache
             for number in range(100):
-                cache._note_undeleted(str(number))
-            assert 100 == len(cache._undeleted)
-            await asyncio.sleep(0.08)
-            cache._note_undeleted("last")
-            assert ["last"] == list(cache._undeleted)
+                await cache.drop(str(number))
+            assert await cache.get(finished) is not None
+            await cache.drop("last")
+            assert 100 == len(cache._written)
+            assert await cache.get("0") is None
+            assert await cache.get(finished) is None  # it is older than what was noted
+            await client.get_session(finished)
+            assert await cache.get(finished) is not None
+
+    async def test_what_it_stores_late_is_never_used(self, emulator, finished):
+        """A store that was given up and works after the rename is passed by."""
+        backend = SimpleMemoryCache(timeout=None)
+        store, late = backend.set, []
+
+        async def hangs(*args, **options):
+            late.append((args, options))
+            await asyncio.sleep(1)
+
+        backend.set = hangs
+        async with emulator.client(cache=CachePolicy(backend=backend)) as client:
+            await client.get_session(finished)
+            await client.update_session(finished, name="New")
+            backend.set = store
+            for args, options in late:
+                await store(*args, **options)
+            assert 1 == len(backend._cache)
+            assert "New" == (await client.get_session(finished)).name
+            assert "New" == (await client.get_sessions([finished]))[finished].name
+
+    @pytest.mark.parametrize("via", ["get", "pages"])
+    async def test_what_another_client_stores_late_is_never_used(
+        self, emulator, finished, via
+    ):
+        """What another client asked for before the rename, the renaming one passes by.
+
+        The other client cannot know of it.
+        """
+        policy = CachePolicy(backend=SimpleMemoryCache(timeout=None))
+        client, other = (emulator.client(cache=policy) for _ in range(2))
+        async with client, other:
+            await other.list_sessions().first()  # or its get would be the pacer's probe
+            emulator.fail("GET", lag=0.15, times=1)
+            slow = asyncio.create_task(other.get_sessions([finished], via=via))
+            await asyncio.sleep(0.03)
+            await client.update_session(finished, name="New")
+            assert "Old" == (await slow)[finished].name
+            assert 1 == len(policy.backend._cache)
+            assert "New" == (await client.get_session(finished)).name
+            assert "New" == (await other.get_session(finished)).name
 
     async def test_a_store_under_way_is_waited_out(self, emulator, finished):
         """A store that the rename overtakes leaves nothing behind."""

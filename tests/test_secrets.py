@@ -1,6 +1,7 @@
 import copy
 import logging
 import pickle
+import re
 import traceback
 
 import pytest
@@ -77,6 +78,47 @@ async def test_no_error_shows_the_token(emulator, everything_logged, fault):
             assert_clean(repr(pickle.dumps(error)), repr(vars(copy.copy(error))))
         assert_clean(repr(client), repr(client.stats), repr(client.rate_limit))
     assert_clean(everything_logged.text, repr(emulator), repr(emulator.requests))
+
+
+STREAM = "rtmp://user:pa55word@live.example/app/s3cret-key@h?auth=qu3ry-key"
+
+
+@pytest.mark.parametrize("status", [400, 503])
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (f'"streamUri" with value "{STREAM}" is bad', 'with value "***" is bad'),
+        ("stream s3cret-key of app is in use", "stream *** of app is in use"),
+        ("cut: rtmp://user:pa55word@live.example/app/s3cret-key@", "live.example"),
+        ("auth=qu3ry-key&b", "auth=***&b"),
+    ],
+)
+async def test_no_error_shows_the_key_of_a_stream(
+    emulator, everything_logged, status, message, shown
+):
+    """Not even if the service quotes it, whole or in part."""
+    emulator.fail("POST", status=status, body={"message": message})
+    async with emulator.client(retry=FAST) as client:
+        payload = {"name": "n", "streamUri": STREAM}
+        for call in (
+            client.create_session("n", STREAM),
+            client.request("POST", "/v1/sessions", json=payload),
+        ):
+            with pytest.raises(EmoggError, match=re.escape(shown)) as caught:
+                await call
+            chain = "".join(traceback.format_exception(caught.value))
+            texts = [chain, *everything_in(caught.value), everything_logged.text]
+            for key in ("pa55word", "s3cret-key", "qu3ry-key"):
+                assert key not in "".join(texts)
+
+
+async def test_a_refused_stream_that_is_no_address_is_not_shown(emulator):
+    """Whatever `request` sends in its place."""
+    emulator.fail("POST", status=400, body={"message": "no s3cret-key here"})
+    async with emulator.client() as client:
+        for payload in ({"streamUri": 5}, {"streamUri": ""}, ["streamUri"]):
+            with pytest.raises(EmoggError, match="no s3cret-key here"):
+                await client.request("POST", "/v1/sessions", json=payload)
 
 
 async def test_no_cache_key_and_no_value_has_the_token(emulator, everything_logged):

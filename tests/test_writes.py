@@ -6,10 +6,12 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from aiocache import SimpleMemoryCache
 
 from emogg_async import (
     AsyncEmoggClient,
     BadRequestError,
+    CachePolicy,
     ClientClosedError,
     ConnectionLostError,
     DeadlineError,
@@ -23,6 +25,7 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
     SessionState,
+    _backend,
 )
 from emogg_async._client import SLACK
 from emogg_async.testing import EmoggEmulator
@@ -151,6 +154,8 @@ ARGUMENTS = [
     ("name", lambda c: c.find_created_sessions("", since=datetime.now(UTC))),
     ("since", lambda c: c.find_created_sessions("n", since=NAIVE)),
     ("since", lambda c: c.find_created_sessions("n", since="2024-04-01")),
+    ("since", lambda c: c.find_created_sessions("n", since=FIRST)),
+    ("since", lambda c: c.find_created_sessions("n", since=LAST)),
 ]
 
 
@@ -166,15 +171,15 @@ class TestArguments:
         assert () == emulator.requests
         assert 0 == client.stats.calls
 
-    @pytest.mark.parametrize(("moment", "ahead"), [(FIRST, -1), (LAST, 1)])
+    @pytest.mark.parametrize("ahead", [-3_000_000, 3_000_000])
     async def test_a_date_at_the_end_of_time_is_refused(
-        self, client, monkeypatch, moment, ahead
+        self, client, monkeypatch, ahead
     ):
-        """A *since* that no clock shows is refused, and is no OverflowError."""
+        """A *since* that no clock of the service shows is no OverflowError."""
         pipeline = client._open().pipeline
         monkeypatch.setattr(pipeline, "skew", lambda: timedelta(days=ahead))
         with pytest.raises(InvalidArgumentError, match="in this era"):
-            await client.find_created_sessions("n", since=moment)
+            await client.find_created_sessions("n", since=datetime.now(UTC))
 
     @pytest.mark.parametrize(
         ("source_format", "data"), [("scalar", "72"), ("text", 72), ("text", 0.5)]
@@ -642,6 +647,80 @@ class TestStop:
             await call
         with pytest.raises(ClientClosedError):
             await client.stop_session(active)
+
+
+CHANGES = {
+    "update": lambda client, each: client.update_session(each, name="Done"),
+    "stop": lambda client, each: client.stop_session(each),
+    "delete": lambda client, each: client.delete_session(each),
+    "register": lambda client, each: client.register_source(
+        each, name="Done", format="text"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+class TestCutOffOnceItIsDone:
+    """The answer is there, and a slow backend has still to forget the session."""
+
+    @pytest.fixture
+    def reached(self):
+        """Give what is set when that backend was reached."""
+        return asyncio.Event()
+
+    @pytest.fixture
+    def slow(self, monkeypatch, reached):
+        """Give a policy whose backend hangs when the answer is there."""
+        monkeypatch.setattr(_backend, "PATIENCE", 5.0)
+        backend = SimpleMemoryCache(timeout=None)
+        deletions = []
+
+        async def delete(key, **_):
+            deletions.append(key)
+            if len(deletions) == 2:
+                reached.set()
+                await asyncio.sleep(5)
+
+        backend.delete = delete
+        return CachePolicy(backend=backend)
+
+    @pytest.fixture
+    def each(self, emulator, what):
+        """Give the id of a session that can be changed so."""
+        state = "finished" if what == "delete" else "active"
+        return emulator.add_session(state=state).id
+
+    @pytest.mark.parametrize("failure", [None, {"status": 503, "times": 1}], ids=str)
+    async def test_by_a_deadline(self, emulator, slow, what, each, failure):
+        """Nobody is told that the time was up for what has worked."""
+        if failure and what != "register":
+            emulator.fail("[!G]*", **failure)
+        async with emulator.client(cache=slow, retry=QUICK) as client:
+            with client.deadline(0.3):
+                result = await CHANGES[what](client, each)
+        assert (result is None) == (what == "delete")
+
+    async def test_by_closing(self, emulator, slow, reached, what, each):
+        """Nobody is told that the client was closed for what has worked."""
+        client = emulator.client(cache=slow)
+        call = asyncio.create_task(CHANGES[what](client, each))
+        await reached.wait()
+        await client.aclose()
+        assert (await call is None) == (what == "delete")
+
+    async def test_with_an_answer_that_is_none(
+        self, emulator, slow, reached, what, each
+    ):
+        """A success that cannot be read is in doubt, not too late."""
+        emulator.fail("[!G]*", status=200, body={"_id": 1})
+        async with emulator.client(cache=slow) as client:
+            with client.deadline(0.3):
+                if what == "delete":  # of which nothing is to be read
+                    await client.delete_session(each)
+                else:
+                    with pytest.raises(OutcomeUnknownError):
+                        await CHANGES[what](client, each)
+        assert reached.is_set()
 
 
 @pytest.mark.parametrize(
