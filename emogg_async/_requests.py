@@ -357,7 +357,9 @@ def custom(
         )
     _check_path(path)
     pairs = tuple(_query_pairs({} if query is None else query))
-    changed = None if repeat is Repeat.SAFE else _PATH_OF_SESSION.match(path)
+    changed = None
+    if repeat is not Repeat.SAFE:
+        changed = _PATH_OF_SESSION.match(unquote(path))
     return Request(
         method.upper(),
         path,

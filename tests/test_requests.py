@@ -505,6 +505,8 @@ def test_writes(expected, payload, request_):
         ("", "POST", "/v1/sessions"),
         ("", "POST", f"/v1/sessions/{ID}0"),
         ("", "POST", f"/v1/users/{ID}"),
+        (ID, "DELETE", f"/v1/sessions/%36{ID[1:]}"),
+        (ID, "POST", f"/v1/%73essions/{ID}%2Fstop"),
     ],
 )
 def test_a_custom_write_outdates_the_session_in_its_path(expected, method, path):
