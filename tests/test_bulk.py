@@ -117,7 +117,7 @@ class TestStream:
     async def test_yields_each_outcome_as_it_comes(self, emulator, client, ids):
         """The quick ones come before the slow one, each with its id."""
         await client.get_session(ids[-1])  # from then on the rate limit is known
-        emulator.fail(path=f"*/{ids[0]}", delay=0.2)
+        emulator.fail(path=f"*/{ids[0]}", delay=0.6)
         seen = []
         async with client.stream_sessions([*ids[:20], "zz"], via="get") as outcomes:
             async for outcome in outcomes:

@@ -80,9 +80,18 @@ async def client(request, emulator):
 
 
 class TestInterleavings:
+    @pytest.mark.parametrize(
+        "renames",
+        [
+            pytest.param(100, id="scaled"),
+            pytest.param(500, id="full", marks=pytest.mark.soak),
+        ],
+    )
     @pytest.mark.parametrize("kind", CACHES)
-    async def test_no_get_after_a_rename_returns_the_old_name(self, emulator, kind):
-        """Of 500 renames amid gets, pages and lookups, none is ever forgotten."""
+    async def test_no_get_after_a_rename_returns_the_old_name(
+        self, emulator, kind, renames
+    ):
+        """Of all renames amid gets, pages and lookups, none is ever forgotten."""
         rng = random.Random(kind)
         session = emulator.add_session(name="0", state="finished")
         others = [each.id for each in emulator.sessions[:6]]
@@ -100,7 +109,7 @@ class TestInterleavings:
                 await asyncio.sleep(seconds)
                 await rng.choice(reads)()
 
-            for number in range(1, 501):
+            for number in range(1, renames + 1):
                 delays = [rng.uniform(0, 0.004) for _ in range(rng.randrange(4))]
                 before = [asyncio.create_task(read_later(each)) for each in delays]
                 await asyncio.sleep(rng.uniform(0, 0.003))

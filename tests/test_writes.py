@@ -331,10 +331,17 @@ class TestOnce:
 
 
 class TestCreate:
-    async def test_two_hundred_lost_answers(self, emulator, client):
+    @pytest.mark.parametrize(
+        "creates",
+        [
+            pytest.param(50, id="scaled"),
+            pytest.param(200, id="full", marks=pytest.mark.soak),
+        ],
+    )
+    async def test_lost_answers(self, emulator, client, creates):
         """Each create whose connection drops is one session, one error, and found."""
         emulator.fail("POST", "/v1/sessions", fault="close", after=True)
-        names = [f"Lost {number}" for number in range(200)]
+        names = [f"Lost {number}" for number in range(creates)]
 
         async def create(name):
             with pytest.raises(OutcomeUnknownError) as caught:
@@ -342,7 +349,7 @@ class TestCreate:
             return caught.value
 
         errors = await asyncio.gather(*map(create, names))
-        assert 200 == len(errors) == sent(emulator, "POST")
+        assert creates == len(errors) == sent(emulator, "POST")
         for name, error in zip(names, errors, strict=True):
             (created,) = named(emulator, name)
             (found,) = await client.find_created_sessions(name, since=error.since)
