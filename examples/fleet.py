@@ -138,7 +138,8 @@ def run_all(ids: list[str], options: argparse.Namespace) -> Counter[str]:
     signal.signal(signal.SIGINT, before)
     total: Counter[str] = Counter()
     while answers:
-        for answer in wait(answers):
+        ready = wait(answers)
+        for answer in [each for each in answers if each in ready]:
             told = answer.recv()  # an EOFError: the process died
             if isinstance(told, EmoggError):
                 raise told
