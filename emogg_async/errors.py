@@ -145,7 +145,7 @@ class NotSentError(TransportError):
             certificate is not trusted. It is then not retried.
     """
 
-    advice = _ADVICE["network"]
+    advice: str = _ADVICE["network"]
 
     def __init__(
         self,
