@@ -413,14 +413,14 @@ class TestOutages:
 
                 workers = [asyncio.create_task(work()) for _ in range(8)]
                 await asyncio.gather(*(get_alone(backend, "k") for _ in range(20)))
-                while client.stats.cache_hits <= 20:
+                while client.stats.cache_hits <= 20:  # noqa: ASYNC110 - nothing tells
                     await asyncio.sleep(0.01)
                 server.kill()
                 await asyncio.sleep(0.2)
                 server.start()
                 await asyncio.sleep(pause + 0.3)
                 before = client.stats
-                while client.stats.cache_hits <= before.cache_hits + 20:
+                while client.stats.cache_hits <= before.cache_hits + 20:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 after = client.stats
                 stop.set()
