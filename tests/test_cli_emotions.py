@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _terminal import call, run_on_terminal, run_watched
+from _terminal import call, run, run_on_terminal, run_watched
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -477,3 +477,28 @@ def test_totals_of_a_file(
     for each in ids:
         own = [row for row in rows if row["session"] == each]
         assert sum(row["share"] for row in own) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        ("sessions get ID -o json", "user"),
+        ("sessions list --limit 2 -o json", "user"),
+        ("sessions export --limit 2", "user"),
+        ("emotions totals ID -o json", "session"),
+        ("emotions timeline ID -o json", "session"),
+        ("sentiment ID -o json", "session"),
+    ],
+)
+def test_expand(emogg_emulator: EmoggEmulator, command: str, field: str) -> None:
+    """With --expand, JSON has the full object in the place of its ID."""
+    session_id = emogg_emulator.sessions[0].id
+    words = command.replace("ID", session_id).split()
+    done = run(*words, "--expand", field)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(
+        done.stdout.splitlines()[0] if "export" in words else done.stdout
+    )
+    first = found[0] if isinstance(found, list) else found
+    assert isinstance(first[field], dict)
+    assert "_id" in first[field]

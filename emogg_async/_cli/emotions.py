@@ -14,6 +14,7 @@ from emogg_async._cli.options import (
     Connection,
     Output,
     connection_options,
+    expand_option,
     output_options,
 )
 from emogg_async._cli.wanted import Wanted, wanted_options
@@ -42,11 +43,14 @@ def emotions() -> None:
     """
 )
 @wanted_options
+@expand_option
 @output_options(
     *("chart", "json", "jsonl", "csv"), kind="total", example="emotion,times"
 )
 @connection_options
-def totals(wanted: Wanted, output: Output, connection: Connection) -> int:
+def totals(
+    wanted: Wanted, expand: tuple[str, ...], output: Output, connection: Connection
+) -> int:
     """Show how often each emotion was detected.
 
     On a terminal it is a chart for each session: a bar for each emotion, and its share.
@@ -64,7 +68,8 @@ def totals(wanted: Wanted, output: Output, connection: Connection) -> int:
     from emogg_async._cli.running import run  # noqa: PLC0415
 
     async def work(client: "AsyncEmoggClient") -> int:
-        stream = partial(client.stream, client.get_emotions)
+        call = partial(client.get_emotions, expand=expand)
+        stream = partial(client.stream, call)
         with figures_writer(output, total_rows, totals_chart) as writer:
             return (await for_each(stream, wanted.source, writer)).exit
 
@@ -91,6 +96,7 @@ def totals(wanted: Wanted, output: Output, connection: Connection) -> int:
     show_default=True,
     help="What the chart shows, and what shares are of.",
 )
+@expand_option
 @output_options(
     *("chart", "json", "jsonl", "csv"),
     kind="emotion",
@@ -98,7 +104,13 @@ def totals(wanted: Wanted, output: Output, connection: Connection) -> int:
 )
 @connection_options
 def timeline(
-    session_id: str, part: Part, measure: str, output: Output, connection: Connection
+    *,
+    session_id: str,
+    part: Part,
+    measure: str,
+    expand: tuple[str, ...],
+    output: Output,
+    connection: Connection,
 ) -> int:
     """Show the emotions of the session with this ID over time.
 
@@ -114,7 +126,9 @@ def timeline(
     from emogg_async._cli.running import run  # noqa: PLC0415
 
     async def work(client: "AsyncEmoggClient") -> int:
-        found = await client.get_emotions_timeline(session_id, **part.arguments())
+        found = await client.get_emotions_timeline(
+            session_id, **part.arguments(), expand=expand
+        )
         span = Span(part.start, part.end, part.granularity)
         chart = partial(emotions_chart, measure=measure, span=span)
         show(found, output, emotion_rows, chart, connection)

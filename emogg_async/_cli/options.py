@@ -35,6 +35,7 @@ __all__ = [
     "bundle",
     "connection_options",
     "dry_run_option",
+    "expand_option",
     "filter_options",
     "output_options",
 ]
@@ -194,14 +195,28 @@ connection_options = bundle(
 # -- which sessions --------------------------------------------------------------------
 
 
+def _names(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+expand_option = click.option(
+    "--expand",
+    metavar="FIELDS",
+    default="",
+    callback=_names,
+    help="Have these IDs as the full objects, as user; -o json shows them.",
+)
+
+
 @attrs.frozen(kw_only=True)
 class Filters:
-    """Which sessions to list; None is no filter."""
+    """Which sessions to list, and how; None is no filter."""
 
     state: str | None
     type: str | None
     started_after: datetime | None
     started_before: datetime | None
+    expand: tuple[str, ...]
 
     def arguments(self) -> dict[str, Any]:
         """Return them as arguments of `list_sessions`."""
@@ -261,6 +276,7 @@ filter_options = bundle(
             callback=_moment,
             help="Only sessions created before this time.",
         ),
+        expand_option,
     ),
 )
 """Give a click command these options; it gets them as `filters`."""

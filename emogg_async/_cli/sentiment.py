@@ -11,6 +11,7 @@ from emogg_async._cli.options import (
     Connection,
     Output,
     connection_options,
+    expand_option,
     output_options,
 )
 
@@ -31,12 +32,17 @@ __all__ = ["sentiment"]
 )
 @click.argument("session_id", metavar="ID")
 @part_options
+@expand_option
 @output_options(
     *("chart", "json", "jsonl", "csv"), kind="sentiment", example="start,negative"
 )
 @connection_options
 def sentiment(
-    session_id: str, part: Part, output: Output, connection: Connection
+    session_id: str,
+    part: Part,
+    expand: tuple[str, ...],
+    output: Output,
+    connection: Connection,
 ) -> int:
     """Show the sentiment of what was said in the session with this ID, over time.
 
@@ -51,7 +57,9 @@ def sentiment(
     from emogg_async._cli.running import run  # noqa: PLC0415 - connects
 
     async def work(client: "AsyncEmoggClient") -> int:
-        found = await client.get_transcription_sentiment(session_id, **part.arguments())
+        found = await client.get_transcription_sentiment(
+            session_id, **part.arguments(), expand=expand
+        )
         span = Span(part.start, part.end, part.granularity)
         show(
             found,

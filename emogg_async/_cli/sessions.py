@@ -4,6 +4,7 @@ What they do is imported when they are called, so that help and completion stay 
 """
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -15,6 +16,7 @@ from emogg_async._cli.options import (
     Output,
     connection_options,
     dry_run_option,
+    expand_option,
     filter_options,
     output_options,
 )
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from emogg_async import AsyncEmoggClient, Session
+    from emogg_async._cli.get import Stream
 
 __all__ = ["sessions"]
 
@@ -48,9 +51,12 @@ def sessions() -> None:
 
 @sessions.command(epilog=_ENDINGS)
 @wanted_options
+@expand_option
 @_any_form
 @connection_options
-def get(wanted: Wanted, output: Output, connection: Connection) -> int:
+def get(
+    wanted: Wanted, expand: tuple[str, ...], output: Output, connection: Connection
+) -> int:
     """Get sessions by their ids, in the order given.
 
     With - the ids are read from standard input, one to a line; # begins a comment.
@@ -63,8 +69,12 @@ def get(wanted: Wanted, output: Output, connection: Connection) -> int:
     from emogg_async._cli.running import run  # noqa: PLC0415
 
     async def work(client: "AsyncEmoggClient") -> int:
+        stream: Stream = client.stream_sessions
+        if expand:  # no page of a bulk has it
+            get_expanded = partial(client.get_session, expand=expand)
+            stream = partial(client.stream, get_expanded)
         with output.writer() as writer:
-            tally = await for_each(client.stream_sessions, wanted.source, writer)
+            tally = await for_each(stream, wanted.source, writer)
         return tally.exit
 
     return run(connection, work)
