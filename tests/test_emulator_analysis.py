@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -237,11 +238,16 @@ class TestPlausible:
         """The timeline of two hours takes about 5 ms, also when it is walked first."""
 
         def cost() -> float:
-            before = time.process_time()
-            Analyst(0).emotions("a" * 24, 7200, WHOLE)
-            return time.process_time() - before
+            tracer = sys.gettrace()
+            sys.settrace(None)  # what measures coverage would cost most of it
+            try:
+                before = time.process_time()
+                Analyst(0).emotions("a" * 24, 7200, WHOLE)
+                return time.process_time() - before
+            finally:
+                sys.settrace(tracer)
 
-        assert min(cost() for _ in range(9)) < 0.05  # most of it is the tracer's
+        assert min(cost() for _ in range(9)) < 0.02
 
 
 @pytest.fixture
