@@ -75,7 +75,7 @@ class OutcomeStream(Generic[T]):
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         context = contextvars.copy_context()
-        context.run(_context.priority.set, _context.Priority.BULK)
+        context.run(_context.priority.set, _context.BULK)
         context.run(_context.backlog.set, self._jobs.backlog)
         loop = asyncio.get_running_loop()
         for _ in range(self._workers):

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from emogg_async._context import Call, Priority
+from emogg_async._context import BULK, SINGLE, Call, Priority
 from emogg_async._pacing import BucketModel
 from emogg_async._protocol import RateLimit
 from emogg_async.errors import (
@@ -79,7 +79,7 @@ class Pacer:
         """Return the seconds until the next request of *priority* may leave."""
         model = self.model
         if model.limit is not None:
-            if priority is Priority.SINGLE:
+            if priority is SINGLE:
                 return model.wait(now)
             return model.bulk_wait(now, demand)
         if self._cold and model.in_flight:
@@ -90,9 +90,9 @@ class Pacer:
         """Return the least seconds that one more of *priority* will have to wait."""
         if self.model.limit is None:
             return 0.0
-        ahead = self.waiting(Priority.SINGLE)
-        if priority is Priority.BULK:
-            ahead += self.waiting(Priority.BULK)
+        ahead = self.waiting(SINGLE)
+        if priority is BULK:
+            ahead += self.waiting(BULK)
         return self.model.wait(now, ahead + 1)
 
     def after_refusal(self) -> float | None:
@@ -103,17 +103,27 @@ class Pacer:
         """
         if not (self.is_paced and self._plausible):
             return None
-        return self.forecast(self._loop.time(), Priority.SINGLE)
+        return self.forecast(self._loop.time(), SINGLE)
+
+    def send_nowait(self, call: Call, now: float) -> bool:
+        """Take a token, if one is there and nobody waits for it."""
+        priority = call.priority
+        if self.crowded and (self.waiting(SINGLE) or self.waiting(priority)):
+            return False
+        if self.wait(now, priority, 1 + call.backlog.left) > 0.0:
+            return False
+        self.send(now, priority)
+        return True
 
     def send(self, now: float, priority: Priority) -> None:
         """Take a token."""
         if self._cold:
             self._probed = now
-        self.model.send(now, bulk=priority is Priority.BULK)
+        self.model.send(now, bulk=priority is BULK)
 
     def take_back(self, priority: Priority) -> None:
         """Have a token again that was taken for a request that was not sent."""
-        self.model.take_back(self._loop.time(), bulk=priority is Priority.BULK)
+        self.model.take_back(self._loop.time(), bulk=priority is BULK)
 
     def answer(
         self,
@@ -124,7 +134,7 @@ class Pacer:
     ) -> None:
         """Take in the answer to what *call* had *sent* at that time."""
         self._cold = False
-        now, bulk = self._loop.time(), call.priority is Priority.BULK
+        now, bulk = self._loop.time(), call.priority is BULK
         if refusal is None:
             self.model.answer(sent, now, limit, bulk=bulk)
             return
@@ -144,7 +154,7 @@ class Pacer:
             self.take_back(call.priority)
             return
         lingers = not isinstance(error, ConnectionLostError)
-        bulk = call.priority is Priority.BULK
+        bulk = call.priority is BULK
         self.model.lose(self._loop.time(), bulk=bulk, lingers=lingers)
 
     def pump(self) -> None:
@@ -222,14 +232,8 @@ class Gate:
         priority, pacer = call.priority, self._pacer
         if self.queues[priority] or not self._has_room(priority):
             return False
-        if pacer is not None:
-            if pacer.crowded and (
-                pacer.waiting(Priority.SINGLE) or pacer.waiting(priority)
-            ):
-                return False
-            if pacer.wait(now, priority, 1 + call.backlog.left) > 0.0:
-                return False
-            pacer.send(now, priority)
+        if pacer is not None and not pacer.send_nowait(call, now):
+            return False
         self._take(priority)
         return True
 
@@ -245,9 +249,9 @@ class Gate:
         now = loop.time()
         if self.enter_nowait(call, now):
             return
-        again = call.attempts > 0 and call.priority is Priority.BULK
+        again = call.attempts > 0 and call.priority is BULK
         if self._pacer is not None:
-            ahead = Priority.SINGLE if again else call.priority
+            ahead = SINGLE if again else call.priority
             wait = self._pacer.forecast(now, ahead)
             if now + wait > call.deadline:
                 raise too_long(wait)
@@ -324,7 +328,7 @@ class Gate:
 
     def _release(self, priority: Priority) -> None:
         self._free += 1
-        if priority is Priority.BULK:
+        if priority is BULK:
             self._free_for_bulk += 1
         self._pump()
 
@@ -341,13 +345,11 @@ class Gate:
                 self.admit(priority)
 
     def _has_room(self, priority: Priority) -> bool:
-        return self._free > 0 and (
-            priority is Priority.SINGLE or self._free_for_bulk > 0
-        )
+        return self._free > 0 and (priority is SINGLE or self._free_for_bulk > 0)
 
     def _take(self, priority: Priority) -> None:
         self._free -= 1
-        if priority is Priority.BULK:
+        if priority is BULK:
             self._free_for_bulk -= 1
 
 

@@ -354,12 +354,15 @@ class BucketModel:
             return
         self._time = now
         gain = elapsed * self._growth
+        before, predicted = self._level, self._predicted
+        self._level, self._predicted = before + gain, predicted + gain
+        self._ceiling += gain
         # A full bucket loses what flows in, also while our requests are on their way.
         most = float(self.limit.limit - self.in_flight)
-        before = self._level
-        self._level = min(before + gain, max(most, before))
-        self._predicted = min(self._predicted + gain, max(most, self._predicted))
-        self._ceiling += gain
+        if self._level > most:
+            self._level = max(most, before)
+        if self._predicted > most:
+            self._predicted = max(most, predicted)
         if self._rationed:
             self._earn(before, elapsed)
         if self._unseen:

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 from emogg_async import _context, _protocol, events
 from emogg_async._alarms import Alarms
-from emogg_async._context import Backlog, Call, Priority
+from emogg_async._context import BULK, Backlog, Call, Priority
 from emogg_async._converter import structure
 from emogg_async._flight import Abandoned, Cut, Flights
 from emogg_async._gate import Gate, Pacer
-from emogg_async._protocol import Headers, RateLimit, Repeat, Request, Response
+from emogg_async._protocol import SAFE, Headers, RateLimit, Request, Response
 from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
 from emogg_async._stats import Counters, Instrument, Trace
 from emogg_async._transport import Transport
@@ -111,7 +111,7 @@ class Pipeline:
             raise _too_late(request, call)
         deadline = call.deadline
         key = flight = None
-        if request.repeat is not Repeat.SAFE:
+        if request.repeat is not SAFE:
             call.since = _utc_now()
         elif request.session_id:
             key = _key(request, call.priority)
@@ -135,7 +135,7 @@ class Pipeline:
 
     def _new_call(self, priority: Priority, allowance: float | None) -> Call:
         deadline = _context.deadline.get()
-        if _context.priority.get() is Priority.BULK:
+        if _context.priority.get() is BULK:
             backlog = _context.backlog.get()
             return Call(priority, deadline, allowance or self._timeout, backlog)
         # A listing yields to single calls, but it is no item of a bulk: all of its time
@@ -145,7 +145,7 @@ class Pipeline:
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
         """Make the error of a waiter whose load did not end."""
-        if request.repeat is not Repeat.SAFE and (call.sending or call.in_doubt):
+        if request.repeat is not SAFE and (call.sending or call.in_doubt):
             return outcome_unknown(request, call, "the call was cut off")
         if isinstance(signal, Cut):
             return ClientClosedError(
@@ -191,7 +191,7 @@ class Pipeline:
         except ResponseShapeError as error:
             error.method, error.path = request.method, request.path
             error.attempts = call.attempts
-            if request.repeat is Repeat.SAFE:
+            if request.repeat is SAFE:
                 raise
             call.in_doubt, call.failure = True, error
             raise outcome_unknown(request, call, error.headline) from error
@@ -207,7 +207,7 @@ class Pipeline:
         counters.in_flight += 1
         call.departs(departure)
         # A single call's deadline is watched by those who wait for it.
-        bulk = call.priority is Priority.BULK
+        bulk = call.priority is BULK
         time_left = call.deadline - departure if bulk else self._timeout
         counters.look_around()
         trace = call.trace

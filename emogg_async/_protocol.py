@@ -22,6 +22,7 @@ from emogg_async._checks import one_line, redacted
 from emogg_async.errors import ResponseShapeError, StatusError
 
 __all__ = [
+    "SAFE",
     "Headers",
     "RateLimit",
     "Repeat",
@@ -56,6 +57,10 @@ class Repeat(Enum):
     """Never: a second one might do it twice."""
 
 
+SAFE: Final = Repeat.SAFE
+"""A name of its own, for where every call passes."""
+
+
 @attrs.frozen
 class Request:
     """One request, complete; it travels through every hop unchanged."""
@@ -68,7 +73,7 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=False)
     """JSON, or None for no body at all; it may hold the key of a stream."""
 
-    repeat: Repeat = Repeat.SAFE
+    repeat: Repeat = SAFE
     session_id: str = ""
     """The session that it reads or changes, in lower case; empty when it does neither,
     or nothing that is kept."""
@@ -190,7 +195,7 @@ def decipher(
     if not response.complete:
         raise _undecodable(request, response, "longer than what is read")
     if response.status == HTTPStatus.NO_CONTENT or not (
-        response.body or request.repeat is Repeat.SAFE
+        response.body or request.repeat is SAFE
     ):
         return None
     payload = _parse(response.body)

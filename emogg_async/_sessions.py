@@ -15,7 +15,7 @@ import attrs
 
 from emogg_async import _requests, events
 from emogg_async._cache import SessionCache
-from emogg_async._context import Call, Priority
+from emogg_async._context import BULK, Call, Priority
 from emogg_async._listing import Page
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import Request
@@ -294,7 +294,7 @@ class Sessions:
         return await self.pipeline.share(
             request,
             lambda call: self.pipeline.fetch(request, call, Page),
-            priority=Priority.BULK,
+            priority=BULK,
             allowance=allowance,
         )
 

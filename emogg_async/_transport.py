@@ -16,7 +16,7 @@ from yarl import URL
 
 from emogg_async._alarms import Alarms
 from emogg_async._network import Proxy, Route
-from emogg_async._protocol import Repeat, Request, Response
+from emogg_async._protocol import SAFE, Request, Response
 from emogg_async.errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -166,7 +166,7 @@ class Transport:
             }
             headers = {**theirs, **(headers or {})}
         middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None = None
-        if request.repeat is not Repeat.SAFE:
+        if request.repeat is not SAFE:
             timeout = self._write_timeout
         if request.method in _REPEATED_BY_AIOHTTP:
             # Those of a session that was passed in are replaced, unless repeated here.
