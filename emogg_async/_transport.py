@@ -29,6 +29,7 @@ __all__ = ["Transport", "is_session"]
 
 CONNECT_TIMEOUT: Final = 5.0
 KEEPALIVE_TIMEOUT: Final = 15.0
+CHUNK: Final = 256 * 1024
 MAX_BODY: Final = 32 * 1024 * 1024
 MAX_ERROR_BODY: Final = 64 * 1024
 
@@ -273,7 +274,8 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
     size = 0
     try:
         while not content.at_eof():
-            chunk = await content.readany()
+            # The `readany()` of aiohttp 3.14.0 would inflate all that there is at once.
+            chunk = await content.read(CHUNK)
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
