@@ -66,7 +66,8 @@ def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
             f"base_url: http:// would send the token to {host} unencrypted; use "
             "https://, or pass allow_http=True"
         )
-    return url.rstrip("/")
+    # Whether TLS hides what is sent is asked of the text, also elsewhere.
+    return parts.scheme + url[len(parts.scheme) :].rstrip("/")
 
 
 def is_host(host: str) -> bool:

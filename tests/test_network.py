@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import trustme
 from plainhttp import eventually
+from rawserver import always, http, serving
 from wayside import certified, proxying, tls_front
 
 from emogg_async import (
@@ -23,6 +24,7 @@ from emogg_async import (
     DeadlineError,
     EmoggError,
     InvalidArgumentError,
+    NotFoundError,
     NotSentError,
     OutcomeUnknownError,
     RetryPolicy,
@@ -220,6 +222,20 @@ class TestTunnels:
                 assert_no_credentials(caplog.text, repr(client), str(vars(client)))
         assert all(emulator.token.encode() not in head for head in proxy.heads)
 
+    @pytest.mark.parametrize("scheme", ["https", "HTTPS", "Https"])
+    async def test_the_service_does_not_get_them(self, authority, client_of, scheme):
+        """What opens the proxy stays with it, however the base URL is written."""
+        async with (
+            serving(always(http("404 No")), certified(authority)) as server,
+            proxying(user=f"{USER}:{PASSWORD}") as proxy,
+        ):
+            url = server.url.replace("https", scheme)
+            async with client_of(url, proxy=proxy.with_user(CREDENTIALS)) as client:
+                with pytest.raises(NotFoundError):
+                    await client.get_session("0" * 24)
+        assert b"Proxy-Authorization" in proxy.heads[0]
+        assert b"Proxy-Authorization" not in server.heads[0]
+
     async def test_two_passwords_share_no_tunnel(self, emulator, front, client_of):
         """Whoever has the wrong one is refused, whoever else is let through."""
         async with proxying(user=f"{USER}:{PASSWORD}") as proxy:
@@ -387,7 +403,7 @@ class TestProxyFailures:
 class TestWithoutTLS:
     async def test_is_refused_unless_allowed(self, emulator):
         """A proxy would read the token; loopback is no exception then."""
-        for base_url in (emulator.url, "http://localhost"):
+        for base_url in (emulator.url, "http://localhost", "HTTP://localhost"):
             with pytest.raises(ConfigurationError, match="show the token to the proxy"):
                 AsyncEmoggClient("t", base_url=base_url, proxy="http://proxy:3128")
 
