@@ -206,9 +206,10 @@ class Pipeline:
         counters.requests += 1
         counters.in_flight += 1
         call.departs(departure)
-        # A single call's deadline is watched by those who wait for it.
-        bulk = call.priority is BULK
-        time_left = call.deadline - departure if bulk else self._timeout
+        # A single read's deadline is watched by those who wait for it; a write should
+        # know before whether it was sent.
+        shared = request.repeat is SAFE and call.priority is not BULK
+        time_left = self._timeout if shared else call.deadline - departure
         counters.look_around()
         trace = call.trace
         try:

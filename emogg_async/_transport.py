@@ -92,9 +92,7 @@ class Transport:
         # Deadlines are ours: aiohttp's `total` counts queueing, and rounds. Where it
         # matters whether a request was sent, DNS and TLS have a limit of their own.
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
-        self._write_timeout = aiohttp.ClientTimeout(
-            total=None, connect=min(CONNECT_TIMEOUT, attempt_timeout)
-        )
+        self._write_timeout = _connecting(attempt_timeout)
         self._owns_http = http is None
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
@@ -138,7 +136,7 @@ class Transport:
         limit = min(self._attempt_timeout, time_left)
         try:
             with self._alarms.limit(limit):
-                return await self._exchange(request, more_headers)
+                return await self._exchange(request, limit, more_headers)
         except TimeoutError as error:
             sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
             what = f"no answer within {limit:.3g} s"
@@ -156,7 +154,7 @@ class Transport:
             raise ConfigurationError(f"the session passed as http=: {error}") from None
 
     async def _exchange(
-        self, request: Request, more_headers: Mapping[str, str] | None
+        self, request: Request, limit: float, more_headers: Mapping[str, str] | None
     ) -> Response:
         headers, timeout = self._headers, self._timeout
         if more_headers:
@@ -168,7 +166,8 @@ class Transport:
             headers = {**theirs, **(headers or {})}
         middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None = None
         if request.repeat is not SAFE:
-            timeout = self._write_timeout
+            short = limit < self._attempt_timeout
+            timeout = _connecting(limit) if short else self._write_timeout
         if request.method in _REPEATED_BY_AIOHTTP:
             # Those of a session that was passed in are replaced, unless repeated here.
             outer = getattr(self._http, "_middlewares", ())
@@ -265,6 +264,11 @@ def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSessio
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+
+
+def _connecting(limit: float) -> aiohttp.ClientTimeout:
+    """Limit what comes before a send; it ends early enough to say that none was."""
+    return aiohttp.ClientTimeout(total=None, connect=min(CONNECT_TIMEOUT, 0.9 * limit))
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:

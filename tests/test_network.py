@@ -328,6 +328,23 @@ class TestProxyFailures:
             assert not error.sent
             assert f"no connection through the proxy {proxy.url} in time" in str(error)
 
+    @pytest.mark.timing
+    @pytest.mark.parametrize("limit", ["attempt_timeout", "timeout", "deadline"])
+    async def test_one_that_hangs_until_the_time_is_up(self, client_of, front, limit):
+        """Whichever time is up first, a write that got no tunnel was not sent."""
+        options = {"attempt_timeout": 9.0, "timeout": 9.0, "deadline": 9.0, limit: 0.3}
+        deadline = options.pop("deadline")
+        options["retry"] = RetryPolicy(attempts=1)
+        async with (
+            proxying(fault="hang") as proxy,
+            client_of(front, proxy=proxy.url, **options) as client,
+        ):
+            for _ in range(4):
+                with client.deadline(deadline):
+                    with pytest.raises(DeadlineError, match="no connection") as caught:
+                        await client.request("POST", "/v1/sessions", json={})
+                assert not caught.value.sent
+
     @pytest.mark.parametrize("fault", ["close", "cut", "nonsense", "502 Busy", "hang"])
     async def test_it_gets_better(self, emulator, front, client_of, fault, monkeypatch):
         """A write comes through, and once, when the proxy is well again."""
