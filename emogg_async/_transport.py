@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -245,8 +246,7 @@ class _Tunneller(aiohttp.TCPConnector):
         except (TimeoutError, *_NOT_SENT):
             raise
         except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, aiohttp.ClientResponseError):
-                _strip_headers(error)
+            _forget_words(error)
             closed = OSError("no tunnel")
             raise _TunnelError(req.connection_key, closed) from error
 
@@ -285,8 +285,10 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
             if size > limit:
                 response.close()  # the rest is not worth reading, nor the connection
                 return b"", False
-    except RuntimeError as error:  # how aiohttp says that the connection is gone
-        raise aiohttp.ClientPayloadError(str(error)) from error
+    # How aiohttp says that the connection is gone, and without its compiled parser also
+    # that a chunk is none.
+    except (RuntimeError, HttpProcessingError) as error:
+        raise aiohttp.ClientPayloadError(type(error).__name__) from error
     response.release()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks), True
 
@@ -295,8 +297,8 @@ def _translated(
     error: Exception, request: Request, proxy: Proxy | None = None
 ) -> TransportError:
     """Say in our words what aiohttp's *error* means for *request*."""
-    if isinstance(error, aiohttp.ClientResponseError):
-        _strip_headers(error)
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        _forget_words(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _refused_by_proxy(proxy, getattr(error, "status", 0), request)
     where: dict[str, Any] = {"method": request.method, "path": request.path}
@@ -342,17 +344,19 @@ def _distrust(error: aiohttp.ClientConnectorCertificateError) -> str:
     return f"the certificate of {key.host if key else 'the service'} is refused: {why}"
 
 
-def _strip_headers(error: aiohttp.ClientResponseError) -> None:
-    """Take out the request's headers, which its `repr` would show."""
-    info = getattr(error, "request_info", None)
-    if info is not None:
-        none = CIMultiDictProxy(CIMultiDict[str]())
-        error.request_info = aiohttp.RequestInfo(
-            info.url, info.method, none, info.real_url
-        )
-        error.args = (error.request_info, ())
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        # Nor should what a proxy says: it may repeat what it was told.
+def _forget_words(error: Exception) -> None:
+    """Take out what was said, and what led to it, which may quote that.
+
+    The token is in the headers of the request, and whoever answers may repeat it.
+    """
+    error.__cause__ = error.__context__ = None
+    if isinstance(error, aiohttp.ClientResponseError):
+        if (info := getattr(error, "request_info", None)) is not None:
+            none = CIMultiDictProxy(CIMultiDict[str]())
+            error.request_info = aiohttp.RequestInfo(
+                info.url, info.method, none, info.real_url
+            )
+            error.args = (error.request_info, ())
         error.message, error.headers = "", None
 
 

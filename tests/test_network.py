@@ -369,7 +369,7 @@ class TestProxyFailures:
                 await client.request("POST", "/v1/sessions", json={})
 
     @pytest.mark.parametrize(
-        "fault", ["", "407 J.doe", "close", "nonsense", "cut", "hang"]
+        "fault", ["", "407 J.doe", "close", "nonsense", "echo", "cut", "hang"]
     )
     async def test_no_error_shows_the_credentials(
         self, front, client_of, fault, caplog, monkeypatch

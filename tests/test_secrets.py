@@ -1,3 +1,4 @@
+import asyncio
 import copy
 import logging
 import pickle
@@ -6,11 +7,13 @@ import traceback
 
 import pytest
 from aiocache import SimpleMemoryCache
+from aiohttp.http_parser import HttpResponseParserPy
 from rawserver import always, http, serving
 
 from emogg_async import (
     AsyncEmoggClient,
     CachePolicy,
+    ConnectionLostError,
     EmoggError,
     NotSentError,
     RetryPolicy,
@@ -142,8 +145,11 @@ async def test_no_cache_key_and_no_value_has_the_token(emulator, everything_logg
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
         http("401 No", b'{"message": "tok\\u002d5ecret-0123456789-abcdef is bad"}'),
         http("400 No", b'{"message": "' + b"x" * 190 + TOKEN.encode() + b'"}'),
+        b"HTTP/1.1 200 OK\r\nYou sent " + TOKEN.encode() + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + TOKEN.encode() + b"\r\n\r\n",
+        b"Bearer " + TOKEN.encode() + b"\r\n\r\n",
     ],
-    ids=range(6),
+    ids=range(9),
 )
 async def test_no_broken_answer_shows_the_token(everything_logged, answer):
     """Nor do the errors of the HTTP library below, or an escaped or cut echo."""
@@ -151,6 +157,29 @@ async def test_no_broken_answer_shows_the_token(everything_logged, answer):
         async with AsyncEmoggClient(TOKEN, base_url=server.url, retry=FAST) as client:
             with pytest.raises(EmoggError) as caught:
                 await client.get_session("0" * 24)
+    assert_clean("".join(traceback.format_exception(caught.value)))
+    assert_clean(*everything_in(caught.value), everything_logged.text)
+
+
+async def test_nor_does_a_broken_body(everything_logged, monkeypatch):
+    """Also where aiohttp has no compiled parser, whose errors are of other kinds."""
+    monkeypatch.setattr("aiohttp.client_proto.HttpResponseParser", HttpResponseParserPy)
+
+    async def answer(writer, _):
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{ \r\n"
+        )
+        await writer.drain()
+        await asyncio.sleep(0.01)  # or all of it would be read at once
+        writer.write(TOKEN.encode() + b"\r\n")
+        return False
+
+    async with serving(answer) as server:
+        async with AsyncEmoggClient(TOKEN, base_url=server.url, retry=FAST) as client:
+            with pytest.raises(ConnectionLostError) as caught:
+                await client.get_session("0" * 24)
+    assert 2 == caught.value.attempts
+    assert_clean("".join(traceback.format_exception(caught.value)))
     assert_clean(*everything_in(caught.value), everything_logged.text)
 
 

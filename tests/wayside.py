@@ -88,7 +88,8 @@ class ConnectProxy:
     """`name:password` that it asks for; None asks for nothing."""
 
     fault: str = ""
-    """What goes wrong: hang, close, nonsense, cut (after its answer), or a status."""
+    """What goes wrong: hang, close, nonsense, echo, cut (after its answer), or a
+    status."""
 
     times: int = 10**9
     """How often that goes wrong, before all is well."""
@@ -122,7 +123,7 @@ class ConnectProxy:
         self.heads.append(head)
         if self.times > 0 and self.fault:
             self.times -= 1
-            await self._fail(writer)
+            await self._fail(head, writer)
             return
         if self.user is not None:
             expected = base64.b64encode(self.user.encode())
@@ -136,7 +137,7 @@ class ConnectProxy:
                 return
         await self._pass_on(head, reader, writer)
 
-    async def _fail(self, writer: Writer) -> None:
+    async def _fail(self, head: bytes, writer: Writer) -> None:
         match self.fault:
             case "hang":
                 await asyncio.sleep(60)
@@ -144,6 +145,9 @@ class ConnectProxy:
                 return
             case "nonsense":
                 writer.write(b"SSH-2.0\r\n\r\n")
+            case "echo":
+                sent = head.replace(b"\r\n", b" ")
+                writer.write(b"HTTP/1.1 200 OK\r\nYou sent " + sent + b"\r\n\r\n")
             case "cut":
                 writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             case status:
