@@ -9,7 +9,7 @@ import ssl as tls
 from base64 import b64encode
 from os import PathLike, fspath
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import attrs
@@ -125,11 +125,12 @@ def _usable_proxy(name: str, url: str) -> Proxy:
 def _authorization(name: str, parts: SplitResult) -> str | None:
     if parts.username is None:
         return None
-    user, password = unquote(parts.username), unquote(parts.password or "")
-    if ":" in user or not (user + password).isprintable():
+    # As bytes: which text they are is known to the proxy alone.
+    user = unquote_to_bytes(parts.username)
+    password = unquote_to_bytes(parts.password or "")
+    if b":" in user or any(byte < 32 or byte == 127 for byte in user + password):
         raise ConfigurationError(f"{name}: its user or password cannot be sent")
-    credentials = b64encode(f"{user}:{password}".encode())
-    return f"Basic {credentials.decode()}"
+    return f"Basic {b64encode(user + b':' + password).decode()}"
 
 
 def _trust(ssl: tls.SSLContext | str | PathLike[str]) -> tls.SSLContext:

@@ -599,6 +599,7 @@ class TestArguments:
             ("HTTP://PROXY.test", "http://proxy.test:80", None),
             ("http://joe@proxy.test", "http://proxy.test:80", "am9lOg=="),
             ("http://j%C3%B6:@proxy.test", "http://proxy.test:80", "asO2Og=="),
+            ("http://j:p%E4ss@proxy.test", "http://proxy.test:80", "ajpw5HNz"),
         ],
     )
     def test_what_is_one_is_understood(self, url, expected, authorization):

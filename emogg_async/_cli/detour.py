@@ -10,7 +10,7 @@ import re
 import socket
 from base64 import b64encode
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 from urllib.request import getproxies
 
 from emogg_async import AsyncEmoggClient, EmoggError, NotSentError
@@ -94,5 +94,5 @@ def _authorization() -> str:
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.username is None:
         return ""
-    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return b64encode(credentials.encode()).decode()
+    credentials = unquote_to_bytes(f"{parts.username}:{parts.password or ''}")
+    return b64encode(credentials).decode()
