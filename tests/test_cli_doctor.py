@@ -506,6 +506,7 @@ async def test_secure_proxy(
         ({"fault": "close"}, "BadStatusLine: no answer of a proxy"),
         ({"fault": "nonsense"}, "BadStatusLine: no answer of a proxy"),
         ({"fault": "hang"}, "no answer within 0.3 s"),
+        ({"fault": "trickle"}, "no answer within 0.3 s"),
     ],
 )
 async def test_proxy_that_refuses(

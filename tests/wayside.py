@@ -88,8 +88,8 @@ class ConnectProxy:
     """`name:password` that it asks for; None asks for nothing."""
 
     fault: str = ""
-    """What goes wrong: hang, close, nonsense, echo, cut (after its answer), or a
-    status."""
+    """What goes wrong: hang, trickle, close, nonsense, echo, cut (after its answer), or
+    a status."""
 
     times: int = 10**9
     """How often that goes wrong, before all is well."""
@@ -141,6 +141,10 @@ class ConnectProxy:
         match self.fault:
             case "hang":
                 await asyncio.sleep(60)
+            case "trickle":
+                for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 100:
+                    writer.write(bytes([byte]))
+                    await asyncio.sleep(0.02)
             case "close":
                 return
             case "nonsense":

@@ -152,8 +152,10 @@ class _Checkup:
         """Connect to an address, and through it to the service, if it is a proxy's."""
         opened = probe.connect(endpoint, seconds)
         if self._proxy is not None and self._proxy.scheme == "http":
+            host, port = self._host, _port_of(self._url)
             try:
-                detour.open_tunnel(opened, self._host, _port_of(self._url))
+                # The socket's own limit is for each piece of an answer.
+                probe.bounded(lambda: detour.open_tunnel(opened, host, port), seconds)
             except BaseException:
                 opened.close()
                 raise
