@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from emogg_async._converter import structure, to_dict
+from emogg_async._stats import log
 from emogg_async.errors import EmoggError
 
 __all__ = ["SCHEMA", "Body", "Guard", "Turns", "unwrapped", "wrapped"]
@@ -189,4 +190,5 @@ class Guard:
         if now >= self._quiet_until:
             self._quiet_until = now + LOG_INTERVAL
             # Its type alone: messages of backends quote keys, values and URLs.
-            logger.warning("the cache backend failed: %s", type(error).__name__)
+            name = type(error).__name__
+            log(logger, logging.WARNING, "the cache backend failed: %s", name)

@@ -17,6 +17,7 @@ import attrs
 
 from emogg_async._checks import aware, whole_number
 from emogg_async._converter import format_datetime
+from emogg_async._stats import log
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import Session
 
@@ -175,7 +176,8 @@ class Walk:
     def _advance(self, sessions: tuple[Session, ...]) -> None:
         first_page, self._begun = not self._begun, True
         if self._by_key and self._rises(sessions):
-            logger.info("the listing is not sorted by timestamp: going on by offset")
+            line = "the listing is not sorted by timestamp: going on by offset"
+            log(logger, logging.INFO, line)
             self._by_key = False
             self._ties = 0
             if not first_page:  # what `to` has hidden so far must be seen yet

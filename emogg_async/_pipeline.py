@@ -21,7 +21,7 @@ from emogg_async._flight import Abandoned, Cut, Flights
 from emogg_async._gate import Gate, Pacer
 from emogg_async._protocol import SAFE, Headers, RateLimit, Request, Response
 from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
-from emogg_async._stats import Counters, Instrument, Trace
+from emogg_async._stats import Counters, Instrument, Trace, log
 from emogg_async._transport import Transport
 from emogg_async.errors import (
     ClientClosedError,
@@ -319,7 +319,7 @@ def _key(request: Request, priority: Priority) -> tuple[str, str, Priority]:
 
 def _log_answer(request: Request, response: Response, seconds: float) -> None:
     facts = request.method, request.path, response.status, seconds
-    logger.debug("%s %s: %d in %.3f s", *facts)
+    log(logger, logging.DEBUG, "%s %s: %d in %.3f s", *facts)
 
 
 def _utc_now() -> datetime:

@@ -1,6 +1,7 @@
 """What a client did, and who wants to know: counters, events, log lines, traces."""
 
 import logging
+import traceback
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from types import TracebackType
@@ -14,7 +15,7 @@ from emogg_async.events import Event
 if TYPE_CHECKING:
     from emogg_async._protocol import Request
 
-__all__ = ["Counters", "Instrument", "Stats", "Trace"]
+__all__ = ["Counters", "Instrument", "Stats", "Trace", "log"]
 
 root: Final = logging.getLogger("emogg_async")
 http: Final = logging.getLogger("emogg_async.http")
@@ -35,6 +36,19 @@ _LINES: Final[dict[type[Event], tuple[logging.Logger, str]]] = {
     events.StaleServed: (logging.getLogger("emogg_async.cache"), "served stale"),
 }
 """Where each event is logged, and what of it."""
+
+
+def log(logger: logging.Logger, level: int, line: str, *facts: object) -> None:
+    """Log a line; a filter or handler that raises hurts no call.
+
+    A filter that looks for a context variable does: loads run in a context of their
+    own. As `logging` does itself with what its handlers raise, it is shown.
+    """
+    try:
+        logger.log(level, line, *facts)
+    except Exception:
+        if logging.raiseExceptions:
+            traceback.print_exc()
 
 
 class Trace(Protocol):
@@ -152,7 +166,8 @@ class Counters:
         )
         logger, line = _LINES[kind]
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%s %s: %s", event.method, event.path, line.format(event))
+            told = event.method, event.path, line.format(event)
+            log(logger, logging.DEBUG, "%s %s: %s", *told)
         if self._on_event is None:
             return
         try:
@@ -162,7 +177,8 @@ class Counters:
                 self._is_dead = True
                 # Its type alone: nobody knows what its message quotes.
                 name = type(error).__name__
-                root.warning("on_event failed, and was not heard: %s", name)
+                line = "on_event failed, and was not heard: %s"
+                log(root, logging.WARNING, line, name)
 
     def snapshot(self) -> Stats:
         """Return what they read now."""

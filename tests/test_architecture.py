@@ -36,7 +36,7 @@ IMPORTS = {
     "_gate": {"_context", "_pacing", "_protocol", "errors"},
     "_flight": {"_alarms", "_context", "errors"},
     "_memory": set(),
-    "_backend": {"_converter", "errors"},
+    "_backend": {"_converter", "_stats", "errors"},
     "_stale": {"errors"},
     "_cache": {
         "_backend",
@@ -53,7 +53,7 @@ IMPORTS = {
     "_redis": {"_cache", "_checks", "_redis_backend", "errors"},
     "_transport": {"_alarms", "_network", "_protocol", "errors"},
     "_retry": {"_checks", "_context", "_protocol", "errors"},
-    "_listing": {"_checks", "_converter", "errors", "models"},
+    "_listing": {"_checks", "_converter", "_stats", "errors", "models"},
     "_pages": {"_converter", "_listing", "models"},
     "_jobs": {
         "_context",

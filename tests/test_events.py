@@ -1,8 +1,10 @@
 """What a client tells of its calls: events and log lines."""
 
 import asyncio
+import io
 import logging
 import pickle
+from contextvars import ContextVar
 
 import attrs
 import pytest
@@ -49,6 +51,13 @@ def listening(emulator, heard):
         return emulator.client(on_event=heard.append, **{"retry": QUICK} | options)
 
     return make
+
+
+class Broken(SimpleMemoryCache):
+    """A cache that fails, and is therefore logged."""
+
+    async def get(self, *args, **options):
+        raise OSError
 
 
 def kinds(heard):
@@ -238,6 +247,30 @@ class TestLog:
                 with pytest.raises(EmoggError):
                     await client.get_session(UNKNOWN)
         assert "attempt 1 failed: 400: {0.error} %s {" in caplog.text
+
+    @pytest.mark.parametrize("shows", [True, False])
+    async def test_a_filter_that_raises_hurts_no_call(
+        self, emulator, capsys, monkeypatch, shows
+    ):
+        """As one that looks for a context variable: it is shown, if logging may."""
+        request_id = ContextVar("request_id")
+        request_id.set("of the visitor")
+        handler = logging.StreamHandler(io.StringIO())
+        handler.addFilter(lambda _: request_id.get())
+        logger = logging.getLogger("emogg_async")
+        monkeypatch.setattr(logging, "raiseExceptions", shows)
+        monkeypatch.setattr(logger, "handlers", [handler])
+        monkeypatch.setattr(logger, "propagate", False)
+        emulator.fail(status=503, times=1)
+        options = {"cache": CachePolicy(backend=Broken()), "retry": QUICK}
+        logger.setLevel(logging.DEBUG)
+        try:
+            async with emulator.client(concurrency=1, **options) as client:
+                for session in emulator.sessions[:3]:  # each has the only slot
+                    assert session == await client.get_session(session.id)
+        finally:
+            logger.setLevel(logging.NOTSET)
+        assert shows == ("LookupError" in capsys.readouterr().err)
 
     def test_the_package_prints_nothing_by_itself(self):
         """Without any logging set up, there is a handler that does nothing."""
