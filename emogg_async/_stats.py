@@ -1,5 +1,6 @@
 """What a client did, and who wants to know: counters, events, log lines, traces."""
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Mapping
@@ -172,7 +173,8 @@ class Counters:
             return
         try:
             self._on_event(event)
-        except Exception as error:  # it must not hurt the call
+        # It must not hurt the call; nor is that cancelled by what runs to its end.
+        except (Exception, asyncio.CancelledError) as error:
             if not self._is_dead:  # once: there may be thousands
                 self._is_dead = True
                 # Its type alone: nobody knows what its message quotes.

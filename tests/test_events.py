@@ -203,6 +203,20 @@ class TestListener:
         assert "WARNING" == record.levelname
         assert "on_event failed, and was not heard: ValueError" == record.getMessage()
 
+    async def test_nor_does_a_cancellation_that_it_raises(self, emulator, caplog):
+        """It may look at a future of its own that was cancelled."""
+        cancelled = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        emulator.fail(status=503, times=1)
+        options = {"concurrency": 1, "cache": None, "retry": QUICK}
+        async with emulator.client(
+            on_event=lambda _: cancelled.result(), **options
+        ) as client:
+            ids = [each.id for each in emulator.sessions[:3]]
+            batch = await client.get_sessions(ids, via="get")
+        assert ids == [*batch]
+        assert "was not heard: CancelledError" in caplog.text
+
     async def test_it_may_use_the_client(self, emulator):
         """It can look at the statistics, which count what it is told of."""
         seen = []
