@@ -241,7 +241,8 @@ def _listener(
 ) -> Callable[[Event], object] | None:
     if on_event is None:
         return None
-    if not callable(on_event) or iscoroutinefunction(on_event):
+    call = getattr(on_event, "__call__", None)  # noqa: B004 - an object's may be async
+    if call is None or iscoroutinefunction(on_event) or iscoroutinefunction(call):
         raise InvalidArgumentError("on_event: expected a function that is not async")
     return on_event
 

@@ -60,6 +60,13 @@ class Broken(SimpleMemoryCache):
         raise OSError
 
 
+class AsyncListener:
+    """What would have to be awaited."""
+
+    async def __call__(self, event):
+        pass
+
+
 def kinds(heard):
     """Return what kinds of events were heard."""
     return [type(event) for event in heard]
@@ -225,7 +232,7 @@ class TestListener:
             await client.get_session(emulator.sessions[0].id)
         assert [1] == [stats.cache_misses for stats in seen]
 
-    @pytest.mark.parametrize("on_event", [42, "print", asyncio.sleep])
+    @pytest.mark.parametrize("on_event", [42, "print", asyncio.sleep, AsyncListener()])
     def test_refuses_what_is_no_function(self, emulator, on_event):
         """What cannot be called, or would have to be awaited, is refused."""
         with pytest.raises(InvalidArgumentError, match="on_event"):
