@@ -8,6 +8,7 @@ import contextvars
 import logging
 import random
 import time
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -173,8 +174,15 @@ class Pipeline:
     async def _carry_out_traced(
         self, instrument: Instrument, request: Request, call: Call
     ) -> Any:
-        with instrument(request, call.origin) as call.trace:
+        call.trace = trace = instrument(request, call.origin)
+        failure: BaseException | None = None
+        try:
             return await self._retrier.run(request, call, self._attempt)
+        except BaseException as error:
+            failure = self._reason(request, call, error)
+            raise
+        finally:
+            trace.ends(failure)
 
     async def fetch(self, request: Request, call: Call, model: type[T]) -> T:
         """Carry out *request* and return what it brings.
@@ -211,15 +219,14 @@ class Pipeline:
         shared = request.repeat is SAFE and call.priority is not BULK
         time_left = self._timeout if shared else call.deadline - departure
         counters.look_around()
-        trace = call.trace
         try:
-            if trace is None:
+            if call.trace is None:
                 response = await self._transport.send(request, time_left)
             else:
-                response = await self._traced(request, time_left, trace)
+                response = await self._traced(request, call, time_left)
         except BaseException as error:
             self.gate.failed(call, error)
-            if counters.is_watched and isinstance(error, EmoggError):
+            if counters.is_watched:
                 self._tell_failure(request, call, error)
             raise
         finally:
@@ -243,19 +250,29 @@ class Pipeline:
         finally:
             self.gate.answered(call, departure, limit, refusal)
 
-    async def _traced(
-        self, request: Request, time_left: float, trace: Trace
-    ) -> Response:
+    async def _traced(self, request: Request, call: Call, time_left: float) -> Response:
+        trace: Trace = call.trace
         try:
             headers = trace.departs()
             response = await self._transport.send(request, time_left, headers)
         except BaseException as error:
-            trace.failed(error)
+            trace.failed(self._reason(request, call, error))
             raise
         trace.answered(response.status)
         return response
 
-    def _tell_failure(self, request: Request, call: Call, error: EmoggError) -> None:
+    def _reason(
+        self, request: Request, call: Call, error: BaseException
+    ) -> BaseException:
+        """Return why *call* ends in *error*: when its time is up it is cancelled."""
+        if isinstance(error, CancelledError) and self.loop.time() >= call.deadline:
+            return _too_late(request, call)
+        return error
+
+    def _tell_failure(self, request: Request, call: Call, error: BaseException) -> None:
+        error = self._reason(request, call, error)
+        if not isinstance(error, EmoggError):
+            return
         refused = isinstance(error, RateLimitedError)
         kind = events.RateLimited if refused else events.AttemptFailed
         attempt = 0 if call.refused else call.attempts

@@ -5,8 +5,7 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -55,18 +54,6 @@ def log(logger: logging.Logger, level: int, line: str, *facts: object) -> None:
 class Trace(Protocol):
     """Sees one request with its resends, from within the task that carries it out."""
 
-    def __enter__(self) -> Self:
-        """Begin."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        """End, with the *error* that the request ended in."""
-
     def departs(self) -> Mapping[str, str]:
         """Note that it is sent; return the headers that it is to carry."""
 
@@ -76,12 +63,15 @@ class Trace(Protocol):
     def failed(self, error: BaseException) -> None:
         """Note that it will have no answer."""
 
+    def ends(self, error: BaseException | None) -> None:
+        """End, with the *error* that the request ended in, if it did."""
+
 
 class Instrument(Protocol):
     """Makes a trace for each request."""
 
     def __call__(self, request: "Request", origin: Context | None) -> Trace:
-        """Trace *request*, whose caller runs in *origin*."""
+        """Begin to trace *request*, whose caller runs in *origin*."""
 
 
 @attrs.frozen(kw_only=True)

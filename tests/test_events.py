@@ -13,6 +13,7 @@ from test_secrets import TOKEN, assert_clean, everything_in
 
 from emogg_async import (
     CachePolicy,
+    DeadlineError,
     EmoggError,
     InvalidArgumentError,
     RateLimitedError,
@@ -101,6 +102,27 @@ class TestEvents:
             with pytest.raises(EmoggError):
                 await client.get_session(UNKNOWN)
         assert [AttemptFailed, RetryScheduled, AttemptFailed] == kinds(heard)
+
+    async def test_the_time_of_the_call_is_up(self, emulator, listening, heard, caplog):
+        """What was sent then has failed, too; what its caller has left has not."""
+        emulator.fail(fault="hang")
+        async with listening(cache=None) as client:
+            left = asyncio.create_task(client.get_session("1" * 24))
+            with caplog.at_level(logging.DEBUG, logger="emogg_async"):
+                with client.deadline(0.1), pytest.raises(DeadlineError):
+                    await client.get_session(UNKNOWN)
+                left.cancel()
+                await asyncio.wait([left])
+                await client._pipeline.flights.drain()
+        (event,) = heard
+        assert (AttemptFailed, UNKNOWN, 1) == (
+            type(event),
+            event.session_id,
+            event.attempt,
+        )
+        assert isinstance(event.error, DeadlineError)
+        assert event.error.sent
+        assert "attempt 1 failed: the time for the call is up" in caplog.text
 
     @pytest.mark.parametrize("backend", [None, SimpleMemoryCache])
     async def test_the_cache(self, emulator, listening, heard, backend):

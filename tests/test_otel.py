@@ -121,6 +121,28 @@ class TestSpans:
         assert status == span.attributes.get("http.response.status_code")
         assert kind == span.attributes["error.type"]
 
+    @pytest.mark.parametrize("slots", [1, 2])
+    async def test_the_time_of_the_call_is_up(self, emulator, telemetry, slots):
+        """It has failed, whether it was sent or still waited for its turn."""
+        emulator.fail(fault="hang")
+        options = {"concurrency": slots, "cache": None, "pace": False}
+        async with telemetry.watch(emulator.client(**options)) as client:
+            first = asyncio.create_task(client.get_session(UNKNOWN))
+            await asyncio.sleep(0)
+            with client.deadline(0.1), pytest.raises(DeadlineError):
+                await client.get_session("1" * 24)
+            await client._pipeline.flights.drain()
+            (span,) = telemetry.spans
+            first.cancel()
+            await asyncio.wait([first])
+        assert trace.StatusCode.ERROR is span.status.status_code
+        assert "emogg_async.errors.DeadlineError" == span.attributes["error.type"]
+        kinds = {
+            point.attributes["error.type"]: point.count
+            for point in telemetry.points("http.client.request.duration")
+        }
+        assert slots - 1 == kinds.get("emogg_async.errors.DeadlineError", 0)
+
     async def test_its_parent_is_the_callers(self, emulator, client, telemetry):
         """A span is a child of the one in which its call was made, in bulks too."""
         ids = [each.id for each in emulator.sessions[:3]]

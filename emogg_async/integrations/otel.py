@@ -31,9 +31,8 @@ Source: https://opentelemetry.io/docs/specs/semconv/http/.
 
 import time
 from collections.abc import Mapping
-from contextvars import Context, Token
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from contextvars import Context
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from opentelemetry import context as otel
@@ -139,11 +138,7 @@ class _Trace:
             attributes,
         )
         self._context = trace.set_span_in_context(self._span, parent)
-        self._token: Token[Any] | None = None
-
-    def __enter__(self) -> Self:
         self._token = otel.attach(self._context)
-        return self
 
     def departs(self) -> Mapping[str, str]:
         headers: dict[str, str] = {}
@@ -168,15 +163,8 @@ class _Trace:
         self._instrument.active.add(-1, self._about)
         self._instrument.duration.record(seconds, self._about | facts)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        if self._token is not None:
-            otel.detach(self._token)
+    def ends(self, error: BaseException | None) -> None:
+        otel.detach(self._token)
         if self._resends > 0:
             self._span.set_attribute("http.request.resend_count", self._resends)
         if error is not None:
