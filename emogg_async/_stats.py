@@ -19,21 +19,21 @@ __all__ = ["Counters", "Instrument", "Stats", "Trace", "log"]
 
 root: Final = logging.getLogger("emogg_async")
 http: Final = logging.getLogger("emogg_async.http")
+retry: Final = logging.getLogger("emogg_async.retry")
+pacing: Final = logging.getLogger("emogg_async.pacing")
+cache: Final = logging.getLogger("emogg_async.cache")
 
 _LINES: Final[dict[type[Event], tuple[logging.Logger, str]]] = {
     events.AttemptFailed: (http, "attempt {0.attempt} failed: {0.error.headline}"),
     events.RateLimited: (http, "attempt {0.attempt} refused: {0.error.headline}"),
     events.RetryScheduled: (
-        logging.getLogger("emogg_async.retry"),
+        retry,
         "{0.error.__class__.__name__}; trying again in {0.wait:.3f} s",
     ),
-    events.Paced: (
-        logging.getLogger("emogg_async.pacing"),
-        "waited {0.wait:.3f} s for its turn",
-    ),
-    events.CacheHit: (logging.getLogger("emogg_async.cache"), "cached"),
-    events.CacheMiss: (logging.getLogger("emogg_async.cache"), "not cached"),
-    events.StaleServed: (logging.getLogger("emogg_async.cache"), "served stale"),
+    events.Paced: (pacing, "waited {0.wait:.3f} s for its turn"),
+    events.CacheHit: (cache, "cached"),
+    events.CacheMiss: (cache, "not cached"),
+    events.StaleServed: (cache, "served stale"),
 }
 """Where each event is logged, and what of it."""
 
@@ -144,7 +144,13 @@ class Counters:
 
         It is done at each request, so that a log can be switched on at any time.
         """
-        self.is_watched = self._on_event is not None or root.isEnabledFor(logging.DEBUG)
+        self.is_watched = (
+            self._on_event is not None
+            or http.isEnabledFor(logging.DEBUG)
+            or retry.isEnabledFor(logging.DEBUG)
+            or pacing.isEnabledFor(logging.DEBUG)
+            or cache.isEnabledFor(logging.DEBUG)
+        )
 
     def tell(self, kind: type[Event], request: "Request", **facts: Any) -> None:
         """Tell of an event of that *kind*; only if `is_watched`, as it costs."""

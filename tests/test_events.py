@@ -282,6 +282,21 @@ class TestLog:
             (line,) = (record.getMessage() for record in caplog.records)
         assert line.startswith(f"GET /v1/sessions/{two}: 200 in 0.")
 
+    @pytest.mark.parametrize(
+        ("name", "line"),
+        [("retry", "trying again"), ("cache", "not cached"), ("http", ": 503 in 0.")],
+    )
+    async def test_each_logger_can_be_switched_on_alone(
+        self, emulator, caplog, name, line
+    ):
+        """Whatever is of no interest stays silent."""
+        emulator.fail(status=503, times=1)
+        with caplog.at_level(logging.DEBUG, logger=f"emogg_async.{name}"):
+            async with emulator.client(retry=QUICK) as client:
+                await client.get_session(emulator.sessions[0].id)
+        assert line in caplog.text
+        assert {f"emogg_async.{name}"} == {each.name for each in caplog.records}
+
     async def test_braces_in_what_the_service_says(self, emulator, caplog):
         """A message is shown as it is, whatever it looks like."""
         emulator.fail(status=400, body={"message": "{0.error} %s {"})
