@@ -199,6 +199,8 @@ class Pipeline:
         except ResponseShapeError as error:
             error.method, error.path = request.method, request.path
             error.attempts = call.attempts
+            if self._counters.is_watched:
+                self._tell_failure(request, call, error)
             if request.repeat is SAFE:
                 raise
             call.in_doubt, call.failure = True, error

@@ -17,6 +17,7 @@ from emogg_async import (
     EmoggError,
     InvalidArgumentError,
     RateLimitedError,
+    ResponseShapeError,
     RetryPolicy,
     ServerError,
     Stats,
@@ -102,6 +103,15 @@ class TestEvents:
             with pytest.raises(EmoggError):
                 await client.get_session(UNKNOWN)
         assert [AttemptFailed, RetryScheduled, AttemptFailed] == kinds(heard)
+
+    async def test_an_answer_of_another_shape(self, emulator, listening, heard):
+        """JSON that is no session is no usable answer either."""
+        emulator.fail(status=200, body={"name": "no session"})
+        async with listening(cache=None) as client:
+            with pytest.raises(ResponseShapeError) as caught:
+                await client.get_session(UNKNOWN)
+        assert [AttemptFailed] == kinds(heard)
+        assert (1, str(caught.value)) == (heard[0].attempt, str(heard[0].error))
 
     async def test_the_time_of_the_call_is_up(self, emulator, listening, heard, caplog):
         """What was sent then has failed, too; what its caller has left has not."""
