@@ -515,7 +515,7 @@ class AsyncEmoggClient(LifeCycle):
             return _jobs.Calls(get, ids)
         service = _jobs.Service(
             cached=lambda ids: self._open().cached(ids, fresh=fresh),
-            page=lambda query, take: self._open().page(query, take),
+            page=lambda query, take: self._open().page(query, take, fresh=fresh),
             get=get,
         )
         return _jobs.PagedGets(service, ids, thrift, window)

@@ -261,7 +261,11 @@ class Sessions:
         return found
 
     async def page(
-        self, query: list[tuple[str, str]], take: Callable[[Page], list[Session]]
+        self,
+        query: list[tuple[str, str]],
+        take: Callable[[Page], list[Session]],
+        *,
+        fresh: bool,
     ) -> list[Session]:
         """Load a page; cache and return what *take* takes of it, as gets would.
 
@@ -272,8 +276,9 @@ class Sessions:
         sessions = take(await self.list_page(query, allowance=self._page_timeout))
         self._counters.calls += len(sessions)
         if self.cache:
-            for session in sessions:
-                self._count_miss(session.id.lower())
+            if not fresh:
+                for session in sessions:
+                    self._count_miss(session.id.lower())
             # One integer for all sessions: a write is rare, and a miss costs little.
             if epoch == self._epoch and not self._being_written:
                 for session in sessions:

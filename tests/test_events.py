@@ -153,6 +153,17 @@ class TestEvents:
             stats = client.stats
         assert (3, 7) == (stats.cache_hits, stats.cache_misses)
 
+    @pytest.mark.parametrize("via", ["get", "pages"])
+    async def test_a_fresh_bulk(self, emulator, listening, heard, via):
+        """It does not ask the cache, and so misses nothing there."""
+        ids = [each.id for each in emulator.sessions[:6]]
+        async with listening() as client:
+            await client.get_sessions(ids, fresh=True, via=via)
+            assert 0 == client.stats.cache_misses
+            assert CacheMiss not in kinds(heard)
+            await client.get_sessions(ids)
+            assert 6 == client.stats.cache_hits
+
     async def test_stale(self, emulator, listening, heard):
         """A past value that is served is told, with the reason when it is new."""
         session_id = emulator.sessions[0].id
