@@ -103,6 +103,9 @@ class Call:
     has_past: bool = False
     """Whether a past value stands in if it fails, so that it may do so early."""
 
+    is_repeated: bool = False
+    """Whether the next request repeats one that failed."""
+
     sending: bool = False
     """Whether a request is out, or was when the call was cut off."""
 

@@ -80,8 +80,9 @@ class Pipeline:
         self._retrier = Retrier(
             retry,
             rng=rng,
+            sleep=self._rest,
             paced=pacer.after_refusal if pacer else lambda: None,
-            on_retry=self._count_retry,
+            on_retry=self._announce,
         )
         self._timeout = timeout
         self._counters = counters
@@ -215,6 +216,9 @@ class Pipeline:
         counters = self._counters
         counters.requests += 1
         counters.in_flight += 1
+        if call.is_repeated:
+            counters.retries += 1
+            call.is_repeated = False
         call.departs(departure)
         # A single read's deadline is watched by those who wait for it; a write should
         # know before whether it was sent.
@@ -319,9 +323,15 @@ class Pipeline:
         heard = datetime.fromtimestamp(self._last_heard, UTC)
         return date - heard if date else timedelta(0)
 
-    def _count_retry(self, request: Request, call: Call, wait: float) -> None:
-        self._counters.retries += 1
-        self._counters.waited += wait
+    async def _rest(self, seconds: float) -> None:
+        since = self.loop.time()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._counters.waited += self.loop.time() - since
+
+    def _announce(self, request: Request, call: Call, wait: float) -> None:
+        call.is_repeated = True
         if self._counters.is_watched:
             facts = {"attempt": call.attempts + 1, "wait": wait, "error": call.failure}
             self._counters.tell(events.RetryScheduled, request, **facts)

@@ -23,6 +23,7 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
+from emogg_async.events import RetryScheduled
 
 UNKNOWN = "0" * 24
 
@@ -750,6 +751,22 @@ class TestStatsAndLimits:
             stats.in_flight,
         )
         assert 0 <= stats.waited < 1
+
+    async def test_what_was_cut_off_counts_as_far_as_it_came(self, emulator, ids):
+        """A retry that its caller did not wait for is none, nor are its seconds."""
+        emulator.fail(status=503, headers={"Retry-After": "30"})
+        announced = asyncio.Event()
+        async with emulator.client(
+            on_event=lambda e: announced.set() if isinstance(e, RetryScheduled) else 0
+        ) as client:
+            call = asyncio.create_task(client.get_session(ids[0]))
+            await announced.wait()
+            call.cancel()
+            await asyncio.wait([call])
+            await client._pipeline.flights.drain()
+            stats = client.stats
+        assert (1, 0) == (stats.requests, stats.retries)
+        assert stats.waited < 10
 
     async def test_rate_limit_is_the_last_one_seen(self, emulator, client, ids):
         """The bucket is shown as the last answer told it, and nothing before."""

@@ -368,11 +368,16 @@ class TestCreate:
         """A service that comes up a moment later creates one session, without error."""
         retry = RetryPolicy(base=0.5)
         url = f"http://127.0.0.1:{unused_port}"
-        token = "emogg-emulator-token"
-        async with AsyncEmoggClient(token, base_url=url, retry=retry) as client:
+        refused = asyncio.Event()
+        async with AsyncEmoggClient(
+            "emogg-emulator-token",
+            base_url=url,
+            retry=retry,
+            on_event=lambda _: refused.set(),
+        ) as client:
             call = asyncio.create_task(client.create_session("Pitch", URI))
-            await asyncio.sleep(0.05)
-            assert client.stats.retries
+            await refused.wait()
+            assert 1 == client.stats.requests
             async with EmoggEmulator(port=unused_port) as emulator:
                 created = await call
                 assert [created.id] == [each.id for each in emulator.sessions]
