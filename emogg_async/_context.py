@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
@@ -117,9 +117,6 @@ class Call:
 
     detached: bool = False
     """Whether its result is outdated by now, and must not be stored."""
-
-    origin: Context | None = None
-    """The context of whoever began it; kept only for one who traces."""
 
     trace: Any = None
     """Sees its requests; None when nobody does."""

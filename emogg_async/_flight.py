@@ -1,7 +1,8 @@
 """Single-flight: calls that want the same thing at the same time share one load.
 
-A load runs in a task of its own, in an empty context, so that no caller's cancellation
-or context variable reaches the others. It lives as long as somebody waits for it.
+A load runs in a task of its own, in a context that has no more than what traces it, so
+that no caller's cancellation or context variable reaches the others. It lives as long
+as somebody waits for it.
 """
 
 import asyncio
@@ -142,14 +143,18 @@ class Flights:
         key: Hashable | None,
         call: Call,
         load: Callable[[Call], Awaitable[T]],
+        context: contextvars.Context | None = None,
     ) -> Flight[T]:
-        """Start a load; later calls may join it by *key*, none if that is None."""
+        """Start a load; later calls may join it by *key*, none if that is None.
+
+        It runs in *context*; None is an empty one.
+        """
         flight: Flight[T] = Flight(self, key, call)
         self._aloft.add(flight)
         if key is not None:
             self._joinable[key] = flight
         flight.task = asyncio.get_running_loop().create_task(
-            flight.carry_out(load), context=contextvars.Context()
+            flight.carry_out(load), context=context or contextvars.Context()
         )
         return flight
 

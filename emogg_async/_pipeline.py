@@ -4,7 +4,6 @@ Each hop adds one policy. The pipeline belongs to the event loop in which it was
 """
 
 import asyncio
-import contextvars
 import logging
 import random
 import time
@@ -119,9 +118,9 @@ class Pipeline:
             key = _key(request, call.priority)
             flight = self.flights.find(key)
         if flight is None:
-            if self._counters.instrument is not None:
-                call.origin = contextvars.copy_context()
-            flight = self.flights.start(key, call, load)
+            instrument = self._counters.instrument
+            context = None if instrument is None else instrument.context()
+            flight = self.flights.start(key, call, load, context)
         else:
             self._counters.coalesced += 1
             flight.call.extend(deadline, self.loop.time())
@@ -175,7 +174,7 @@ class Pipeline:
     async def _carry_out_traced(
         self, instrument: Instrument, request: Request, call: Call
     ) -> Any:
-        call.trace = trace = instrument(request, call.origin)
+        call.trace = trace = instrument(request)
         failure: BaseException | None = None
         try:
             return await self._retrier.run(request, call, self._attempt)

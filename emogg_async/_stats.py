@@ -70,8 +70,11 @@ class Trace(Protocol):
 class Instrument(Protocol):
     """Makes a trace for each request."""
 
-    def __call__(self, request: "Request", origin: Context | None) -> Trace:
-        """Begin to trace *request*, whose caller runs in *origin*."""
+    def context(self) -> Context:
+        """Make the context of a load that begins in the present one."""
+
+    def __call__(self, request: "Request") -> Trace:
+        """Begin to trace *request*, in the context of its load."""
 
 
 @attrs.frozen(kw_only=True)

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from aiocache import SimpleMemoryCache
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -14,6 +15,7 @@ from test_secrets import TOKEN, assert_clean
 
 from emogg_async import (
     AsyncEmoggClient,
+    CachePolicy,
     ConnectionLostError,
     DeadlineError,
     EmoggError,
@@ -156,6 +158,28 @@ class TestSpans:
         assert (5, "page") == (len(calls), last.name)
         assert {last.context.span_id} == {span.parent.span_id for span in calls}
         assert {last.context.trace_id} == {span.context.trace_id for span in calls}
+
+    async def test_so_is_that_of_what_a_cache_does(self, emulator, telemetry):
+        """The spans of a backend, as of a traced Redis, are in the same trace."""
+        tracer = telemetry.traces.get_tracer("redis")
+
+        class Backend(SimpleMemoryCache):
+            async def get(self, *args, **options):
+                with tracer.start_as_current_span("GET"):
+                    return await super().get(*args, **options)
+
+            async def set(self, *args, **options):
+                with tracer.start_as_current_span("SET"):
+                    return await super().set(*args, **options)
+
+        cache = CachePolicy(backend=Backend(timeout=None))
+        async with telemetry.watch(emulator.client(cache=cache)) as client:
+            with tracer.start_as_current_span("page") as page:
+                await client.get_session(emulator.sessions[0].id)
+        *work, last = telemetry.spans
+        assert ["GET", "GET /v1/sessions/{id}", "SET"] == [span.name for span in work]
+        assert [page.context.span_id] * 3 == [span.parent.span_id for span in work]
+        assert last.parent is None
 
     async def test_it_travels_in_the_headers(self, telemetry):
         """The service learns the span by the propagators' headers, in each request."""

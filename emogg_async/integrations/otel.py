@@ -8,7 +8,8 @@
 A call that sends a request has one client span, whatever resends it takes: named after
 its method and template, current while it is carried out, and child of the span in which
 the call was made. Its context travels in the headers that the configured propagators
-inject. A call that the cache answers, or that joins another one's load, has none.
+inject. A call that the cache answers, or that joins another one's load, has none. What
+a cache backend traces is a child of the caller's span, too.
 
 ===================================== =================================================
 attribute of the span                 value
@@ -108,16 +109,20 @@ class _Instrument:
             description="Number of active HTTP requests.",
         )
 
-    def __call__(self, request: "Request", origin: Context | None) -> "_Trace":
-        return _Trace(self, request, origin)
+    def context(self) -> Context:
+        # Nothing but the caller's span, baggage and whatever else is OpenTelemetry's.
+        context = Context()
+        context.run(otel.attach, otel.get_current())
+        return context
+
+    def __call__(self, request: "Request") -> "_Trace":
+        return _Trace(self, request)
 
 
 class _Trace:
     """One request with its resends."""
 
-    def __init__(
-        self, instrument: _Instrument, request: "Request", origin: Context | None
-    ) -> None:
+    def __init__(self, instrument: _Instrument, request: "Request") -> None:
         self._instrument = instrument
         self._resends = -1
         self._sent_at = 0.0
@@ -126,18 +131,15 @@ class _Trace:
             "url.template": request.template,
             **instrument.server,
         }
-        # The load runs in a context of its own; its parent is in that of the caller.
-        parent = origin.run(otel.get_current) if origin else otel.get_current()
         attributes = self._about | {"url.full": instrument.base_url + request.path}
         if request.session_id:
             attributes["emogg.session.id"] = request.session_id
         self._span = instrument.tracer.start_span(
             f"{request.method} {request.template}",
-            parent,
-            trace.SpanKind.CLIENT,
-            attributes,
+            kind=trace.SpanKind.CLIENT,
+            attributes=attributes,
         )
-        self._context = trace.set_span_in_context(self._span, parent)
+        self._context = trace.set_span_in_context(self._span)
         self._token = otel.attach(self._context)
 
     def departs(self) -> Mapping[str, str]:
