@@ -113,20 +113,35 @@ def test_answers_cannot_be_spoilt() -> None:
     assert NOT_FOUND == answer_to(NotFoundError("-", status=404)).body
 
 
-def test_without_starlette() -> None:
-    """Who has no Starlette is told what to install, in one line."""
+@pytest.mark.parametrize(
+    ("integration", "library", "expected"),
+    [
+        (
+            "starlette",
+            "starlette",
+            (
+                "needs Starlette: "
+                "python -m pip install starlette (or fastapi, which brings it)"
+            ),
+        ),
+        (
+            "otel",
+            "opentelemetry",
+            "needs the extra otel: python -m pip install 'emogg-async[otel]'",
+        ),
+    ],
+)
+def test_without_its_library(integration: str, library: str, expected: str) -> None:
+    """Who has not what an integration needs is told what to install, in one line."""
     script = (
         "import sys\n"
-        "sys.modules['starlette'] = None\n"
+        f"sys.modules[{library!r}] = None\n"
         "try:\n"
-        "    import emogg_async.integrations.starlette\n"
+        f"    import emogg_async.integrations.{integration}\n"
         "except ImportError as error:\n"
         "    print(error)"
     )
-    assert run(script).stdout == (
-        "emogg_async.integrations.starlette needs Starlette: "
-        "python -m pip install starlette (or fastapi, which brings it)\n"
-    )
+    assert f"emogg_async.integrations.{integration} {expected}\n" == run(script).stdout
 
 
 def run(script: str) -> "subprocess.CompletedProcess[str]":

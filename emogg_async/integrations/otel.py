@@ -36,11 +36,17 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
-from opentelemetry import context as otel
-from opentelemetry import metrics, propagate, trace
-
 from emogg_async import AsyncEmoggClient, __version__
 from emogg_async.errors import StatusError
+
+try:
+    from opentelemetry import context as otel
+    from opentelemetry import metrics, propagate, trace
+except ModuleNotFoundError as _missing:
+    raise ImportError(
+        "emogg_async.integrations.otel needs the extra otel: "
+        "python -m pip install 'emogg-async[otel]'"
+    ) from _missing
 
 if TYPE_CHECKING:
     from emogg_async._protocol import Request
