@@ -183,6 +183,7 @@ class Pipeline:
             raise
         finally:
             trace.ends(failure)
+            call.trace = None  # the call may go on: a stop looks what came of it
 
     async def fetch(self, request: Request, call: Call, model: type[T]) -> T:
         """Carry out *request* and return what it brings.

@@ -252,6 +252,15 @@ class TestSpans:
         await client.get_session(emulator.sessions[0].id)
         assert 1 == len(telemetry.spans)
 
+    async def test_it_can_be_ended_within_a_call(self, emulator, telemetry, caplog):
+        """The get that settles a stop is no part of a span that has ended."""
+        emulator.fail("POST", fault="html", times=1)
+        client = emulator.client(on_event=lambda _: uninstrument(client), pace=False)
+        async with telemetry.watch(client):
+            await client.stop_session(emulator.add_session(state="active").id)
+        assert ["POST /v1/sessions/{id}/stop"] == [s.name for s in telemetry.spans]
+        assert [] == caplog.records
+
     async def test_without_an_sdk_it_does_nothing(self, emulator):
         """With the API alone, calls work as ever."""
         async with instrument(emulator.client()) as client:
