@@ -102,6 +102,8 @@ class Flight(Generic[T]):
                 alarms.disarm(slot, alarm)
             self._waiters.discard(alarm)
             if not self._waiters and not self._over:
+                # Whether the time was up is now a matter of this waiter's alone.
+                self.call.deadline = min(self.call.deadline, deadline)
                 self._flights.abandon(self)
 
     def _failure(self, error: Exception) -> Exception:

@@ -134,6 +134,22 @@ class TestEvents:
         assert event.error.sent
         assert "attempt 1 failed: the time for the call is up" in caplog.text
 
+    async def test_the_time_of_the_last_who_waits_counts(
+        self, emulator, listening, heard
+    ):
+        """Whoever had more of it, and left, does not hide that it was up."""
+        emulator.fail(fault="hang")
+        async with listening(cache=None) as client:
+            patient = asyncio.create_task(client.get_session(UNKNOWN))
+            await asyncio.sleep(0)
+            with client.deadline(0.1), pytest.raises(DeadlineError):
+                asyncio.get_running_loop().call_soon(patient.cancel)
+                await client.get_session(UNKNOWN)
+            await client._pipeline.flights.drain()
+            assert 1 == client.stats.coalesced
+        assert [AttemptFailed] == kinds(heard)
+        assert isinstance(heard[0].error, DeadlineError)
+
     @pytest.mark.parametrize("backend", [None, SimpleMemoryCache])
     async def test_the_cache(self, emulator, listening, heard, backend):
         """Hits and misses are told, those of pages and of derived data too."""
