@@ -85,7 +85,8 @@ class Stats:
     """Calls of its methods; each id of a bulk and each page of a listing is one."""
 
     requests: int = 0
-    """HTTP requests sent, retries included."""
+    """HTTP requests sent, retries included, and those that failed before they left; not
+    what aiohttp repeats by itself when a kept connection turns out dead."""
 
     retries: int = 0
     """Requests that repeated a failed one."""
