@@ -2,6 +2,7 @@ import asyncio
 import contextvars
 import logging
 import time
+from collections import Counter
 
 import aiohttp
 import pytest
@@ -23,7 +24,7 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
-from emogg_async.events import RetryScheduled
+from emogg_async.events import AttemptFailed, RateLimited, RetryScheduled
 
 UNKNOWN = "0" * 24
 
@@ -751,6 +752,33 @@ class TestStatsAndLimits:
             stats.in_flight,
         )
         assert 0 <= stats.waited < 1
+
+    async def test_they_add_up(self, emulator, ids):
+        """Each call is a hit, a miss or a joined one; each miss is a first request."""
+        emulator.latency = 0.002
+        emulator.fail(status=503, probability=0.3)
+        emulator.fail(status=429, probability=0.1, headers={"Retry-After": "0.001"})
+        heard = []
+        options = {
+            "cache": CachePolicy(ttl=0.01),
+            "retry": RetryPolicy(attempts=2, base=0.001),
+            "on_event": heard.append,
+        }
+        async with emulator.client(**options) as client:
+            for _ in range(10):
+                calls = (client.get_session(each) for each in ids[:20] * 2)
+                await asyncio.gather(*calls, return_exceptions=True)
+            stats = client.stats
+        assert 400 == stats.calls
+        assert 400 == stats.cache_hits + stats.cache_misses + stats.coalesced
+        assert stats.cache_misses == stats.requests - stats.retries
+        answers = [each.status for each in emulator.requests]
+        assert len(answers) == stats.requests
+        assert answers.count(429) == stats.rate_limited
+        kinds = Counter(map(type, heard))
+        assert stats.retries == kinds[RetryScheduled]
+        assert answers.count(503) == kinds[AttemptFailed]
+        assert answers.count(429) == kinds[RateLimited]
 
     async def test_what_was_cut_off_counts_as_far_as_it_came(self, emulator, ids):
         """A retry that its caller did not wait for is none, nor are its seconds."""
