@@ -200,8 +200,7 @@ class Pipeline:
         except ResponseShapeError as error:
             error.method, error.path = request.method, request.path
             error.attempts = call.attempts
-            if self._counters.is_watched:
-                self._tell_failure(request, call, error)
+            self._tell_failure(request, call, error)
             if request.repeat is SAFE:
                 raise
             call.in_doubt, call.failure = True, error
@@ -232,8 +231,7 @@ class Pipeline:
                 response = await self._traced(request, call, time_left)
         except BaseException as error:
             self.gate.failed(call, error)
-            if counters.is_watched:
-                self._tell_failure(request, call, error)
+            self._tell_failure(request, call, error)
             raise
         finally:
             counters.in_flight -= 1
@@ -250,8 +248,7 @@ class Pipeline:
             if isinstance(error, RateLimitedError):
                 refusal = error
                 counters.rate_limited += 1
-            if counters.is_watched:
-                self._tell_failure(request, call, error)
+            self._tell_failure(request, call, error)
             raise
         finally:
             self.gate.answered(call, departure, limit, refusal)
@@ -298,8 +295,7 @@ class Pipeline:
             call.refused = True
             refusal.method, refusal.path = request.method, request.path
             refusal.attempts = call.attempts
-            if self._counters.is_watched:
-                self._tell_failure(request, call, refusal)
+            self._tell_failure(request, call, refusal)
             raise
         finally:
             now = self.loop.time()
@@ -307,8 +303,7 @@ class Pipeline:
         if now >= call.deadline:
             self.gate.leave(call)
             raise _too_late(request, call)
-        if self._counters.is_watched:
-            self._counters.tell(events.Paced, request, wait=now - since)
+        self._counters.tell(events.Paced, request, wait=now - since)
         return now
 
     def skew(self) -> timedelta | None:
@@ -332,9 +327,8 @@ class Pipeline:
 
     def _announce(self, request: Request, call: Call, wait: float) -> None:
         call.is_repeated = True
-        if self._counters.is_watched:
-            facts = {"attempt": call.attempts + 1, "wait": wait, "error": call.failure}
-            self._counters.tell(events.RetryScheduled, request, **facts)
+        facts = {"attempt": call.attempts + 1, "wait": wait, "error": call.failure}
+        self._counters.tell(events.RetryScheduled, request, **facts)
 
     async def close(self) -> None:
         """End every load and close the connections."""

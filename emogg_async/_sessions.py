@@ -188,8 +188,7 @@ class Sessions:
                 outages.note(*place, error, began, self.loop.time())
                 why = error
         self._counters.stale_served += 1
-        if self._counters.is_watched:
-            self._counters.tell(events.StaleServed, request, error=why)
+        self._counters.tell(events.StaleServed, request, error=why)
         return attrs.evolve(past, stale=True)
 
     async def _stand_in(

@@ -19,18 +19,19 @@ __all__ = ["Counters", "Instrument", "Stats", "Trace", "log"]
 
 root: Final = logging.getLogger("emogg_async")
 http: Final = logging.getLogger("emogg_async.http")
-retry: Final = logging.getLogger("emogg_async.retry")
-pacing: Final = logging.getLogger("emogg_async.pacing")
 cache: Final = logging.getLogger("emogg_async.cache")
 
 _LINES: Final[dict[type[Event], tuple[logging.Logger, str]]] = {
     events.AttemptFailed: (http, "attempt {0.attempt} failed: {0.error.headline}"),
     events.RateLimited: (http, "attempt {0.attempt} refused: {0.error.headline}"),
     events.RetryScheduled: (
-        retry,
+        logging.getLogger("emogg_async.retry"),
         "{0.error.__class__.__name__}; trying again in {0.wait:.3f} s",
     ),
-    events.Paced: (pacing, "waited {0.wait:.3f} s for its turn"),
+    events.Paced: (
+        logging.getLogger("emogg_async.pacing"),
+        "waited {0.wait:.3f} s for its turn",
+    ),
     events.CacheHit: (cache, "cached"),
     events.CacheMiss: (cache, "not cached"),
     events.StaleServed: (cache, "served stale"),
@@ -144,20 +145,23 @@ class Counters:
         self.look_around()
 
     def look_around(self) -> None:
-        """Find out whether somebody listens: all else that nobody hears costs a test.
+        """Find out whether somebody hears of answers, hits and misses.
 
+        Telling of those costs a test where nobody does; of what is rare, a call.
         It is done at each request, so that a log can be switched on at any time.
         """
         self.is_watched = (
             self._on_event is not None
             or http.isEnabledFor(logging.DEBUG)
-            or retry.isEnabledFor(logging.DEBUG)
-            or pacing.isEnabledFor(logging.DEBUG)
             or cache.isEnabledFor(logging.DEBUG)
         )
 
     def tell(self, kind: type[Event], request: "Request", **facts: Any) -> None:
-        """Tell of an event of that *kind*; only if `is_watched`, as it costs."""
+        """Tell of an event of that *kind*, if anybody listens."""
+        logger, line = _LINES[kind]
+        is_logged = logger.isEnabledFor(logging.DEBUG)
+        if self._on_event is None and not is_logged:
+            return
         event = kind(
             method=request.method,
             path=request.path,
@@ -165,8 +169,7 @@ class Counters:
             session_id=request.session_id or None,
             **facts,
         )
-        logger, line = _LINES[kind]
-        if logger.isEnabledFor(logging.DEBUG):
+        if is_logged:
             told = event.method, event.path, line.format(event)
             log(logger, logging.DEBUG, "%s %s: %s", *told)
         if self._on_event is None:
