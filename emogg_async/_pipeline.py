@@ -7,7 +7,6 @@ import asyncio
 import logging
 import random
 import time
-from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -268,7 +267,8 @@ class Pipeline:
         self, request: Request, call: Call, error: BaseException
     ) -> BaseException:
         """Return why *call* ends in *error*: when its time is up it is cancelled."""
-        if isinstance(error, CancelledError) and self.loop.time() >= call.deadline:
+        is_late = self.loop.time() >= call.deadline
+        if is_late and isinstance(error, asyncio.CancelledError):
             return _too_late(request, call)
         return error
 
