@@ -45,6 +45,19 @@ async def talk(request: web.Request) -> web.WebSocketResponse:
     return socket
 
 
+async def get_sessions(request: web.Request) -> web.Response:
+    batch = await get_client(request).get_sessions(request.query.getall("id"))
+    batch.raise_for_errors()
+    return web.json_response([*batch])
+
+
+async def get_side_by_side(request: web.Request) -> web.Response:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(get_client(request).get_session(MISSING))
+        group.create_task(conflict(request))
+    return web.Response()
+
+
 async def conflict(request: web.Request) -> web.Response:
     raise web.HTTPConflict(text=request.path)
 
@@ -58,6 +71,8 @@ def make_app(emulator: EmoggEmulator, **options: Any) -> web.Application:
     inner.router.add_get("/{id}", get_session)
     app.add_subapp("/inner/", inner)
     app.router.add_get("/sessions/{id}", get_session)
+    app.router.add_get("/batch", get_sessions)
+    app.router.add_get("/side-by-side", get_side_by_side)
     app.router.add_get("/half", begin_and_fail)
     app.router.add_get("/talk", talk)
     app.router.add_get("/conflict", conflict)
@@ -126,6 +141,29 @@ async def test_other_exceptions_are_let_through(
     """What is no error of ours is none of our business."""
     async with visitor.get("/conflict") as response:
         assert (409, "/conflict") == (response.status, await response.text())
+
+
+async def test_groups_are_answered(
+    visitor: TestClient[Any, Any],
+    emulator: EmoggEmulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The errors of a batch have one answer, and one line in the log."""
+    async with visitor.get(f"/batch?id={MISSING}&id=x") as response:
+        assert (404, "not_found") == (response.status, (await response.json())["error"])
+    assert [] == caplog.records
+    emulator.fail("GET", f"*/{MISSING}", status=503, body={"message": "secret"})
+    async with visitor.get(f"/batch?id=x&id={MISSING}") as response:
+        assert 502 == response.status
+    (record,) = caplog.records
+    assert record.getMessage().startswith("answered 502: 503: secret")
+
+
+async def test_groups_with_other_exceptions(visitor: TestClient[Any, Any]) -> None:
+    """A group with exceptions that are not ours stays what it is."""
+    async with visitor.get("/side-by-side") as response:
+        assert 500 == response.status
+        assert "Server got itself in trouble" in await response.text()
 
 
 async def test_an_answer_that_has_begun(

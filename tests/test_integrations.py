@@ -107,6 +107,42 @@ def test_new_errors_are_answered_as_their_base() -> None:
     assert Answer(404, {}, NOT_FOUND) == answer_to(GoneError("-", status=404))
 
 
+BUSY: Final = RateLimitedError(SECRET, status=429, retry_after=1)
+BUSIER: Final = RateLimitedError(SECRET, status=429, retry_after=30)
+LATE: Final = DeadlineError(SECRET)
+UNKNOWN: Final = OutcomeUnknownError(SECRET, since=NOW)
+MISSING: Final = NotFoundError(SECRET, status=404)
+
+
+@pytest.mark.parametrize(
+    ("group", "counts"),
+    [
+        ([MISSING], MISSING),
+        ([InvalidArgumentError(SECRET), MISSING], MISSING),
+        (
+            [MISSING, ServerError(SECRET, status=500), MISSING],
+            ServerError(SECRET, status=500),
+        ),
+        ([MISSING, ExceptionGroup("-", [BUSY])], BUSY),
+        ([BUSIER, BUSY], BUSIER),
+        ([BUSY, BUSIER], BUSIER),
+        ([UNKNOWN, LATE, BUSY], UNKNOWN),
+        ([LATE, UNKNOWN], UNKNOWN),
+    ],
+)
+def test_groups(group: list[EmoggError], counts: EmoggError) -> None:
+    """Of several errors the one with the highest status is answered."""
+    assert answer_to(counts) == answer_to(ExceptionGroup(SECRET, group))
+
+
+def test_groups_with_something_else() -> None:
+    """A group with a foreign exception, however deep, is raised again as it is."""
+    group = ExceptionGroup("-", [MISSING, ExceptionGroup("-", [BUSY, KeyError("-")])])
+    with pytest.raises(ExceptionGroup) as raised:
+        answer_to(group)
+    assert group is raised.value
+
+
 def test_answers_cannot_be_spoilt() -> None:
     """Who changes an answer changes that one alone."""
     answer_to(NotFoundError("-", status=404)).body["error"] = "spoilt"

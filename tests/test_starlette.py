@@ -40,6 +40,13 @@ async def get_session(request: Request) -> Response:
     return JSONResponse({"id": session.id, "client": id(client)})
 
 
+async def get_sessions(request: Request) -> Response:
+    client = await get_client(request)
+    batch = await client.get_sessions(request.path_params["ids"].split("+"))
+    batch.raise_for_errors()
+    return JSONResponse([*batch])
+
+
 async def talk(socket: WebSocket) -> None:
     client = await get_client(socket)
     if socket.path_params["when"] == "before":
@@ -56,6 +63,7 @@ def starlette_app(**options: Any) -> Starlette:
         lifespan=emogg_lifespan(**options),
         routes=[
             Route("/sessions/{id}", get_session),
+            Route("/batch/{ids}", get_sessions),
             WebSocketRoute("/talk/{when}", talk),
             Mount("/inner", inner),
         ],
@@ -73,6 +81,11 @@ def fastapi_app(**options: Any) -> FastAPI:
         session = await client.get_session(session_id)
         return {"id": session.id, "client": id(client)}
 
+    async def many(ids: str, client: Client) -> list[str]:
+        batch = await client.get_sessions(ids.split("+"))
+        batch.raise_for_errors()
+        return [*batch]
+
     async def speak(socket: WebSocket, when: str, client: Client) -> None:
         if when == "before":
             await client.get_session(MISSING)
@@ -81,6 +94,7 @@ def fastapi_app(**options: Any) -> FastAPI:
             await socket.send_text((await client.get_session(text)).name)
 
     app.get("/sessions/{session_id}")(one)
+    app.get("/batch/{ids}")(many)
     inner.get("/{session_id}")(one)
     app.websocket("/talk/{when}")(speak)
     app.mount("/inner", inner)
@@ -163,6 +177,38 @@ async def test_errors_are_answered(
     (record,) = caplog.records
     assert logging.WARNING == record.levelno
     assert record.getMessage().startswith("answered 502: 503: secret")
+
+
+async def test_groups_are_answered(
+    server: Server, emulator: EmoggEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The errors of a batch have one answer, and one line in the log."""
+    visit = await server.get(f"/batch/{MISSING}+x")
+    assert (404, "not_found") == (visit.status, visit.body["error"])
+    assert [] == caplog.records
+    emulator.fail("GET", f"*/{MISSING}", status=503, body={"message": "secret"})
+    assert 502 == (await server.get(f"/batch/x+{MISSING}")).status
+    (record,) = caplog.records
+    assert record.getMessage().startswith("answered 502: 503: secret")
+
+
+async def test_groups_with_other_exceptions() -> None:
+    """A group with exceptions that are not ours stays what it is, for the app's own."""
+    group = ExceptionGroup("-", [NotFoundError("-", status=404), KeyError("-")])
+    seen = []
+
+    async def fail(request: Request) -> Response:
+        raise group
+
+    async def own(request: Request, error: Exception) -> Response:
+        seen.append(error)
+        return PlainTextResponse("0", 500)
+
+    app = Starlette(routes=[Route("/", fail)], exception_handlers={500: own})
+    add_error_handlers(app)
+    with pytest.raises(ExceptionGroup):
+        await Server(app).get("/")
+    assert [group] == seen
 
 
 async def test_handlers_of_the_app_come_first(emulator: EmoggEmulator) -> None:

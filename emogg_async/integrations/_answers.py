@@ -1,7 +1,7 @@
 """What a visitor is answered when a call fails: one map, whatever the framework."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -21,9 +21,11 @@ from emogg_async.errors import (
     TransportError,
 )
 
-__all__ = ["Answer", "answer_and_log", "answer_to"]
+__all__ = ["Answer", "Failure", "answer_and_log", "answer_to"]
 
 _logger = logging.getLogger("emogg_async.integrations")
+
+Failure = EmoggError | ExceptionGroup[Exception]
 
 
 class Answer(NamedTuple):
@@ -70,11 +72,53 @@ _SOON: Final = 1.0
 """Seconds to `Retry-After` of a 503 when the error tells none."""
 
 
-def answer_to(error: EmoggError) -> Answer:
+def answer_to(error: Failure) -> Answer:
     """Return the HTTP answer that a visitor gets for *error*.
 
     Nothing of the error's text is in it: for that, log the error.
+
+    Args:
+        error: An error, or a group of them, as `batch.raise_for_errors()` raises it:
+            then the one whose answer has the highest status counts.
+
+    Raises:
+        ExceptionGroup: It is a group that holds other exceptions, too.
     """
+    return _worst(error)[0]
+
+
+def answer_and_log(error: Failure) -> Answer:
+    """Return the answer to *error*, and log what a visitor did not cause."""
+    answer, cause = _worst(error)
+    if answer.status >= 500:
+        # Only a 500 stays until somebody repairs it, e.g. a token that is refused.
+        level = logging.ERROR if answer.status == 500 else logging.WARNING
+        _logger.log(level, "answered %d: %s", answer.status, cause)
+    return answer
+
+
+def _worst(error: Failure) -> tuple[Answer, EmoggError]:
+    if isinstance(error, ExceptionGroup) and error.split(EmoggError)[1]:
+        raise error
+    return max(((_answer_to(each), each) for each in _single(error)), key=_weight)
+
+
+def _single(error: Exception) -> Iterator[EmoggError]:
+    if isinstance(error, EmoggError):
+        yield error
+    elif isinstance(error, ExceptionGroup):
+        for each in error.exceptions:
+            yield from _single(each)
+
+
+def _weight(answered: tuple[Answer, EmoggError]) -> tuple[int, bool, int]:
+    status, headers, body = answered[0]
+    # Of two 504 the one that must not be repeated blindly; of two 503 the longer wait.
+    unknown = body["error"] == "outcome_unknown"
+    return status, unknown, int(headers.get("Retry-After", 0))
+
+
+def _answer_to(error: EmoggError) -> Answer:
     kind = next(kind for kind in type(error).__mro__ if kind in _ANSWERS)
     status, word, sentence = _ANSWERS[kind]
     wait = getattr(error, "retry_after", None)
@@ -82,13 +126,3 @@ def answer_to(error: EmoggError) -> Answer:
     if status == 503 or (status == 502 and wait is not None):
         headers["Retry-After"] = str(max(1, ceil(_SOON if wait is None else wait)))
     return Answer(status, headers, {"error": word, "detail": sentence})
-
-
-def answer_and_log(error: EmoggError) -> Answer:
-    """Return the answer to *error*, and log what a visitor did not cause."""
-    answer = answer_to(error)
-    if answer.status >= 500:
-        # Only a 500 stays until somebody repairs it, e.g. a token that is refused.
-        level = logging.ERROR if answer.status == 500 else logging.WARNING
-        _logger.log(level, "answered %d: %s", answer.status, error)
-    return answer

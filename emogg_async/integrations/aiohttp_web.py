@@ -60,10 +60,13 @@ def get_client(request: web.Request) -> AsyncEmoggClient:
 async def error_middleware(
     request: web.Request, handler: Handler
 ) -> web.StreamResponse:
-    """Answer an `EmoggError` with what `emogg_async.integrations.answer_to` says."""
+    """Answer an `EmoggError` with what `emogg_async.integrations.answer_to` says.
+
+    So it does with a group of them; one with other exceptions, too, stays what it is.
+    """
     try:
         return await handler(request)
-    except EmoggError as error:
+    except (EmoggError, ExceptionGroup) as error:
         if request.writer.output_size:  # an answer has begun: it can only be cut off
             raise
         status, headers, body = answer_and_log(error)

@@ -35,6 +35,7 @@ except ModuleNotFoundError as _missing:
 __all__ = ["CancelOnDisconnect", "add_error_handlers", "emogg_lifespan", "get_client"]
 
 _CLIENT: Final = "emogg_client"
+_KINDS: Final = (EmoggError, ExceptionGroup)
 
 
 @options_of(AsyncEmoggClient)
@@ -76,13 +77,15 @@ async def get_client(connection: HTTPConnection) -> AsyncEmoggClient:
 def add_error_handlers(app: Starlette) -> None:
     """Answer an `EmoggError` with what `emogg_async.integrations.answer_to` says.
 
+    So it does with a group of them; one with other exceptions, too, stays what it is.
     A WebSocket is refused with that answer before it is accepted, and closed after.
     """
-    app.add_exception_handler(EmoggError, _answer)
+    for kind in _KINDS:
+        app.add_exception_handler(kind, _answer)
 
 
 async def _answer(connection: HTTPConnection, error: Exception) -> Any:
-    assert isinstance(error, EmoggError)  # noqa: S101 - it is registered for no other
+    assert isinstance(error, _KINDS)  # noqa: S101 - it is registered for no other
     status, headers, body = answer_and_log(error)
     if isinstance(connection, WebSocket) and _is_accepted(connection):
         return await connection.close(1011, body["error"])
