@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 __all__ = ["CancelOnDisconnect"]
@@ -21,6 +22,8 @@ _PARTS: Final = {"http.response.body", "http.response.pathsend"}
 
 class CancelOnDisconnect:
     """An ASGI middleware that cancels a GET or HEAD whose visitor has left.
+
+    To middlewares around it, the answer then is an empty one of status 499.
 
     What may change something goes on to its end, as does whatever an app does after its
     answer, like background tasks.
@@ -60,6 +63,7 @@ class _Visit:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._begun = False
         self._answered = False
         self._left = False
         self._asked = False
@@ -74,6 +78,8 @@ class _Visit:
             # Somebody else's cancellation, like the server's, goes on.
             if not self._left or task.cancelling() > 1:
                 raise
+            if not self._begun:
+                await self._say_that_he_left()
         finally:
             self._watch.cancel()
             if self._left:
@@ -86,6 +92,14 @@ class _Visit:
             self._left = True
             task.cancel()
 
+    async def _say_that_he_left(self) -> None:
+        # Nobody reads it, but a middleware around this one takes silence for an error.
+        with suppress(OSError):  # some servers refuse it
+            # As logs of proxies call it.
+            start = {"type": "http.response.start", "status": 499, "headers": []}
+            await self._send(start)
+            await self._send({"type": "http.response.body"})
+
     async def _tell(self) -> Message:
         """Receive, as the app sees it: an empty body, then nothing until he leaves."""
         if not self._asked:
@@ -95,6 +109,7 @@ class _Visit:
         return {"type": "http.disconnect"}
 
     async def _pass_on(self, message: Message) -> None:
+        self._begun = True
         # Before it is sent: servers tell of a disconnect as soon as it is.
         if message["type"] in _PARTS and not message.get("more_body"):
             self._answered = True
