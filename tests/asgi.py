@@ -93,9 +93,11 @@ class Server:
         await self.app(scope, connection.receive, connection.send)
         return connection
 
-    async def connect(self, path: str, *messages: str) -> Connection:
+    async def connect(
+        self, path: str, *messages: str, connection: Connection | None = None
+    ) -> Connection:
         """Open a WebSocket, send all *messages*, and wait until the app is done."""
-        connection = Connection()
+        connection = connection or Connection()
         connection.inbox.put_nowait({"type": "websocket.connect"})
         for text in messages:
             connection.inbox.put_nowait({"type": "websocket.receive", "text": text})

@@ -20,6 +20,7 @@ from starlette.responses import (
     Response,
 )
 from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocketDisconnect
 
 from emogg_async import AsyncEmoggClient, RetryPolicy
 from emogg_async.errors import ClientClosedError, NotFoundError
@@ -236,6 +237,29 @@ async def test_web_sockets(server: Server, emulator: EmoggEmulator) -> None:
     refused = await server.connect("/talk/before")
     assert "websocket.http.response.start" == refused.sent[0]["type"]
     assert (404, "not_found") == (refused.status, refused.body["error"])
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_web_sockets_that_are_over(closed: bool) -> None:
+    """A call that fails after the WebSocket's end is not followed by a second error."""
+
+    class Left(Connection):
+        async def send(self, message: Any) -> None:
+            if self.sent:  # as servers do
+                raise OSError
+            await super().send(message)
+
+    async def last_words(socket: WebSocket) -> None:
+        await socket.accept()
+        if closed:
+            with contextlib.suppress(WebSocketDisconnect):
+                await socket.close()
+        raise NotFoundError("-", status=404)
+
+    app = Starlette(routes=[WebSocketRoute("/", last_words)])
+    add_error_handlers(app)
+    connection = await Server(app).connect("/", connection=Left())
+    assert ["websocket.accept"] == [each["type"] for each in connection.sent]
 
 
 @pytest.mark.parametrize("state", [{}, {"emogg_client": None}])

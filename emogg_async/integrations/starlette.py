@@ -12,7 +12,7 @@ Importing this module needs Starlette, which FastAPI brings.
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final
 
 from emogg_async import AsyncEmoggClient
@@ -25,7 +25,7 @@ try:
     from starlette.applications import Starlette
     from starlette.requests import HTTPConnection
     from starlette.responses import JSONResponse
-    from starlette.websockets import WebSocket, WebSocketState
+    from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 except ModuleNotFoundError as _missing:
     raise ImportError(
         "emogg_async.integrations.starlette needs Starlette: "
@@ -88,7 +88,9 @@ async def _answer(connection: HTTPConnection, error: Exception) -> Any:
     assert isinstance(error, _KINDS)  # noqa: S101 - it is registered for no other
     status, headers, body = answer_and_log(error)
     if isinstance(connection, WebSocket) and _is_accepted(connection):
-        return await connection.close(1011, body["error"])
+        with suppress(WebSocketDisconnect, RuntimeError):  # it is over already
+            await connection.close(1011, body["error"])
+        return None
     return JSONResponse(body, status, headers)
 
 
