@@ -6,7 +6,7 @@ The ids stand one per line in a file, or on standard input for `-`; each process
 its part of them, and an id that comes again is asked for again. Sessions go to standard
 output as JSON lines; failures and at last a summary, of all processes together, go to
 standard error. The exit code is 0 when all were fetched, 3 when some were not, and 1
-when nothing could be done at all.
+when it had to be given up: what has been written by then is not all.
 
 The processes do not talk to each other. They share the rate limit, because each reads
 the level of the bucket in its answers, and by Redis what they have fetched; without
@@ -19,15 +19,16 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 from emogg_async import (
@@ -73,8 +74,10 @@ async def one_by_one(ids: list[str]) -> AsyncIterator[str]:
         yield session_id
 
 
-async def fetch(ids: list[str], options: argparse.Namespace, lock: Any) -> Counter[str]:
-    """Fetch *ids* and return what that took."""
+async def fetch(
+    ids: list[str], options: argparse.Namespace, answer: Connection
+) -> Counter[str]:
+    """Fetch *ids*, tell each outcome as it comes, and return what that took."""
     failed = 0
     async with AsyncExitStack() as stack:
         policy = CachePolicy(live_ttl=LIVE_TTL)
@@ -88,11 +91,11 @@ async def fetch(ids: list[str], options: argparse.Namespace, lock: Any) -> Count
         async for outcome in outcomes:
             match outcome:
                 case Fetched(value=session):
-                    write(sys.stdout, to_dict(session), lock)
+                    answer.send(("stdout", to_dict(session)))
                 case Failed(session_id, error):
                     failed += 1
                     facts = {"id": session_id, "error": type(error).__name__}
-                    write(sys.stderr, {**facts, "message": str(error)}, lock)
+                    answer.send(("stderr", {**facts, "message": str(error)}))
         stats = client.stats
     return Counter(
         fetched=len(ids) - failed,
@@ -104,35 +107,35 @@ async def fetch(ids: list[str], options: argparse.Namespace, lock: Any) -> Count
     )
 
 
-def write(stream: Any, facts: dict[str, Any], lock: Any) -> None:
-    """Write a line of JSON, whole, though other processes write, too."""
-    with lock:
-        print(json.dumps(facts), file=stream, flush=True)
-
-
-def work(
-    ids: list[str], options: argparse.Namespace, lock: Any, answer: Connection
-) -> None:
+def work(ids: list[str], options: argparse.Namespace, answer: Connection) -> None:
     """Do the work of one process, and tell what came of it."""
+    threading.Thread(target=end_with_the_first, daemon=True).start()
     try:
-        answer.send(asyncio.run(fetch(ids, options, lock)))
+        answer.send(asyncio.run(fetch(ids, options, answer)))
     except EmoggError as error:  # a refused token, for example; it survives pickle
         answer.send(error)
+    except BrokenPipeError:
+        os._exit(1)  # as the thread was about to
+
+
+def end_with_the_first() -> None:
+    """End this process when the one that has started it is gone, even if killed."""
+    first = multiprocessing.parent_process()
+    assert first is not None  # noqa: S101 - this one was started
+    first.join()
+    os._exit(1)
 
 
 def run_all(ids: list[str], options: argparse.Namespace) -> Counter[str]:
-    """Start all processes and return the sum of what they tell."""
+    """Start all processes, write what they fetch, and return what all that took."""
     context = multiprocessing.get_context("spawn")
-    lock = context.Lock()
     answers: list[Connection] = []
     # Ctrl-C reaches every process of a terminal; only this one is to mind it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for part in parts_of(ids, options.processes):
         ours, theirs = context.Pipe(duplex=False)
-        # A daemon ends with this process, whatever ends it.
-        context.Process(
-            target=work, args=(part, options, lock, theirs), daemon=True
-        ).start()
+        # A daemon is ended with this process, and does not hold it up.
+        context.Process(target=work, args=(part, options, theirs), daemon=True).start()
         theirs.close()
         answers.append(ours)
     signal.signal(signal.SIGINT, before)
@@ -141,10 +144,14 @@ def run_all(ids: list[str], options: argparse.Namespace) -> Counter[str]:
         ready = wait(answers)
         for answer in [each for each in answers if each in ready]:
             told = answer.recv()  # an EOFError: the process died
-            if isinstance(told, EmoggError):
-                raise told
-            total.update(told)
-            answers.remove(answer)
+            match told:
+                case EmoggError():
+                    raise told
+                case Counter():
+                    total.update(told)
+                    answers.remove(answer)
+                case stream, facts:
+                    print(json.dumps(facts), file=getattr(sys, stream), flush=True)
     return total
 
 
@@ -188,6 +195,9 @@ if __name__ == "__main__":
         sys.exit(main())
     except EOFError:
         sys.exit("error: a process died")
+    except BrokenPipeError:  # who reads no more wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # as shells count: 128 and the number of SIGPIPE
     except (EmoggError, OSError, UnicodeDecodeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
@@ -387,10 +388,10 @@ def test_fleet_usage(arguments: tuple[str, ...], code: int, complaint: str) -> N
     assert "hunter2" not in run.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signal to send")
-def test_fleet_loses_a_process(emogg_emulator: EmoggEmulator) -> None:
-    """A process that is killed ends the fleet, which says so and does not wait."""
-    emogg_emulator.fail(fault="hang")
+@contextmanager
+def _fleet_at_work(emulator: EmoggEmulator) -> Iterator["subprocess.Popen[str]"]:
+    """Run a fleet of one until its request, which is never answered, is under way."""
+    emulator.fail(fault="hang")
     with subprocess.Popen(
         _command("fleet.py", "-", "--processes", "1"),
         stdin=subprocess.PIPE,
@@ -403,10 +404,66 @@ def test_fleet_loses_a_process(emogg_emulator: EmoggEmulator) -> None:
         process.stdin.close()
         process.stdin = None
         give_up = time.monotonic() + 20
-        while not emogg_emulator.in_flight and time.monotonic() < give_up:
+        while not emulator.in_flight and time.monotonic() < give_up:
             time.sleep(0.01)
-        for child in psutil.Process(process.pid).children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
+        yield process
+
+
+def _members(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children()
+    return [each for each in children if "spawn_main" in " ".join(each.cmdline())]
+
+
+signals = pytest.mark.skipif(
+    sys.platform == "win32", reason="it has no such signal to send"
+)
+
+
+@signals
+def test_fleet_loses_a_process(emogg_emulator: EmoggEmulator) -> None:
+    """A process that is killed ends the fleet, which says so and does not wait."""
+    with _fleet_at_work(emogg_emulator) as process:
+        for member in _members(process):
+            member.kill()
         stdout, stderr = process.communicate(timeout=20)
     assert (process.returncode, stdout, stderr) == (1, "", "error: a process died\n")
+
+
+@signals
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        ("SIGINT", 130, "interrupted\n"),
+        ("SIGTERM", -15, ""),
+        ("SIGKILL", -9, ""),
+    ],
+)
+def test_fleet_is_ended(
+    emogg_emulator: EmoggEmulator, number: str, code: int, said: str
+) -> None:
+    """However its first process is ended, no other one goes on without it."""
+    with _fleet_at_work(emogg_emulator) as process:
+        members = _members(process)
+        process.send_signal(signal.Signals[number])
+        stdout, stderr = process.communicate(timeout=20)
+        gone, alive = psutil.wait_procs(members, timeout=5)
+    assert (code, "", said) == (process.returncode, stdout, stderr)
+    assert (1, []) == (len(gone), alive)
+
+
+@signals
+def test_fleet_whose_output_is_closed(emogg_emulator: EmoggEmulator) -> None:
+    """Who reads no more, like `head`, ends the fleet, and it does not complain."""
+    ids = [session.id for session in emogg_emulator.sessions]
+    with subprocess.Popen(
+        _command("fleet.py", "-", "--processes", "2"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        _, stderr = process.communicate("\n".join(ids), timeout=20)
+    assert (141, "") == (process.returncode, stderr)
