@@ -23,7 +23,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
 from emogg_async import AsyncEmoggClient, RetryPolicy
-from emogg_async.errors import ClientClosedError, NotFoundError
+from emogg_async.errors import ClientClosedError, ConfigurationError, NotFoundError
 from emogg_async.integrations.starlette import (
     CancelOnDisconnect,
     add_error_handlers,
@@ -264,10 +264,12 @@ async def test_web_sockets_that_are_over(closed: bool) -> None:
 
 @pytest.mark.parametrize("state", [{}, {"emogg_client": None}])
 async def test_an_app_without_client(state: dict[str, Any]) -> None:
-    """An app that was given no client says what to pass."""
+    """An app that has no client says what to pass, and that it must also be run."""
     scope = {"type": "http", "state": state}
-    with pytest.raises(Exception, match=r"pass it lifespan=emogg_lifespan\(\)"):
+    with pytest.raises(ConfigurationError) as raised:
         await get_client(HTTPConnection(scope))
+    assert "pass lifespan=emogg_lifespan() to the outermost app" in str(raised.value)
+    assert "see that it is run, as by `with TestClient(app)`" in str(raised.value)
 
 
 async def test_no_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,12 +66,15 @@ async def get_client(connection: HTTPConnection) -> AsyncEmoggClient:
         connection: A request or a WebSocket.
 
     Raises:
-        ConfigurationError: The lifespan yielded none.
+        ConfigurationError: The lifespan yielded none, or was not run.
     """
     client = connection.scope.get("state", {}).get(_CLIENT)
     if isinstance(client, AsyncEmoggClient):
         return client
-    raise ConfigurationError("the app has no client: pass it lifespan=emogg_lifespan()")
+    raise ConfigurationError(
+        "the app has no client: pass lifespan=emogg_lifespan() to the outermost app, "
+        "and see that it is run, as by `with TestClient(app)`"
+    )
 
 
 def add_error_handlers(app: Starlette) -> None:
@@ -79,6 +82,8 @@ def add_error_handlers(app: Starlette) -> None:
 
     So it does with a group of them; one with other exceptions, too, stays what it is.
     A WebSocket is refused with that answer before it is accepted, and closed after.
+    As all handlers of Starlette, these are for routes and dependencies, not for
+    middlewares, and a mounted app needs its own.
     """
     for kind in _KINDS:
         app.add_exception_handler(kind, _answer)
