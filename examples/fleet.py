@@ -111,11 +111,13 @@ def work(ids: list[str], options: argparse.Namespace, answer: Connection) -> Non
     """Do the work of one process, and tell what came of it."""
     threading.Thread(target=end_with_the_first, daemon=True).start()
     try:
+        answer.send("ready")
+        answer.recv()
         answer.send(asyncio.run(fetch(ids, options, answer)))
     except EmoggError as error:  # a refused token, for example; it survives pickle
         answer.send(error)
-    except BrokenPipeError:
-        os._exit(1)  # as the thread was about to
+    except (BrokenPipeError, EOFError):  # the first process is gone
+        os._exit(1)  # as the thread was about to do
 
 
 def end_with_the_first() -> None:
@@ -133,12 +135,17 @@ def run_all(ids: list[str], options: argparse.Namespace) -> Counter[str]:
     # Ctrl-C reaches every process of a terminal; only this one is to mind it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for part in parts_of(ids, options.processes):
-        ours, theirs = context.Pipe(duplex=False)
+        ours, theirs = context.Pipe()
         # A daemon is ended with this process, and does not hold it up.
         context.Process(target=work, args=(part, options, theirs), daemon=True).start()
         theirs.close()
         answers.append(ours)
     signal.signal(signal.SIGINT, before)
+    # All at once: who began alone would fetch what others then fetch again.
+    for answer in answers:
+        answer.recv()
+    for answer in answers:
+        answer.send("go")
     total: Counter[str] = Counter()
     while answers:
         ready = wait(answers)
