@@ -113,7 +113,7 @@ if __name__ == "__main__":
             make_app(),
             host="127.0.0.1",
             port=int(os.environ.get("PORT", "8080")),
-            handler_cancellation=True,  # a visitor who leaves cancels his call
+            handler_cancellation=True,  # visitors who leave cancel their calls
         )
     except EmoggError as error:
         sys.exit(f"error: {error}")

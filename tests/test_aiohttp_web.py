@@ -214,7 +214,7 @@ async def test_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_leaving(visitor: TestClient[Any, Any], emulator: EmoggEmulator) -> None:
-    """Where handlers are cancelled, a visitor who leaves takes his request along."""
+    """Where handlers are cancelled, visitors who leave take their requests along."""
     emulator.fail(fault="hang")
     visit = asyncio.ensure_future(visitor.get(f"/sessions/{MISSING}"))
     async with asyncio.timeout(5):

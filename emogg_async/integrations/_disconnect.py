@@ -79,7 +79,7 @@ class _Visit:
             if not self._left or task.cancelling() > 1:
                 raise
             if not self._begun:
-                await self._say_that_he_left()
+                await self._say_that_they_left()
         finally:
             self._watch.cancel()
             if self._left:
@@ -92,7 +92,7 @@ class _Visit:
             self._left = True
             task.cancel()
 
-    async def _say_that_he_left(self) -> None:
+    async def _say_that_they_left(self) -> None:
         # Nobody reads it, but a middleware around this one takes silence for an error.
         with suppress(OSError):  # some servers refuse it
             # As logs of proxies call it.
@@ -101,7 +101,7 @@ class _Visit:
             await self._send({"type": "http.response.body"})
 
     async def _tell(self) -> Message:
-        """Receive, as the app sees it: an empty body, then nothing until he leaves."""
+        """Receive, as the app sees it: an empty body, then nothing until they leave."""
         if not self._asked:
             self._asked = True
             return {"type": "http.request", "body": b"", "more_body": False}
