@@ -6,6 +6,7 @@ import random
 import time
 
 import pytest
+import simulated
 from aiocache import SimpleMemoryCache
 
 from emogg_async import CachePolicy, InvalidArgumentError, Session
@@ -57,6 +58,11 @@ async def raises(_):
 
 async def hangs(_):
     await asyncio.sleep(60)
+
+
+async def answers_soon(loads):
+    await asyncio.sleep(0.02)
+    return loads(None)
 
 
 def answers(value):
@@ -210,17 +216,95 @@ class TestSharedBackend:
         assert await shared(Broken(answers(changed))).get(ID) is None
 
     @pytest.mark.timing
-    @pytest.mark.parametrize("failure", [raises, hangs])
-    async def test_a_failing_backend_costs_little_and_is_left_alone(self, failure):
-        """It may cost a tenth of a second each, five times; then it is not asked."""
+    @pytest.mark.parametrize(("failure", "times"), [(raises, 5), (hangs, 2)])
+    async def test_a_failing_backend_costs_little_and_is_left_alone(
+        self, failure, times
+    ):
+        """It may cost two tenths of a second in all; then it is not asked."""
         backend = Broken(failure)
         cache = shared(backend)
         started = time.monotonic()
         for _ in range(50):
             assert await cache.get(ID) is None
             await cache.put(SESSION)
-        assert time.monotonic() - started < 0.8
-        assert 5 == backend.asked
+        assert time.monotonic() - started < 0.2
+        assert times == backend.asked
+
+    @pytest.mark.parametrize("apart", [0.0, 0.01, 0.05, 0.3])
+    def test_a_hanging_backend_costs_no_caller_more(self, apart):
+        """Callers who come together, or some time apart, lose 0.2 s each at most."""
+        lost = []
+
+        async def ask(cache, number):
+            await asyncio.sleep(number * apart)
+            started = simulated.now()
+            await cache.get(ID)
+            await cache.put(SESSION)
+            lost.append(simulated.now() - started)
+
+        async def main():
+            cache = shared(Broken(hangs))
+            await asyncio.gather(*(ask(cache, number) for number in range(10)))
+            await ask(cache, 1)
+
+        simulated.run(main())
+        assert 0.1 < max(lost) < 0.18
+        assert 0.0 == lost[-1]
+
+    @pytest.mark.parametrize("callers", [1, 50])
+    def test_a_hiccup_is_no_outage(self, callers):
+        """A backend that hangs for 0.15 s is used right after that, also by many."""
+
+        async def hiccups(loads):
+            await asyncio.sleep(max(0.02, 0.15 - simulated.now()))
+            return loads(None)
+
+        async def main():
+            backend = Broken(hiccups)
+            cache = shared(backend)
+            for _ in range(20):
+                await asyncio.gather(*(cache.get(ID) for _ in range(callers)))
+            assert 20 * callers == backend.asked
+
+        simulated.run(main())
+
+    def test_one_finds_out_whether_it_is_back(self):
+        """After each pause a single caller waits; all use what works again at once."""
+
+        async def main():
+            backend = Broken(hangs)
+            cache = shared(backend)
+            for asked in (50, 51, 52):
+                await asyncio.gather(*(cache.get(ID) for _ in range(50)))
+                await cache.get(ID)
+                assert asked + 1 == backend.asked
+                await asyncio.sleep(5.1)
+            backend.failure = answers_soon
+            await asyncio.gather(*(cache.get(ID) for _ in range(50)))
+            await asyncio.gather(*(cache.get(ID) for _ in range(50)))
+            assert 53 + 51 == backend.asked
+
+        simulated.run(main())
+
+    def test_who_leaves_finds_out_nothing(self):
+        """If the one who looks is cancelled, the next one soon looks again."""
+
+        async def main():
+            backend = Broken(hangs)
+            cache = shared(backend)
+            for _ in range(2):
+                await cache.get(ID)
+            await asyncio.sleep(5.1)
+            leaving = asyncio.create_task(cache.get(ID))
+            await asyncio.sleep(0.01)
+            leaving.cancel()
+            backend.failure = answers(None)
+            await asyncio.sleep(0.4)
+            await cache.get(ID)
+            await cache.get(ID)
+            assert 5 == backend.asked
+
+        simulated.run(main())
 
     async def test_a_failing_backend_is_asked_again_after_its_pause(self, monkeypatch):
         """Once its five seconds are over, a backend that works again is used."""
@@ -239,11 +323,6 @@ class TestSharedBackend:
 
     async def test_a_busy_loop_is_not_a_failing_backend(self, caplog):
         """Who is held up by somebody else's work still gets the backend's answer."""
-
-        async def answers_soon(loads):
-            await asyncio.sleep(0.02)
-            return loads(None)
-
         backend = Broken(answers_soon)
         cache = shared(backend)
         asyncio.get_running_loop().call_later(0.01, time.sleep, 0.3)
