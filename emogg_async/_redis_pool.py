@@ -137,7 +137,10 @@ class _Questions:
         try:
             await self._ask_all(connection)
         except (RedisError, OSError):
-            pass  # those whom it concerns know; the others go on with another one
+            # Those whom it concerns know; the others go on with a new one, since what
+            # befell this one has probably befallen the idle ones too.
+            await _drop(connection)
+            await self.connections.drop_idle()
         finally:
             await self.connections.give_back(connection)
 
@@ -227,6 +230,11 @@ class _Connections:
             self._open_more()
         else:
             self._hand_on(connection)
+
+    async def drop_idle(self) -> None:
+        """Drop all that nobody uses."""
+        while self._idle:
+            await _drop(self._idle.pop())
 
     def _hand_on(self, connection: Connection) -> None:
         while self._waiting:

@@ -492,6 +492,24 @@ class TestOutages:
                 await asyncio.gather(*map(client.get_session, ids))
                 assert callers == client.stats.cache_hits - before
 
+    async def test_lost_connections_are_replaced_together(self, redis_server):
+        """When one goes dumb, as behind a firewall, the other idle ones are not used."""
+        async with (
+            relayed(redis_server) as (port, connected),
+            redis_cache(f"redis://127.0.0.1:{port}") as cache,
+        ):
+            await asyncio.gather(*(get_alone(cache, "k") for _ in range(10)))
+            for writer in connected:
+                writer.transport.pause_reading()
+            try:
+                async with asyncio.timeout(5):
+                    with pytest.raises(TimeoutError):
+                        await cache.get("k")
+                    assert await cache.get("k") is None
+            finally:
+                for writer in connected:
+                    writer.transport.resume_reading()
+
     async def test_slow_connecting_does_not_begin_anew(self, redis_server):
         """A connection that takes longer than anyone waits is there for the next."""
         async with (
