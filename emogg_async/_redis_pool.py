@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from emogg_async.errors import ConfigurationError
 
@@ -162,7 +162,13 @@ class _Questions:
 async def _exchange(
     connection: Connection, asked: dict["asyncio.Future[Any]", Command]
 ) -> None:
-    """Send commands over *connection* and settle their futures with the answers."""
+    """Send commands over *connection* and settle their futures with the answers.
+
+    Raises:
+        redis.exceptions.RedisError: It is of no use any more; TimeoutError and other
+            kinds of OSError say so, too.
+    """
+    demoted = None
     try:
         async with asyncio.timeout(EXCHANGE):
             packed = connection.pack_commands(asked.values())
@@ -172,11 +178,15 @@ async def _exchange(
                     reply = await connection.read_response()
                 except ResponseError as error:  # of this command alone
                     reply = error
+                    if isinstance(error, ReadOnlyError):
+                        demoted = error
                 del asked[answer]
                 _settle(answer, reply)
     except BaseException as error:
         _fail(asked, error)
         raise
+    if demoted:  # after a failover; its address may lead to the new primary by now
+        raise demoted
 
 
 class _Connections:

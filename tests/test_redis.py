@@ -15,6 +15,7 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -509,6 +510,28 @@ class TestOutages:
             finally:
                 for writer in connected:
                     writer.transport.resume_reading()
+
+    async def test_a_failover_is_followed(self, tmp_path):
+        """Where a write meets a replica, the next one asks who is the primary now."""
+        (tmp_path / "a").mkdir()
+        (tmp_path / "b").mkdir()
+        with (
+            redis_serving(tmp_path / "a") as primary,
+            redis_serving(tmp_path / "b") as replica,
+        ):
+            place = SimpleNamespace(port=primary.port)
+            async with (
+                relayed(place) as (port, _),
+                redis_cache(f"redis://127.0.0.1:{port}") as cache,
+            ):
+                await asyncio.gather(*(get_alone(cache, "k") for _ in range(10)))
+                with primary.asked() as asked:
+                    asked.replicaof("127.0.0.1", replica.port)
+                place.port = replica.port
+                with pytest.raises(redis.exceptions.ReadOnlyError):
+                    await cache.set("k", 1)
+                assert await cache.set("k", 1)
+            assert ["k"] == replica.keys()
 
     async def test_slow_connecting_does_not_begin_anew(self, redis_server):
         """A connection that takes longer than anyone waits is there for the next."""
