@@ -35,9 +35,12 @@ IN_ALL: Final = 1.6
 time counted once: so a server that hangs costs a caller less than 0.2 s, whether he
 asks once or often, and one that hiccups for 0.15 s is not given up."""
 
+ROUNDING: Final = 0.001
 PARTS: Final = 5
 
 ERRORS_IN_A_ROW: Final = 5
+"""So many quick ones weigh as much as what may be waited in vain."""
+
 PAUSE: Final = 5.0
 """Seconds for which a failing backend is left alone."""
 
@@ -165,10 +168,8 @@ class Guard:
     """Asks a backend, and lets nothing of what may go wrong there hurt a call."""
 
     def __init__(self) -> None:
-        self._errors = 0
-        self._waited = 0.0
+        self._spent = 0.0
         self._failed_at = -math.inf
-        self._is_out = False
         self._paused_until = -math.inf
         self._quiet_until = -math.inf
 
@@ -177,35 +178,42 @@ class Guard:
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
             return None
-        patience = min(PATIENCE, IN_ALL * PATIENCE - self._waited)
-        if self._is_out:
+        patience = min(PATIENCE, IN_ALL * PATIENCE - self._spent)
+        if patience < ROUNDING:
             # One finds out for all whether it is back, and may have to connect first.
             patience = IN_ALL * PATIENCE
-            self._paused_until = now + 2 * patience
+            self._paused_until = now + PAUSE
         limit = _Limit(patience)
         try:
             async with limit.timeout:
                 answer = await question()
         except (Exception, asyncio.CancelledError) as error:
+            # Who leaves has waited, too: or calls that have less time than PATIENCE
+            # would ask a server that hangs for ever, and none of them get any further.
+            self._spend_since(now)
             _let_cancellation_pass()
-            self._note(error, now, in_vain=limit.timeout.expired())
+            self._note(error, is_error=not limit.timeout.expired())
             return None
         finally:
             limit.timer.cancel()
         _let_cancellation_pass()
-        self._errors, self._waited = 0, 0.0
-        self._is_out, self._paused_until = False, -math.inf
+        self._spent, self._paused_until = 0.0, -math.inf
         return answer
 
-    def _note(self, error: BaseException, asked_at: float, *, in_vain: bool) -> None:
+    def _spend_since(self, asked_at: float) -> None:
         now = asyncio.get_running_loop().time()
-        self._errors += not in_vain
-        self._waited += now - max(asked_at, self._failed_at)
+        self._spend(now - max(asked_at, self._failed_at), now)
         self._failed_at = now
-        left = IN_ALL * PATIENCE - self._waited
-        # What is left after the last wait is a matter of rounding.
-        if self._is_out or self._errors >= ERRORS_IN_A_ROW or left < 0.001:
-            self._is_out, self._paused_until = True, now + PAUSE
+
+    def _spend(self, seconds: float, now: float) -> None:
+        self._spent += seconds
+        if self._spent > IN_ALL * PATIENCE - ROUNDING:
+            self._paused_until = now + PAUSE
+
+    def _note(self, error: BaseException, *, is_error: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        if is_error:
+            self._spend(IN_ALL * PATIENCE / ERRORS_IN_A_ROW, now)
         if now >= self._quiet_until:
             self._quiet_until = now + LOG_INTERVAL
             # Its type alone: messages of backends quote keys, values and URLs.
