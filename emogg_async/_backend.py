@@ -32,8 +32,8 @@ PATIENCE: Final = 0.1
 
 IN_ALL: Final = 1.6
 """Times PATIENCE, that may be waited in vain between two answers, waits at the same
-time counted once: so a server that hangs costs a caller less than 0.2 s, whether he
-asks once or often, and one that hiccups for 0.15 s is not given up."""
+time counted once: so a server that hangs costs a caller less than 0.2 s, with one
+question or with many, and one that hiccups for 0.15 s is not given up."""
 
 ROUNDING: Final = 0.001
 PARTS: Final = 5
