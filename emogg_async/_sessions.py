@@ -140,7 +140,11 @@ class Sessions:
                     return found
                 self._count_miss(request)
                 self._fall_back(request, call, found)
-            value = await self.pipeline.fetch(request, call, model)
+            try:
+                value = await self.pipeline.fetch(request, call, model)
+            except _LOST:
+                await self._lose(request.session_id)
+                raise
             if cache and self._may_store(call, request.session_id):
                 self._recover(request.session_id, request.target)
                 if finished:

@@ -428,6 +428,24 @@ class TestDerived:
         with pytest.raises(ServerError):
             await client.get_emotions_timeline(finished, granularity=30)
 
+    @pytest.mark.parametrize("fault", ["401", "403", "404"])
+    @pytest.mark.parametrize("what", DERIVED)
+    async def test_what_is_gone_stays_gone(
+        self, emulator, client, finished, what, fault
+    ):
+        """After a 401, 403 or 404 to it, neither it nor its session stands in."""
+        await client.get_session(finished)
+        await DERIVED[what](client, finished)
+        await grow_old()
+        emulator.fail(**ANSWERS[fault][0], times=1)
+        with pytest.raises(ANSWERS[fault][1]):
+            await DERIVED[what](client, finished)
+        emulator.fail(status=503)
+        with pytest.raises(ServerError):
+            await DERIVED[what](client, finished)
+        with pytest.raises(ServerError):
+            await client.get_session(finished)
+
     async def test_not_after_a_write(self, emulator, client, finished):
         """A write outdates all that is derived, too."""
         await client.get_session(finished)
