@@ -99,6 +99,7 @@ class Sessions:
             if cache and not fresh:
                 found = await cache.get(session_id)
                 if isinstance(found, Session):
+                    self._recover(session_id, request.target)
                     self._count_hit(request)
                     return found
                 self._count_miss(request)
@@ -136,6 +137,7 @@ class Sessions:
             if cache:
                 finished, found = await cache.get_derived(request, model)
                 if isinstance(found, model):
+                    self._recover(request.session_id, request.target)
                     self._count_hit(request)
                     return found
                 self._count_miss(request)
@@ -224,7 +226,7 @@ class Sessions:
             self._outages.keep(request.session_id, request.target, found, now)
 
     def _recover(self, session_id: str, target: str | None = None) -> None:
-        """Let no past value stand in: there is an answer."""
+        """Let no past value stand in: there is an answer, perhaps another's."""
         if self._outages is not None:
             self._outages.forget(session_id, target)
 

@@ -44,6 +44,18 @@ QUICK = RetryPolicy(base=0.001, cap=0.002)
 MOMENT = 0.01
 """Seconds for which what these tests store stays fresh."""
 
+class Slow(SimpleMemoryCache):
+    """A backend that answers over a network, so that others come in between."""
+
+    async def get(self, *args, **options):
+        await asyncio.sleep(0.002)
+        return await super().get(*args, **options)
+
+    async def multi_get(self, *args, **options):
+        await asyncio.sleep(0.002)
+        return await super().multi_get(*args, **options)
+
+
 BACKENDS = {"memory": lambda: None, "shared": lambda: SimpleMemoryCache(timeout=None)}
 
 
@@ -341,6 +353,34 @@ class TestWhileItLasts:
         with client.deadline(0.02):
             assert (await client.get_session(finished)).stale
         assert not (await client.get_session(finished)).stale
+
+    @pytest.mark.parametrize("what", ["session", "emotions"])
+    async def test_it_ends_when_another_client_had_an_answer(
+        self, emulator, finished, monkeypatch, what
+    ):
+        """What others have stored since is a hit, and the past value never again."""
+        monkeypatch.setattr(stale_module, "MEMORY", 0.05)
+        backend = Slow(timeout=None)
+        get = {"session": lambda client, each: client.get_session(each), **DERIVED}
+        cache = policy(backend, ttl=0.5)
+        async with (
+            emulator.client(cache=cache, retry=QUICK) as one,
+            emulator.client(cache=cache, retry=QUICK) as two,
+        ):
+            await one.get_session(finished)
+            await get[what](one, finished)
+            await asyncio.sleep(0.6)
+            outage = emulator.fail(status=503)
+            assert (await get[what](one, finished)).stale
+            outage.remove()
+            await two.get_session(finished)
+            await get[what](two, finished)
+            await asyncio.sleep(0.06)
+            assert not (await get[what](one, finished)).stale
+            at_once = [get[what](one, finished) for _ in range(5)]
+            found = await asyncio.gather(*at_once)
+        assert [False] * 5 == [each.stale for each in found]
+        assert 0 < one.stats.cache_hits
 
     async def test_retries_cost_little_time(self, emulator, finished):
         """With a past value at hand, no retry begins after a second."""
