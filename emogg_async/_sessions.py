@@ -218,12 +218,13 @@ class Sessions:
 
     def _fall_back(self, request: Request, call: Call, found: object) -> None:
         """Have what was *found* at hand, if it is a past value, should *call* fail."""
-        if self._outages is None or not isinstance(found, Past):
+        if self._outages is None or not self._may_store(call, request.session_id):
             return
-        if self._may_store(call, request.session_id):
-            call.has_past = True
-            now = self.loop.time()
-            self._outages.keep(request.session_id, request.target, found, now)
+        place, now = (request.session_id, request.target), self.loop.time()
+        if isinstance(found, Past):
+            self._outages.keep(*place, found, now)
+        # The cache may have lost it since it last stood in.
+        call.has_past = self._outages.find(*place, now) is not None
 
     def _recover(self, session_id: str, target: str | None = None) -> None:
         """Let no past value stand in: there is an answer, perhaps another's."""

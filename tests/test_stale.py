@@ -392,6 +392,23 @@ class TestWhileItLasts:
             assert (await client.get_session(finished)).stale
         assert time.monotonic() - started < 1.5
 
+    async def test_retries_cost_little_time_without_the_backend(
+        self, emulator, finished, monkeypatch
+    ):
+        """What stood in is at hand, though the backend has lost it since."""
+        monkeypatch.setattr(stale_module, "MEMORY", 0.05)
+        backend, retry = SimpleMemoryCache(), RetryPolicy(base=1.5, cap=1.5)
+        async with emulator.client(cache=policy(backend), retry=retry) as client:
+            await with_past(client, finished)
+            emulator.fail(status=503)
+            await client.get_session(finished)
+            await backend.clear()
+            await asyncio.sleep(0.06)
+            began, before = time.monotonic(), client.stats.requests
+            assert (await client.get_session(finished)).stale
+            assert before < client.stats.requests
+            assert time.monotonic() - began < 1.5
+
     async def test_a_single_failure_is_retried(self, emulator, client, finished):
         """What a retry can mend is not served stale."""
         await with_past(client, finished)
