@@ -133,14 +133,20 @@ class Pipeline:
         """Tell whether a call for *request*, a read, would join a load."""
         return self.flights.find(_key(request, _context.priority.get())) is not None
 
-    def _new_call(self, priority: Priority, allowance: float | None) -> Call:
+    def deadline(self, now: float) -> float:
+        """Return when a call that begins *now* must be over."""
         deadline = _context.deadline.get()
+        if _context.priority.get() is BULK:
+            return deadline  # its item's own time begins with its first send
+        return min(deadline, now + self._timeout)
+
+    def _new_call(self, priority: Priority, allowance: float | None) -> Call:
+        deadline = self.deadline(self.loop.time())
         if _context.priority.get() is BULK:
             backlog = _context.backlog.get()
             return Call(priority, deadline, allowance or self._timeout, backlog)
         # A listing yields to single calls, but it is no item of a bulk: all of its time
         # counts, and no more is known to come.
-        deadline = min(deadline, self.loop.time() + self._timeout)
         return Call(priority, deadline, backlog=_ALONE)
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:

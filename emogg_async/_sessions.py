@@ -180,8 +180,11 @@ class Sessions:
         """
         began = self.loop.time()
         place = request.session_id, request.target
+        deadline = self.pipeline.deadline(began)
         is_asked = self.pipeline.is_under_way(request)
-        past: Kept | None = outages.find_at_once(*place, began, is_asked=is_asked)
+        past: Kept | None = outages.find_at_once(
+            *place, began, deadline, is_asked=is_asked
+        )
         why: EmoggError | None = None
         if past is None:
             try:
@@ -191,7 +194,8 @@ class Sessions:
                     past = await self._stand_in(request, look, outages)
                 if past is None:
                     raise
-                outages.note(*place, error, began, self.loop.time())
+                now = self.loop.time()
+                outages.note(*place, error, now, began=began, deadline=deadline)
                 why = error
         self._counters.stale_served += 1
         self._counters.tell(events.StaleServed, request, error=why)

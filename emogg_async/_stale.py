@@ -58,6 +58,8 @@ class _Record:
     quiet_until: float = -math.inf
     """Until when nobody asks the service; minus infinity as long as it has not failed.
     """
+    patience: float = -math.inf
+    """Seconds that did not suffice for an answer; who has more of them still asks."""
 
 
 class Outages:
@@ -75,9 +77,8 @@ class Outages:
         """Have *past* at hand, should the load of *target* that begins now fail."""
         records = self._records.setdefault(session_id, {})
         self._records.move_to_end(session_id)
-        known = records.get(target)
-        quiet_until = known.quiet_until if known else -math.inf
-        records[target] = _Record(past.value, now + past.lasts, quiet_until)
+        record = records.setdefault(target, _Record(None, 0.0))
+        record.value, record.until = past.value, now + past.lasts
         while len(self._records) > CAPACITY:
             self._records.popitem(last=False)
 
@@ -87,7 +88,13 @@ class Outages:
         return record.value if record else None
 
     def find_at_once(
-        self, session_id: str, target: str, now: float, *, is_asked: bool
+        self,
+        session_id: str,
+        target: str,
+        now: float,
+        deadline: float = math.inf,
+        *,
+        is_asked: bool,
     ) -> Any:
         """Return what stands in without asking the service, or None.
 
@@ -95,10 +102,11 @@ class Outages:
             session_id: The session.
             target: What is asked for.
             now: The time.
+            deadline: When whoever asks for it gives up.
             is_asked: Whether somebody asks the service already.
         """
         record = self._find(session_id, target, now)
-        if record is None or record.quiet_until == -math.inf:
+        if record is None or deadline - now > record.patience:
             return None
         return record.value if is_asked or now < record.quiet_until else None
 
@@ -110,16 +118,29 @@ class Outages:
         return record
 
     def note(
-        self, session_id: str, target: str, error: EmoggError, began: float, now: float
+        self,
+        session_id: str,
+        target: str,
+        error: EmoggError,
+        now: float,
+        *,
+        began: float,
+        deadline: float,
     ) -> None:
-        """Remember that the service failed a call that *began* then.
+        """Remember that the service failed a call, which *began* and had to end then.
 
-        It did not if the call had hardly any time: others may have more of it.
+        If the call had hardly any time, that tells nothing to those who have more.
         """
         record = self._find(session_id, target, now)
-        hasty = isinstance(error, DeadlineError) and now - began < MEMORY
-        if record is not None and not hasty:
-            record.quiet_until = now + MEMORY
+        if record is None:
+            return
+        patience = math.inf
+        if isinstance(error, DeadlineError) and deadline <= now < began + MEMORY:
+            patience = now - began
+        elif isinstance(error, RateLimitedError) and not error.attempts:
+            patience = error.retry_after or 0.0  # our pacer knows how long it takes
+        record.quiet_until = now + MEMORY
+        record.patience = max(record.patience, patience)
 
     def forget(self, session_id: str, target: str | None = None) -> None:
         """Drop what is at hand of a session, or of one *target*: it is outdated."""

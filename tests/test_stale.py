@@ -44,6 +44,7 @@ QUICK = RetryPolicy(base=0.001, cap=0.002)
 MOMENT = 0.01
 """Seconds for which what these tests store stays fresh."""
 
+
 class Slow(SimpleMemoryCache):
     """A backend that answers over a network, so that others come in between."""
 
@@ -382,6 +383,37 @@ class TestWhileItLasts:
         assert [False] * 5 == [each.stale for each in found]
         assert 0 < one.stats.cache_hits
 
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"timeout": 0.1}, {"attempt_timeout": 0.1}],
+        ids=["deadline", "timeout", "attempt"],
+    )
+    async def test_impatient_calls_know_of_each_other(
+        self, emulator, finished, options
+    ):
+        """Where a call had too little time, those with no more need not try again."""
+        options = {"retry": RetryPolicy(attempts=1)} | options
+        async with emulator.client(cache=policy(), **options) as client:
+            await with_past(client, finished)
+            emulator.fail(fault="hang")
+            for _ in range(3):
+                with client.deadline(5.0 if len(options) > 1 else 0.1):
+                    assert (await client.get_session(finished)).stale
+            assert 2 == client.stats.requests
+
+    async def test_who_has_no_time_for_a_token_tells_nothing_to_others(self):
+        """Who can wait for a token does so, and gets what the service has."""
+        with EmoggEmulator(sessions=1, rate_limit=(2, 1.0)) as small:
+            session_id = small.sessions[0].id
+            async with small.client(cache=policy()) as client:
+                for _ in range(2):
+                    await with_past(client, session_id)
+                for _ in range(2):
+                    with client.deadline(0.01):
+                        assert (await client.get_session(session_id)).stale
+                assert not (await client.get_session(session_id)).stale
+                assert 2 == client.stats.stale_served
+
     async def test_retries_cost_little_time(self, emulator, finished):
         """With a past value at hand, no retry begins after a second."""
         retry = RetryPolicy(base=100.0, cap=100.0)
@@ -620,7 +652,8 @@ class TestOutages:
             elif operation == "note":
                 if key in model:
                     model[key] = (*model[key][:2], now + MEMORY)
-                outages.note(key, "target", ServerError("", status=503), now, now)
+                error = ServerError("", status=503)
+                outages.note(key, "target", error, now, began=now, deadline=now + 9)
             else:
                 model.pop(key, None)
                 outages.forget(key)
