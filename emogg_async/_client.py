@@ -131,7 +131,7 @@ class AsyncEmoggClient(LifeCycle):
             if session is not None:
                 counters.cache_hits += 1
                 if counters.is_watched:
-                    sessions.tell_hit(session_id)
+                    counters.tell_hit(session_id)
                 return session
         return await sessions.get(session_id, fresh=fresh, expand=names)
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from emogg_async import _requests, events
+from emogg_async import _requests
 from emogg_async._cache import SessionCache
 from emogg_async._context import BULK, Call, Priority
 from emogg_async._listing import Page
@@ -100,9 +100,9 @@ class Sessions:
                 found = await cache.get(session_id)
                 if isinstance(found, Session):
                     self._recover(session_id, request.target)
-                    self._count_hit(request)
+                    self._counters.hit(request)
                     return found
-                self._count_miss(request)
+                self._counters.miss(request)
                 self._fall_back(request, call, found)
             asked_at = time.time()
             try:
@@ -138,9 +138,9 @@ class Sessions:
                 finished, found = await cache.get_derived(request, model)
                 if isinstance(found, model):
                     self._recover(request.session_id, request.target)
-                    self._count_hit(request)
+                    self._counters.hit(request)
                     return found
-                self._count_miss(request)
+                self._counters.miss(request)
                 self._fall_back(request, call, found)
             try:
                 value = await self.pipeline.fetch(request, call, model)
@@ -197,8 +197,7 @@ class Sessions:
                 now = self.loop.time()
                 outages.note(*place, error, now, began=began, deadline=deadline)
                 why = error
-        self._counters.stale_served += 1
-        self._counters.tell(events.StaleServed, request, error=why)
+        self._counters.stale(request, why)
         return attrs.evolve(past, stale=True)
 
     async def _stand_in(
@@ -242,32 +241,32 @@ class Sessions:
         if self.cache:
             await self.cache.drop(session_id)
 
-    def tell_hit(self, of: Request | str) -> None:
-        """Tell of a hit; *of* is the request that was spared, or its session's id."""
-        self._counters.tell(events.CacheHit, _spared(of))
-
-    def _count_hit(self, of: Request | str) -> None:
-        self._counters.cache_hits += 1
-        if self._counters.is_watched:
-            self.tell_hit(of)
-
-    def _count_miss(self, of: Request | str) -> None:
-        self._counters.cache_misses += 1
-        if self._counters.is_watched:
-            self._counters.tell(events.CacheMiss, _spared(of))
-
     # -- many ----------------------------------------------------------------------
 
     async def cached(
         self, session_ids: Sequence[str], *, fresh: bool
     ) -> dict[str, Session]:
-        """Return which of *session_ids*, that were checked, the cache has, by id."""
+        """Return which of *session_ids*, that were checked, need no request, by id.
+
+        The cache has them, or an outage is remembered and their past ones stand in.
+        """
         if self.cache is None or fresh:
             return {}
         found = await self.cache.get_many(session_ids)
-        self._counters.calls += len(found)
         for session_id in found:
-            self._count_hit(session_id)
+            self._counters.hit(session_id)
+        if self._outages is not None:
+            now = self.loop.time()
+            deadline = self.pipeline.deadline(now)
+            for request in map(_requests.get_session, {*session_ids} - {*found}):
+                if past := self._outages.find_at_once(
+                    *(request.session_id, request.target, now, deadline),
+                    is_asked=self.pipeline.is_under_way(request),
+                    in_bulk=True,
+                ):
+                    self._counters.stale(request)
+                    found[request.session_id] = attrs.evolve(past, stale=True)
+        self._counters.calls += len(found)
         return found
 
     async def page(
@@ -286,9 +285,8 @@ class Sessions:
         sessions = take(await self.list_page(query, allowance=self._page_timeout))
         self._counters.calls += len(sessions)
         if self.cache:
-            if not fresh:
-                for session in sessions:
-                    self._count_miss(session.id.lower())
+            for session in sessions:
+                self._counters.miss(session.id.lower())
             # One integer for all sessions: a write is rare, and a miss costs little.
             if epoch == self._epoch and not self._being_written:
                 for session in sessions:
@@ -434,7 +432,3 @@ class Sessions:
 
     def _may_store(self, call: Call, session_id: str) -> bool:
         return not call.detached and session_id not in self._being_written
-
-
-def _spared(of: Request | str) -> Request:
-    return of if isinstance(of, Request) else _requests.get_session(of)

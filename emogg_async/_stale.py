@@ -60,6 +60,8 @@ class _Record:
     """
     patience: float = -math.inf
     """Seconds that did not suffice for an answer; who has more of them still asks."""
+    asked_until: float = -math.inf
+    """Until when no other bulk asks."""
 
 
 class Outages:
@@ -95,6 +97,7 @@ class Outages:
         deadline: float = math.inf,
         *,
         is_asked: bool,
+        in_bulk: bool = False,
     ) -> Any:
         """Return what stands in without asking the service, or None.
 
@@ -104,11 +107,19 @@ class Outages:
             now: The time.
             deadline: When whoever asks for it gives up.
             is_asked: Whether somebody asks the service already.
+            in_bulk: Whether it is one of many, which a page may bring. Who asks for
+                pages is known only here: of bulks, one in `MEMORY` seconds.
         """
         record = self._find(session_id, target, now)
         if record is None or deadline - now > record.patience:
             return None
-        return record.value if is_asked or now < record.quiet_until else None
+        if is_asked or now < record.quiet_until:
+            return record.value
+        if in_bulk and now < record.asked_until:
+            return record.value
+        if in_bulk:
+            record.asked_until = now + MEMORY
+        return None
 
     def _find(self, session_id: str, target: str, now: float) -> _Record | None:
         record = self._records.get(session_id, {}).get(target)

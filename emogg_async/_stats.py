@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import attrs
 
 from emogg_async import events
+from emogg_async._requests import get_session
+from emogg_async.errors import EmoggError
 from emogg_async.events import Event
 
 if TYPE_CHECKING:
@@ -156,6 +158,28 @@ class Counters:
             or cache.isEnabledFor(logging.DEBUG)
         )
 
+    def hit(self, of: "Request | str") -> None:
+        """Count a hit; *of* is the request that was spared, or its session's id."""
+        self.cache_hits += 1
+        if self.is_watched:
+            self.tell_hit(of)
+
+    def tell_hit(self, of: "Request | str") -> None:
+        """Tell of a hit; only if `is_watched`, as it costs."""
+        self.tell(events.CacheHit, _spared(of))
+
+    def miss(self, of: "Request | str") -> None:
+        """Count a miss; *of* is the request to make, or its session's id."""
+        self.cache_misses += 1
+        if self.is_watched:
+            self.tell(events.CacheMiss, _spared(of))
+
+    def stale(self, request: "Request", why: EmoggError | None = None) -> None:
+        """Count that a past value stood in; *why* is None while that is remembered."""
+        self.stale_served += 1
+        if self.is_watched:
+            self.tell(events.StaleServed, request, error=why)
+
     def tell(self, kind: type[Event], request: "Request", **facts: Any) -> None:
         """Tell of an event of that *kind*, if anybody listens."""
         logger, line = _LINES[kind]
@@ -189,3 +213,7 @@ class Counters:
         """Return what they read now."""
         names = (field.name for field in attrs.fields(Stats))
         return Stats(**{name: getattr(self, name) for name in names})
+
+
+def _spared(of: "Request | str") -> "Request":
+    return get_session(of) if isinstance(of, str) else of

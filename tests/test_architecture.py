@@ -23,7 +23,6 @@ IMPORTS = {
     "_views": {"_charts", "_checks", "_markup", "_series", "errors"},
     "models": {"_values", "_views"},
     "events": {"errors"},
-    "_stats": {"events"},
     "_alarms": set(),
     "_config": {"errors"},
     "_network": {"_config", "errors"},
@@ -31,6 +30,7 @@ IMPORTS = {
     "_context": {"errors"},
     "_protocol": {"_checks", "errors"},
     "_requests": {"_checks", "_protocol", "errors"},
+    "_stats": {"_requests", "errors", "events"},
     "_converter": {"_values", "errors", "models"},
     "_pacing": {"_protocol"},
     "_gate": {"_context", "_pacing", "_protocol", "errors"},
@@ -90,7 +90,6 @@ IMPORTS = {
         "_stale",
         "_stats",
         "errors",
-        "events",
         "models",
     },
     "_lifecycle": {

@@ -464,6 +464,62 @@ class TestMany:
         assert 29 == client.stats.stale_served
         assert 0 == client.stats.cache_hits
 
+    @pytest.mark.parametrize("via", ["auto", "get", "pages"])
+    @pytest.mark.parametrize("fault", ["503", "hang"])
+    async def test_a_bulk_knows_of_the_outage(
+        self, emulator, client, via, fault, monkeypatch
+    ):
+        """What stood in does so again at once, in a bulk too, and no page is asked."""
+        monkeypatch.setattr(stale_module, "MEMORY", 5.0)
+        ids = [each.id for each in emulator.sessions[:8]]
+        await client.get_sessions(ids)
+        await grow_old()
+        emulator.fail(**OUTAGES[fault])
+        await client.get_sessions(ids, via=via)
+        before = client.stats.requests
+        for _ in range(3):
+            batch = await client.get_sessions(ids, via=via)
+            assert {*ids} == {each.id for each in batch.values() if each.stale}
+        assert before == client.stats.requests
+        assert (40, 32) == (client.stats.calls, client.stats.stale_served)
+
+    @pytest.mark.parametrize("via", ["auto", "get", "pages"])
+    async def test_one_bulk_at_a_time_asks(self, emulator, client, via, monkeypatch):
+        """While a bulk asks a service that hangs, others are served at once."""
+        monkeypatch.setattr(stale_module, "MEMORY", 0.1)
+        ids = [each.id for each in emulator.sessions[:8]]
+        await client.get_sessions(ids)
+        await grow_old()
+        outage = emulator.fail(fault="hang")
+        await client.get_sessions(ids, via=via)
+        await asyncio.sleep(0.12)
+        asks = asyncio.create_task(client.get_sessions(ids, via=via))
+        await asyncio.sleep(0.02)
+        before = client.stats.requests
+        batch = await client.get_sessions(ids, via=via)
+        assert all(session.stale for session in batch.values())
+        assert before == client.stats.requests
+        assert not asks.done()
+        await asks
+        outage.remove()
+        await asyncio.sleep(0.12)
+        batch = await client.get_sessions(ids, via=via)
+        assert not any(session.stale for session in batch.values())
+
+    async def test_a_bulk_gets_what_no_page_brings(self, emulator, client, monkeypatch):
+        """With pages broken for good, an outage still ends at the first get."""
+        monkeypatch.setattr(stale_module, "MEMORY", 0.1)
+        ids = [each.id for each in emulator.sessions[:8]]
+        await client.get_sessions(ids)
+        await grow_old()
+        outage = emulator.fail(status=503)
+        await client.get_sessions(ids)
+        outage.remove()
+        emulator.fail("GET", "/v1/sessions", status=503)
+        await asyncio.sleep(0.12)
+        batch = await client.get_sessions(ids)
+        assert not any(session.stale for session in batch.values())
+
     async def test_a_stream_has_past_values(self, emulator, client):
         """So has a stream, over any iterable."""
         ids = [each.id for each in emulator.sessions[:8]]
