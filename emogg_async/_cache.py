@@ -31,7 +31,7 @@ from emogg_async._backend import SCHEMA, Guard, Turns, unwrapped, wrapped
 from emogg_async._checks import non_negative, whole
 from emogg_async._converter import to_dict
 from emogg_async._protocol import Request
-from emogg_async._stale import Past
+from emogg_async._stale import Past, weight_of
 from emogg_async.errors import InvalidArgumentError
 from emogg_async.models import Session, SessionState
 
@@ -109,8 +109,8 @@ class CachePolicy:
 
     max_entries: int = attrs.field(default=10_000, validator=whole(at_least=1))
     """Sessions kept in memory at most, past ones included, and as many intervals of
-    timelines; the least recently used goes first. Without meaning for a *backend* of
-    your own."""
+    timelines; the least recently used goes first. For a *backend* of your own it
+    bounds only what is at hand for the outage of the moment."""
 
     backend: CacheBackend | None = attrs.field(default=None, validator=_is_backend)
     """An aiocache cache to keep them in, perhaps shared; None is a cache in memory. It
@@ -260,8 +260,8 @@ class _OwnCache:
     async def put_derived(self, request: Request, session: Session, value: T) -> None:
         if ttl := self._policy.ttl_of(session):
             ttl = _jittered(ttl, self._rng)
-            weight = 1 + len(getattr(value, "intervals", ()))
-            self._derived.put(request.target, (session, value), ttl, weight)
+            entry = session, value
+            self._derived.put(request.target, entry, ttl, weight_of(value))
 
     async def drop(self, session_id: str) -> None:
         await self._backend.delete(self._prefix + session_id)

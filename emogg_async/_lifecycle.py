@@ -160,7 +160,11 @@ class LifeCycle:
         return Sessions(
             self._pipeline,
             cache,
-            outages=Outages() if self._cache and self._cache.stale_if_error else None,
+            outages=(
+                Outages(self._cache.max_entries)
+                if self._cache and self._cache.stale_if_error
+                else None
+            ),
             page_timeout=min(self._timeout, self._attempt_timeout),
             counters=self._counters,
         )

@@ -21,16 +21,13 @@ from emogg_async.errors import (
     TransportError,
 )
 
-__all__ = ["MEMORY", "Outages", "Past", "is_outage"]
+__all__ = ["MEMORY", "Outages", "Past", "is_outage", "weight_of"]
 
 T = TypeVar("T")
 
 MEMORY: Final = 1.0
 """Seconds for which an outage is remembered: as long, what stood in stands in again
 without another request."""
-
-CAPACITY: Final = 10_000
-"""Sessions whose past values are at hand; of others, they are only further away."""
 
 
 @attrs.frozen
@@ -51,10 +48,15 @@ def is_outage(error: EmoggError) -> bool:
     return isinstance(error, TransportError | ServerError | RateLimitedError)
 
 
+def weight_of(value: object) -> int:
+    """Return what *value* weighs in memory: a session 1, and so does an interval."""
+    return 1 + len(getattr(value, "intervals", ()))
+
+
 @attrs.define
 class _Record:
     value: Any
-    until: float
+    until: float = -math.inf
     quiet_until: float = -math.inf
     """Until when nobody asks the service; minus infinity as long as it has not failed.
     """
@@ -70,19 +72,30 @@ class Outages:
     Once something stood in, it does so at once for `MEMORY` seconds, and then for all
     but the one call that asks whether the outage is over. So no visitor but that one
     waits, and the service sees one request a second for each of what is asked for.
+
+    Args:
+        capacity: How much is at hand at most, all weights together; what else may stand
+            in is only further away.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._weight = 0
         self._records: OrderedDict[str, dict[str, _Record]] = OrderedDict()
 
     def keep(self, session_id: str, target: str, past: Past[Any], now: float) -> None:
         """Have *past* at hand, should the load of *target* that begins now fail."""
         records = self._records.setdefault(session_id, {})
         self._records.move_to_end(session_id)
-        record = records.setdefault(target, _Record(None, 0.0))
+        record = records.get(target)
+        if record is None:
+            record = records[target] = _Record(past.value)
+        else:
+            self._weight -= weight_of(record.value)
+        self._weight += weight_of(past.value)
         record.value, record.until = past.value, now + past.lasts
-        while len(self._records) > CAPACITY:
-            self._records.popitem(last=False)
+        while self._weight > self._capacity:
+            self.forget(next(iter(self._records)))
 
     def find(self, session_id: str, target: str, now: float) -> Any:
         """Return what may stand in for the answer to *target*, or None."""
@@ -155,10 +168,8 @@ class Outages:
 
     def forget(self, session_id: str, target: str | None = None) -> None:
         """Drop what is at hand of a session, or of one *target*: it is outdated."""
-        if target is None:
-            self._records.pop(session_id, None)
-            return
         records = self._records.get(session_id, {})
-        records.pop(target, None)
+        for each in [*records] if target is None else {target} & {*records}:
+            self._weight -= weight_of(records.pop(each).value)
         if not records:
             self._records.pop(session_id, None)

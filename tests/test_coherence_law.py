@@ -120,7 +120,7 @@ def open_client(service, policy):
     client._sessions = Sessions(
         pipeline,
         cache,
-        outages=Outages() if policy and policy.stale_if_error else None,
+        outages=Outages(99) if policy and policy.stale_if_error else None,
         page_timeout=15.0,
         counters=client._counters,
     )

@@ -22,6 +22,7 @@ from emogg_async import (
     ClientClosedError,
     DeadlineError,
     EmoggError,
+    EmotionsTimeline,
     NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
@@ -697,7 +698,7 @@ class TestOutages:
     @given(OPERATIONS)
     def test_agrees_with_a_plain_model(self, operations):
         """Nothing is ever served too late, or at once without an outage."""
-        outages, now, model = Outages(), 0.0, {}
+        outages, now, model = Outages(99), 0.0, {}
         for turn, (operation, key, number) in enumerate(operations):
             if operation == "wait":
                 now += number
@@ -726,14 +727,39 @@ class TestOutages:
                     each, "target", now, is_asked=True
                 )
 
-    def test_it_is_bounded(self, monkeypatch):
+    def test_it_is_bounded(self):
         """Of however many sessions, the last ones are at hand."""
-        monkeypatch.setattr(stale_module, "CAPACITY", 3)
-        outages = Outages()
+        outages = Outages(3)
         for number in range(9):
             outages.keep(str(number), "target", Past(number, 60.0), 0.0)
         found = [outages.find(str(number), "target", 1.0) for number in range(9)]
         assert [None] * 6 + [6, 7, 8] == found
+
+    def test_intervals_and_targets_count(self):
+        """A session counts as often as it was asked for, a timeline by its length."""
+        timeline = EmotionsTimeline(session="a", intervals=(None,) * 3)
+        outages = Outages(5)
+        for _ in range(3):
+            outages.keep("a", "timeline", Past(timeline, 60.0), 0.0)
+            outages.keep("b", "session", Past("b", 60.0), 0.0)
+        assert timeline == outages.find("a", "timeline", 1.0)
+        outages.keep("b", "emotions", Past("totals", 60.0), 0.0)
+        assert outages.find("a", "timeline", 1.0) is None
+        assert "b" == outages.find("b", "session", 1.0)
+        outages.forget("b")
+        outages.keep("a", "timeline", Past(timeline, 60.0), 0.0)
+        assert timeline == outages.find("a", "timeline", 1.0)
+
+    async def test_max_entries_bounds_it(self, emulator):
+        """What stands in takes no more memory than the policy says."""
+        ids = [each.id for each in emulator.sessions[:40]]
+        async with emulator.client(cache=policy(max_entries=10), retry=QUICK) as client:
+            for each in ids:
+                await with_past(client, each)
+                outage = emulator.fail(status=503)
+                assert (await client.get_session(each)).stale
+                outage.remove()
+            assert 10 == len(client._open()._outages._records)
 
 
 class TestRetries:
