@@ -5,6 +5,7 @@ Each hop adds one policy. The pipeline belongs to the event loop in which it was
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -139,6 +140,17 @@ class Pipeline:
         if _context.priority.get() is BULK:
             return deadline  # its item's own time begins with its first send
         return min(deadline, now + self._timeout)
+
+    def limit(self) -> AbstractContextManager[object]:
+        """Bound the body of a `with` by the deadline of the context, if there is one.
+
+        Raises:
+            TimeoutError: On leaving, when the time was up first.
+        """
+        deadline = _context.deadline.get()
+        if deadline == math.inf:
+            return nullcontext()
+        return self.flights.alarms.limit(deadline - self.loop.time())
 
     def _new_call(self, priority: Priority, allowance: float | None) -> Call:
         deadline = self.deadline(self.loop.time())

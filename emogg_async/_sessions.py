@@ -8,7 +8,7 @@ neither kept nor joined after it.
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -179,12 +179,10 @@ class Sessions:
             outages: Knows what may stand in.
         """
         began = self.loop.time()
-        place = request.session_id, request.target
+        what = request.session_id, request.target
         deadline = self.pipeline.deadline(began)
-        is_asked = self.pipeline.is_under_way(request)
-        past: Kept | None = outages.find_at_once(
-            *place, began, deadline, is_asked=is_asked
-        )
+        asked = self.pipeline.is_under_way(request)
+        past: Kept | None = outages.find_at_once(*what, began, deadline, is_asked=asked)
         why: EmoggError | None = None
         if past is None:
             try:
@@ -195,7 +193,7 @@ class Sessions:
                 if past is None:
                     raise
                 now = self.loop.time()
-                outages.note(*place, error, now, began=began, deadline=deadline)
+                outages.note(*what, error, now, began=began, deadline=deadline)
                 why = error
         self._counters.stale(request, why)
         return attrs.evolve(past, stale=True)
@@ -252,15 +250,17 @@ class Sessions:
         """
         if self.cache is None or fresh:
             return {}
-        found = await self.cache.get_many(session_ids)
+        found: dict[str, Session] = {}
+        with suppress(TimeoutError), self.pipeline.limit():
+            found = await self.cache.get_many(session_ids)
         for session_id in found:
             self._counters.hit(session_id)
         if self._outages is not None:
             now = self.loop.time()
-            deadline = self.pipeline.deadline(now)
             for request in map(_requests.get_session, {*session_ids} - {*found}):
                 if past := self._outages.find_at_once(
-                    *(request.session_id, request.target, now, deadline),
+                    *(request.session_id, request.target, now),
+                    self.pipeline.deadline(now),
                     is_asked=self.pipeline.is_under_way(request),
                     in_bulk=True,
                 ):

@@ -12,6 +12,7 @@ from aiocache import SimpleMemoryCache
 from emogg_async import (
     BadRequestError,
     CachePolicy,
+    DeadlineError,
     EmotionsTimeline,
     EmotionTotals,
     NotFoundError,
@@ -318,6 +319,23 @@ class TestDropping:
 
 
 class TestFailingBackend:
+    async def test_a_bulk_is_over_when_its_time_is_up(self, emulator):
+        """A backend that hangs keeps no bulk beyond its deadline, chunk after chunk."""
+        backend = SimpleMemoryCache(timeout=None)
+
+        async def hangs(keys, **_):
+            await asyncio.sleep(60)
+
+        backend.multi_get = hangs
+        ids = [f"{number:024x}" for number in range(1_000)]
+        async with emulator.client(cache=CachePolicy(backend=backend)) as client:
+            began = time.monotonic()
+            with client.deadline(0.02):
+                batch = await client.get_sessions(ids)
+            assert time.monotonic() - began < 0.2
+        assert {DeadlineError} == {type(error) for error in batch.errors.values()}
+        assert ids == [*batch.errors]
+
     async def test_what_it_failed_to_delete_is_never_used(self, emulator, finished):
         """A backend that is down for the rename does not bring the old name back."""
         backend = SimpleMemoryCache(timeout=None)
