@@ -62,8 +62,8 @@ class _Record:
     """
     patience: float = -math.inf
     """Seconds that did not suffice for an answer; who has more of them still asks."""
-    asked_until: float = -math.inf
-    """Until when no other bulk asks."""
+    asked_at: float = -math.inf
+    """When a bulk began to ask; for `MEMORY` seconds no other one does."""
 
 
 class Outages:
@@ -124,14 +124,15 @@ class Outages:
                 pages is known only here: of bulks, one in `MEMORY` seconds.
         """
         record = self._find(session_id, target, now)
-        if record is None or deadline - now > record.patience:
+        if record is None:
             return None
-        if is_asked or now < record.quiet_until:
+        in_turn = in_bulk and now < record.asked_at + MEMORY
+        if 0 < deadline - now <= record.patience and (
+            is_asked or in_turn or now < record.quiet_until
+        ):
             return record.value
-        if in_bulk and now < record.asked_until:
-            return record.value
-        if in_bulk:
-            record.asked_until = now + MEMORY
+        if in_bulk and not in_turn:
+            record.asked_at = now
         return None
 
     def _find(self, session_id: str, target: str, now: float) -> _Record | None:
@@ -159,6 +160,8 @@ class Outages:
         if record is None:
             return
         patience = math.inf
+        if began < record.asked_at + MEMORY:  # its bulk had all the time for a page
+            began = min(began, record.asked_at)
         if isinstance(error, DeadlineError) and deadline <= now < began + MEMORY:
             patience = now - began
         elif isinstance(error, RateLimitedError) and not error.attempts:

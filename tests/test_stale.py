@@ -507,6 +507,25 @@ class TestMany:
         batch = await client.get_sessions(ids, via=via)
         assert not any(session.stale for session in batch.values())
 
+    @pytest.mark.parametrize("via", ["auto", "get", "pages"])
+    async def test_impatient_bulks_know_of_each_other(
+        self, emulator, client, via, monkeypatch
+    ):
+        """Where the time of bulks was up over a page, the next ones need not ask."""
+        monkeypatch.setattr(stale_module, "MEMORY", 5.0)
+        ids = [each.id for each in emulator.sessions[:8]]
+        await client.get_sessions(ids)
+        await grow_old()
+        emulator.fail(fault="hang")
+        seconds = []
+        for _ in range(4):
+            began = time.monotonic()
+            with client.deadline(0.1):
+                batch = await client.get_sessions(ids, via=via)
+            seconds.append(time.monotonic() - began)
+            assert all(session.stale for session in batch.values())
+        assert seconds[2] + seconds[3] < 0.1
+
     async def test_a_bulk_gets_what_no_page_brings(self, emulator, client, monkeypatch):
         """With pages broken for good, an outage still ends at the first get."""
         monkeypatch.setattr(stale_module, "MEMORY", 0.1)
