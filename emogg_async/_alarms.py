@@ -38,9 +38,11 @@ class Alarms:
     def disarm(self, slot: int, key: Hashable) -> None:
         """Call an alarm off; one that has rung already does not matter."""
         alarms = self._slots.get(slot)
-        if alarms is not None and alarms.pop(key, None) and not alarms:
-            del self._slots[slot]
-            self._timers.pop(slot).cancel()
+        if alarms is not None and key in alarms:
+            del alarms[key]
+            if not alarms:
+                del self._slots[slot]
+                self._timers.pop(slot).cancel()
 
     def _strike(self, slot: int) -> None:
         del self._timers[slot]

@@ -285,8 +285,9 @@ class Sessions:
         sessions = take(await self.list_page(query, allowance=self._page_timeout))
         self._counters.calls += len(sessions)
         if self.cache:
-            for session in sessions:
-                self._counters.miss(session.id.lower())
+            if not fresh:
+                for session in sessions:
+                    self._counters.miss(session.id.lower())
             # One integer for all sessions: a write is rare, and a miss costs little.
             if epoch == self._epoch and not self._being_written:
                 for session in sessions:
