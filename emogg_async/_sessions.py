@@ -17,6 +17,7 @@ from emogg_async import _requests
 from emogg_async._cache import SessionCache
 from emogg_async._context import BULK, Call, Priority
 from emogg_async._listing import Page
+from emogg_async._memory import ExpiringLRU
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import Request
 from emogg_async._retry import outcome_unknown
@@ -84,7 +85,7 @@ class Sessions:
         self._counters = counters
         self._being_written: Counter[str] = Counter()
         self._epoch = 0
-        self._formats: dict[str, str] = {}
+        self._formats = ExpiringLRU(KNOWN_SOURCES, time.monotonic)
 
     # -- reads ---------------------------------------------------------------------
 
@@ -369,20 +370,16 @@ class Sessions:
     async def register(self, request: Request, source_format: str) -> RegisteredSource:
         """Register a source, and remember what its events must carry."""
         source = await self.write(request, RegisteredSource)
-        while len(self._formats) >= KNOWN_SOURCES:
-            del self._formats[next(iter(self._formats))]
-        self._formats[source.id.lower()] = source_format
+        self._formats.put(source.id.lower(), source_format, ttl=None)
         return source
 
     def format_of(self, session_id: str, source_id: str) -> str | None:
         """Return what a source's events must carry, as far as it is known here."""
-        known = self._formats.get(source_id)
         session = self.cache.peek(session_id) if self.cache else None
-        if known is None and session is not None:
-            for source in session.sources:
-                if source.id.lower() == source_id:
-                    return source.format
-        return known
+        sources = session.sources if session else ()
+        formats = {source.id.lower(): source.format for source in sources}
+        known: str | None = self._formats.get(source_id)
+        return known or formats.get(source_id)
 
     async def _outdate(
         self, request: Request, load: Callable[[Call], Awaitable[T]]
@@ -423,9 +420,7 @@ class Sessions:
 
     async def _forget(self, session_id: str) -> None:
         self._detach(session_id)
-        self._recover(session_id)
-        if self.cache:
-            await self.cache.drop(session_id)
+        await self._lose(session_id)
 
     def _detach(self, session_id: str) -> None:
         self._epoch += 1

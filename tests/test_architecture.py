@@ -83,6 +83,7 @@ IMPORTS = {
         "_cache",
         "_context",
         "_listing",
+        "_memory",
         "_pipeline",
         "_protocol",
         "_requests",

@@ -208,7 +208,7 @@ class TestArguments:
         """However many sources are registered, memory does not grow with them."""
         sessions = client._open()
         for number in range(1_001):
-            sessions._formats[str(number)] = "text"
+            sessions._formats.put(str(number), "text", ttl=None)
         await client.register_source(active, name="n", format="text")
         assert 1_000 == len(sessions._formats)
 
