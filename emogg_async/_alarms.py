@@ -21,7 +21,7 @@ class Alarms:
     """The alarms of one event loop's client."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._slots: dict[int, dict[Any, Callable[[Any], None]]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
@@ -31,7 +31,7 @@ class Alarms:
         alarms = self._slots.get(slot)
         if alarms is None:
             alarms = self._slots[slot] = {}
-            self._timers[slot] = self._loop.call_at(slot * GRAIN, self._strike, slot)
+            self._timers[slot] = self.loop.call_at(slot * GRAIN, self._strike, slot)
         alarms[key] = ring
         return slot
 
@@ -55,7 +55,7 @@ class Alarms:
         Raises:
             TimeoutError: On leaving, when the time was up first.
         """
-        return _Limit(self, self._loop.time() + seconds)
+        return _Limit(self, self.loop.time() + seconds)
 
 
 class _Limit:
@@ -67,7 +67,8 @@ class _Limit:
         self._struck = False
 
     def __enter__(self) -> Self:
-        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        task = asyncio.current_task(self._alarms.loop)
+        self._task = cast("asyncio.Task[object]", task)
         self._cancelling = self._task.cancelling()
         self._slot = self._alarms.arm(self._when, self, _Limit._strike)
         return self

@@ -35,6 +35,7 @@ class Flight(Generic[T]):
     __slots__ = (
         "_error",
         "_flights",
+        "_is_loaded",
         "_over",
         "_value",
         "_waiters",
@@ -49,15 +50,15 @@ class Flight(Generic[T]):
         self.task: asyncio.Task[None] | None = None
         self._flights = flights
         self._waiters: set[asyncio.Future[None]] = set()
-        self._over = False
+        self._over = self._is_loaded = False
         self._value: T | None = None
-        self._error: Exception | None = Cut()
+        self._error: Exception | None = None
 
     async def carry_out(self, load: Callable[[Call], Awaitable[T]]) -> None:
         """Carry out the load; its failure is kept for the waiters, not raised."""
         try:
             self._value = await load(self.call)
-            self._error = None
+            self._is_loaded = True
         except Exception as error:
             # The frames of a failed load tell nothing that the error and its cause do
             # not, and would keep all that they saw alive; those of a bug do.
@@ -81,37 +82,35 @@ class Flight(Generic[T]):
             Cut: The load was cancelled by somebody else than its waiters.
         """
         if not self._over:
-            await self._landing(deadline)
-        if not self._over:
-            raise Abandoned
-        if self._error is None:
+            alarms = self._flights.alarms
+            alarm: asyncio.Future[None] = alarms.loop.create_future()
+            slot = None if deadline == math.inf else alarms.arm(deadline, alarm, _ring)
+            self._waiters.add(alarm)
+            try:
+                await alarm
+            finally:
+                if slot is not None:
+                    alarms.disarm(slot, alarm)
+                self._leave(alarm, deadline)
+        if self._is_loaded:
             return cast("T", self._value)
-        raise self._failure(self._error)
+        if self._error is not None:
+            raise self._failure(self._error)
+        raise Cut if self._over else Abandoned
 
-    async def _landing(self, deadline: float) -> None:
-        """Return when the load has landed or *deadline* has passed."""
-        loop = asyncio.get_running_loop()
-        alarm: asyncio.Future[None] = loop.create_future()
-        alarms = self._flights.alarms
-        slot = None if deadline == math.inf else alarms.arm(deadline, alarm, _ring)
-        self._waiters.add(alarm)
-        try:
-            await alarm
-        finally:
-            if slot is not None:
-                alarms.disarm(slot, alarm)
-            self._waiters.discard(alarm)
-            if not self._waiters and not self._over:
-                # Whether the time was up is now a matter of this waiter's alone.
-                self.call.deadline = min(self.call.deadline, deadline)
-                self._flights.abandon(self)
+    def _leave(self, alarm: asyncio.Future[None], deadline: float) -> None:
+        self._waiters.discard(alarm)
+        if not self._waiters and not self._over:
+            # Whether the time was up is now a matter of this waiter's alone.
+            self.call.deadline = min(self.call.deadline, deadline)
+            self._flights.abandon(self)
 
     def _failure(self, error: Exception) -> Exception:
         """Return the error for one waiter: its own, or tracebacks would add up."""
         if not self._waiters:
-            self._error = Cut()  # or the error would lead here, and this to the error
+            self._error = None  # or the error would lead here, and this to the error
             return error
-        if not isinstance(error, EmoggError | Cut):
+        if not isinstance(error, EmoggError):
             return error
         twin = copy.copy(error)
         twin.__cause__ = error.__cause__
@@ -155,7 +154,7 @@ class Flights:
         self._aloft.add(flight)
         if key is not None:
             self._joinable[key] = flight
-        flight.task = asyncio.get_running_loop().create_task(
+        flight.task = self.alarms.loop.create_task(
             flight.carry_out(load), context=context or contextvars.Context()
         )
         return flight

@@ -92,27 +92,37 @@ class Transport:
         self._attempt_timeout = attempt_timeout
         # Deadlines are ours: aiohttp's `total` counts queueing, and rounds. Where it
         # matters whether a request was sent, DNS and TLS have a limit of their own.
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
         self._write_timeout = _connecting(attempt_timeout)
         self._owns_http = http is None
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
-        self._proxy_headers: dict[str, str] | None = None
         # Headers that a session has anyway need no merging for each request; but
         # aiohttp would tell them to a proxy: the token, too.
         shared = http is None and self._proxy is None
         self._http = http or _open_session(route, headers if shared else {})
-        self._headers = None if shared else headers
+        self._plain: dict[str, Any] = {
+            "headers": None if shared else headers,
+            "timeout": timeout,
+            "allow_redirects": False,
+            "raise_for_status": False,
+            "auto_decompress": True,
+            "middlewares": None,
+        }
         if self._proxy is not None:
-            self._use_proxy(self._proxy)
+            self._use_proxy(self._proxy, headers)
         self._reserved = {*headers, "Content-Type", "Content-Length", "Host"}
 
-    def _use_proxy(self, proxy: Proxy) -> None:
-        self._proxy_headers = proxy.headers()
-        if not self._tunnels:  # it reads each request, and passes it on
-            self._headers = {**(self._headers or {}), **self._proxy_headers}
-        # Whoever waits for a tunnel has not sent anything yet.
-        self._timeout = self._write_timeout
+    def _use_proxy(self, proxy: Proxy, headers: dict[str, str]) -> None:
+        its = proxy.headers()
+        self._plain |= {
+            "proxy": proxy.url,
+            "proxy_headers": its,
+            # Without a tunnel it reads each request, and passes it on.
+            "headers": headers if self._tunnels else headers | its,
+            # Whoever waits for a tunnel has not sent anything yet.
+            "timeout": self._write_timeout,
+        }
 
     async def send(
         self,
@@ -137,16 +147,14 @@ class Transport:
         limit = min(self._attempt_timeout, time_left)
         try:
             with self._alarms.limit(limit):
-                return await self._exchange(request, limit, more_headers)
+                response = await self._http.request(
+                    request.method,
+                    URL(self._base_url + request.target, encoded=True),
+                    **self._options(request, limit, more_headers),
+                )
+                return await self._receive(request, response)
         except TimeoutError as error:
-            sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
-            what = f"no answer within {limit:.3g} s"
-            if not sent:
-                way = f" through {_named(self._proxy)}" if self._proxy else ""
-                what = f"no connection{way} in time"
-            raise DeadlineError(
-                what, sent=sent, method=request.method, path=request.path
-            ) from error
+            raise self._too_late(request, limit, error) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _translated(error, request, self._proxy) from error
         except (RuntimeError, ValueError) as error:
@@ -154,40 +162,35 @@ class Transport:
                 raise
             raise ConfigurationError(f"the session passed as http=: {error}") from None
 
-    async def _exchange(
+    def _options(
         self, request: Request, limit: float, more_headers: Mapping[str, str] | None
-    ) -> Response:
-        headers, timeout = self._headers, self._timeout
+    ) -> dict[str, Any]:
+        """Return what aiohttp has to know of *request* besides where it goes."""
+        options = self._plain
+        if request.repeat is not SAFE:
+            short = limit < self._attempt_timeout
+            timeout = _connecting(limit) if short else self._write_timeout
+            options = options | {"timeout": timeout}
+        if request.method in _REPEATED_BY_AIOHTTP:
+            # Those of a session that was passed in are replaced, unless repeated here.
+            outer = getattr(self._http, "_middlewares", ())
+            options = options | {"middlewares": (*outer, _SendOnce())}
         if more_headers:
             theirs = {
                 name: value
                 for name, value in more_headers.items()
                 if name.title() not in self._reserved
             }
-            headers = {**theirs, **(headers or {})}
-        middlewares: tuple[aiohttp.ClientMiddlewareType, ...] | None = None
-        if request.repeat is not SAFE:
-            short = limit < self._attempt_timeout
-            timeout = _connecting(limit) if short else self._write_timeout
-        if request.method in _REPEATED_BY_AIOHTTP:
-            # Those of a session that was passed in are replaced, unless repeated here.
-            outer = getattr(self._http, "_middlewares", ())
-            middlewares = (*outer, _SendOnce())
+            options = options | {"headers": {**theirs, **(options["headers"] or {})}}
         if request.body is not None:
-            headers = {**(headers or {}), "Content-Type": "application/json"}
-        response = await self._http.request(
-            request.method,
-            URL(self._base_url + request.target, encoded=True),
-            data=request.body,
-            headers=headers,
-            timeout=timeout,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=True,
-            middlewares=middlewares,
-            proxy=self._proxy.url if self._proxy else None,
-            proxy_headers=self._proxy_headers,
-        )
+            kind = {"Content-Type": "application/json"}
+            headers = {**(options["headers"] or {}), **kind}
+            options = options | {"headers": headers, "data": request.body}
+        return options
+
+    async def _receive(
+        self, request: Request, response: aiohttp.ClientResponse
+    ) -> Response:
         if self._proxy and not self._tunnels and response.status == _PROXY_REFUSES:
             response.close()
             raise _refused_by_proxy(self._proxy, response.status, request)
@@ -198,6 +201,16 @@ class Transport:
             response.close()
             raise
         return Response(response.status, response.headers, body, complete)
+
+    def _too_late(
+        self, request: Request, limit: float, error: TimeoutError
+    ) -> DeadlineError:
+        sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
+        what = f"no answer within {limit:.3g} s"
+        if not sent:
+            way = f" through {_named(self._proxy)}" if self._proxy else ""
+            what = f"no connection{way} in time"
+        return DeadlineError(what, sent=sent, method=request.method, path=request.path)
 
     async def close(self) -> None:
         """Close our own session; the caller's stays open."""
