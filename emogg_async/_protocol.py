@@ -32,6 +32,9 @@ __all__ = [
     "decipher",
 ]
 
+DAY: Final = 86_400.0
+"""Seconds; no header that asks for a longer wait is believed."""
+
 _BYTE_ORDER_MARK = "\ufeff"
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
@@ -140,7 +143,7 @@ class RateLimit:
         reset = _decimal(_sole(headers.getall("RateLimit-Reset", ())))
         if limit is None or remaining is None or reset is None:
             return None
-        if not (1 <= limit >= remaining and reset <= 86_400):
+        if not (1 <= limit >= remaining and reset <= DAY):
             return None
         policy = headers.getall("RateLimit-Policy", ())
         return cls(limit, remaining, reset, policy[0] if policy else None)
@@ -295,14 +298,17 @@ def date_of(headers: Headers) -> datetime | None:
 
 
 def _retry_after(headers: Headers, now: datetime) -> float | None:
-    """Read `Retry-After`: seconds, or seconds until an HTTP date; None for nonsense."""
+    """Read `Retry-After`: seconds, or seconds until an HTTP date; None for nonsense.
+
+    So is what exceeds a day: nobody would be asked before that.
+    """
     text = _sole(headers.getall("Retry-After", ()))
     seconds = _decimal(text)
     if seconds is None and (moment := _http_date(text)):
         # The service's own clock, where it tells it: ours may be wrong.
         present = date_of(headers) or now
         seconds = max(0.0, (moment - present).total_seconds())
-    return seconds
+    return seconds if seconds is not None and seconds <= DAY else None
 
 
 def _http_date(text: str) -> datetime | None:

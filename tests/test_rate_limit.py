@@ -253,6 +253,16 @@ async def test_a_refusal_that_headers_contradict_backs_off():
             assert 2 <= client.stats.requests <= 25
 
 
+async def test_a_refusal_until_the_end_of_time_closes_nothing():
+    """A `Retry-After` that makes no sense does not keep a process from asking again."""
+    with EmoggEmulator(sessions=1) as emulator:
+        session_id = emulator.sessions[0].id
+        never = {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}
+        emulator.fail(status=429, headers=never, times=1)
+        async with emulator.client(cache=None, timeout=5) as client:
+            assert session_id == (await client.get_session(session_id)).id
+
+
 async def test_answers_that_overtake_each_other():
     """News that is late is not taken for new."""
     with EmoggEmulator(sessions=40, rate_limit=(20, 1.0)) as emulator:
