@@ -30,13 +30,14 @@ import attrs
 from emogg_async._backend import SCHEMA, Guard, Turns, unwrapped, wrapped
 from emogg_async._checks import non_negative, whole
 from emogg_async._converter import to_dict
+from emogg_async._lru import ExpiringLRU
 from emogg_async._protocol import Request
 from emogg_async._stale import Past, weight_of
 from emogg_async.errors import InvalidArgumentError
 from emogg_async.models import Session, SessionState
 
 if TYPE_CHECKING:
-    from emogg_async._memory import ExpiringLRU, LRUMemoryCache
+    from emogg_async._memory import LRUMemoryCache
 
 __all__ = ["CacheBackend", "CachePolicy", "SessionCache", "open_cache"]
 
@@ -177,10 +178,7 @@ def open_cache(
     prefix = f"emogg:{SCHEMA}:{tenant[:16]}:"
     if policy.backend is not None:
         return _SharedCache(policy, policy.backend, prefix, rng)
-    from emogg_async._memory import (  # noqa: PLC0415 - slow to import
-        ExpiringLRU,
-        LRUMemoryCache,
-    )
+    from emogg_async._memory import LRUMemoryCache  # noqa: PLC0415 - slow to import
 
     limits = policy.max_entries, time.monotonic, policy.stale_if_error
     sessions = LRUMemoryCache(*limits)

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from emogg_async import _requests
 from emogg_async._context import Call
-from emogg_async._memory import ExpiringLRU
+from emogg_async._lru import ExpiringLRU
 from emogg_async._protocol import Request
 from emogg_async._reads import Reads
 from emogg_async._retry import outcome_unknown

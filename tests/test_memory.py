@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emogg_async._memory import ExpiringLRU, LRUMemoryCache
+from emogg_async._lru import ExpiringLRU
+from emogg_async._memory import LRUMemoryCache
 
 
 class Clock:
