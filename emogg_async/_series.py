@@ -73,7 +73,8 @@ class Series(NamedTuple):
                     peaks[name] = (value, left)
         return {
             name: Profile(
-                sums[name] * self.peak,
+                # Of figures next to nothing, rounding could raise it above the peak.
+                min(sums[name], peaks[name][0]) * self.peak,
                 peaks[name][0] * self.peak,
                 self.time(peaks[name][1]),
             )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emogg_async import _charts, _markup, _series, _svg
@@ -291,6 +291,7 @@ def test_columns_are_equally_long(series):
 
 @pytest.mark.property
 @given(st.lists(st.tuples(figures, figures, st.dictionaries(names, figures))))
+@example([(0.0, 1.0, {"a": 3.46e-96}), (1.0, 2.0, {"a": 3.46e-96, "b": 1e227})])
 def test_a_series_is_in_order_and_in_proportion(intervals):
     """Whatever comes in, steps follow each other within 0 and 1, and so do values."""
     whole = _series.series(intervals)
