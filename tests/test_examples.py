@@ -107,14 +107,17 @@ def _interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signal to send")
-@pytest.mark.parametrize("name", PROGRAMS)
-@pytest.mark.usefixtures("_interruptible")
-def test_interrupt(name: str, emogg_emulator: EmoggEmulator) -> None:
-    """Ctrl-C during a request ends an example at once, with one word."""
-    emogg_emulator.fail(fault="hang")
+FLEET_OF_ONE = ("-", "--processes", "1")
+
+
+@contextmanager
+def _at_work(
+    emulator: EmoggEmulator, name: str, *arguments: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run an example until its request, which is never answered, is under way."""
+    emulator.fail(fault="hang")
     with subprocess.Popen(
-        _command(name, *ARGUMENTS.get(name, [])),
+        _command(name, *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -125,8 +128,22 @@ def test_interrupt(name: str, emogg_emulator: EmoggEmulator) -> None:
         process.stdin.close()
         process.stdin = None
         give_up = time.monotonic() + 20
-        while not emogg_emulator.in_flight and time.monotonic() < give_up:
+        while not emulator.in_flight and time.monotonic() < give_up:
             time.sleep(0.01)
+        yield process
+
+
+signals = pytest.mark.skipif(
+    sys.platform == "win32", reason="it has no such signal to send"
+)
+
+
+@signals
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.usefixtures("_interruptible")
+def test_interrupt(name: str, emogg_emulator: EmoggEmulator) -> None:
+    """Ctrl-C during a request ends an example at once, with one word."""
+    with _at_work(emogg_emulator, name, *ARGUMENTS.get(name, [])) as process:
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=20)
     assert (stdout, stderr) == ("", "interrupted\n")
@@ -388,41 +405,15 @@ def test_fleet_usage(arguments: tuple[str, ...], code: int, complaint: str) -> N
     assert "hunter2" not in run.stderr
 
 
-@contextmanager
-def _fleet_at_work(emulator: EmoggEmulator) -> Iterator["subprocess.Popen[str]"]:
-    """Run a fleet of one until its request, which is never answered, is under way."""
-    emulator.fail(fault="hang")
-    with subprocess.Popen(
-        _command("fleet.py", "-", "--processes", "1"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        process.stdin.write(MISSING)
-        process.stdin.close()
-        process.stdin = None
-        give_up = time.monotonic() + 20
-        while not emulator.in_flight and time.monotonic() < give_up:
-            time.sleep(0.01)
-        yield process
-
-
 def _members(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     children = psutil.Process(process.pid).children()
     return [each for each in children if "spawn_main" in " ".join(each.cmdline())]
 
 
-signals = pytest.mark.skipif(
-    sys.platform == "win32", reason="it has no such signal to send"
-)
-
-
 @signals
 def test_fleet_loses_a_process(emogg_emulator: EmoggEmulator) -> None:
     """A process that is killed ends the fleet, which says so and does not wait."""
-    with _fleet_at_work(emogg_emulator) as process:
+    with _at_work(emogg_emulator, "fleet.py", *FLEET_OF_ONE) as process:
         for member in _members(process):
             member.kill()
         stdout, stderr = process.communicate(timeout=20)
@@ -442,7 +433,7 @@ def test_fleet_is_ended(
     emogg_emulator: EmoggEmulator, number: str, code: int, said: str
 ) -> None:
     """However its first process is ended, no other one goes on without it."""
-    with _fleet_at_work(emogg_emulator) as process:
+    with _at_work(emogg_emulator, "fleet.py", *FLEET_OF_ONE) as process:
         members = _members(process)
         process.send_signal(signal.Signals[number])
         stdout, stderr = process.communicate(timeout=20)
