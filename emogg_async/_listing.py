@@ -1,14 +1,14 @@
-"""Listings: every session of an account, newest first, page by page.
+"""Listings: every session of an account, page by page, in the service's own order.
 
-A key set walks it: each page asks for what is older than the last item of the page
-before. So nothing that is created meanwhile shifts a page, and nothing that is deleted
-hides an item. That needs timestamps that never rise from one item to the next; where a
-server sorts otherwise, the walk starts over by offsets and skips what it has seen.
+Each page begins with the last item of the page before. A page that holds nothing of
+what was seen tells that something was deleted further up, and the walk steps back. So
+it relies on no particular order, only on one that stays the same.
 
-Source: https://docs.emogg.com, "List sessions".
+Source: https://docs.emogg.com, "List sessions". It advises against very high offsets,
+which cost the service time. They are accepted: a timestamp as the key of the next page
+loses sessions wherever the service sorts by something else.
 """
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -17,18 +17,15 @@ import attrs
 
 from emogg_async._checks import aware, whole_number
 from emogg_async._converter import format_datetime
-from emogg_async._stats import log
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import Session
 
 __all__ = ["Filters", "Page", "SessionListing", "Walk", "check_filters"]
 
-logger = logging.getLogger("emogg_async.listing")
-
 MAX_LIMIT: Final = 100
 MILLISECOND: Final = timedelta(milliseconds=1)
 PATIENCE: Final = 3
-"""Pages in a row that may bring nothing, although they say that there is more."""
+"""Empty pages in a row that may promise more; or rounds over all that was seen."""
 
 
 @attrs.frozen(kw_only=True)
@@ -85,41 +82,35 @@ def check_filters(
 class Walk:
     """Where a walk through a listing stands; it decides without a socket.
 
-    It looks at the listing through windows: what is older than `to`, from an offset on.
-    A window at an offset begins with an item that was seen, or the walk steps back: so
-    no deletion has hidden anything in between. In a list that is not sorted by
-    timestamp `to` hides what is newer; only a rise inside a page or at its edge shows
-    that, and the walk then starts over without it. It keeps the ids of all that it saw.
+    A page counts if it begins the list or holds a session that was seen: then nothing
+    lies between it and what was seen. If it does not count, the walk steps back, and
+    its pages overlap by twice as many sessions from then on.
+
+    It keeps the ids of all that it saw, some 110 MB for a million.
     """
 
     def __init__(self, filters: Filters) -> None:
         self._filters = filters
-        self._to = _rounded_up(filters.started_before)
-        self._offset = 0
-        self._by_key = True
-        self._anchored = False
         self._seen: set[str] = set()
-        self._begun = False
-        # What an anchor can be: only of what was seen since the walk started over is it
-        # certain that nothing before it was left out.
-        self._passed = self._seen
-        self._ties = 0
-        self._barren = 0
-        self._limit = MAX_LIMIT
+        self._end = 0  # how far down the list it has come
+        self._offset = 0
+        self._overlap = 1
+        self._is_outrun = False
+        self._idle = 0.0
         self.is_over = False
 
     def query(self, wanted: int) -> list[tuple[str, str]]:
         """Return the query for a page that brings *wanted* new sessions, if it can."""
-        overlap = max(self._ties, 1) if self._seen else 0
-        self._limit = min(MAX_LIMIT, wanted + overlap)
+        self._offset = max(0, self._end - self._overlap)
+        limit = min(MAX_LIMIT, self._end - self._offset + wanted)
         filters = self._filters
-        after = filters.started_after
+        after, before = filters.started_after, filters.started_before
         query = {
             "state": filters.state and str(filters.state),
             "type": filters.type and str(filters.type),
             "from": after and format_datetime(_rounded_down(after)),
-            "to": self._to and format_datetime(self._to),
-            "limit": str(self._limit),
+            "to": before and format_datetime(_rounded_up(before)),
+            "limit": str(MAX_LIMIT if self._is_outrun else limit),
             "offset": str(self._offset) if self._offset else None,
         }
         pairs = [(name, value) for name, value in query.items() if value]
@@ -131,41 +122,31 @@ class Walk:
         Raises:
             ResponseShapeError: Page after page promises more, and brings nothing.
         """
-        sessions = page.data
-        if self._anchored and self._has_shifted(page):
-            self._offset = max(0, self._offset - self._limit)
-            self._anchored = self._offset > 0
-            return []  # something was deleted in between: look further up
-        passed = len(self._passed)
-        new = self._unseen(sessions)
-        self._passed.update(session.id for session in sessions)
-        self._check_progress(page, gained=len(self._passed) - passed)
+        if not page.data and page.has_more:
+            self._idle_for(1.0)
+            return []  # nothing that can be told from: the same page again
+        if self._offset and self._seen.isdisjoint(each.id for each in page.data):
+            self._end = self._offset
+            self._overlap = min(2 * self._overlap, MAX_LIMIT // 2)
+            return []
+        new = {each.id: each for each in page.data if each.id not in self._seen}
+        self._seen.update(new)
+        self._end = self._offset + len(page.data)
         self.is_over = not page.has_more
-        if sessions:
-            self._advance(sessions)
-        else:
-            self._offset += self._limit
-            self._anchored = False
-        return new
+        # New sessions push the list down: where they are many, small pages or a wide
+        # overlap would never get past what was seen.
+        self._is_outrun = not new
+        if new:
+            self._idle = 0.0
+        elif page.has_more:
+            self._overlap = 1
+            self._idle_for(len(page.data) / len(self._seen))
+        return [*new.values()]
 
-    def _has_shifted(self, page: Page) -> bool:
-        """Say whether what stood at the offset is not where it was."""
-        if page.data:
-            return page.data[0].id not in self._passed
-        return not page.has_more  # even the anchor lies before the offset by now
-
-    def _unseen(self, sessions: tuple[Session, ...]) -> list[Session]:
-        new = []
-        for session in sessions:
-            if session.id not in self._seen:
-                self._seen.add(session.id)
-                new.append(session)
-        return new
-
-    def _check_progress(self, page: Page, *, gained: int) -> None:
-        self._barren = 0 if gained else self._barren + 1
-        again = len(self._seen) // max(1, self._limit - 1)  # a walk that went back
-        if page.has_more and self._barren > PATIENCE + (again if page.data else 0):
+    def _idle_for(self, rounds: float) -> None:
+        """Count how often in a row it went over everything, and found nothing new."""
+        self._idle += rounds
+        if self._idle > PATIENCE:
             raise ResponseShapeError(
                 "the listing says that there is more, and brings nothing new",
                 problems=("hasMore: true on page after page without a new session",),
@@ -173,54 +154,14 @@ class Walk:
                 path="/v1/sessions",
             )
 
-    def _advance(self, sessions: tuple[Session, ...]) -> None:
-        first_page, self._begun = not self._begun, True
-        if self._by_key and self._rises(sessions):
-            line = "the listing is not sorted by timestamp: going on by offset"
-            log(logger, logging.INFO, line)
-            self._by_key = False
-            self._ties = 0
-            if not first_page:  # what `to` has hidden so far must be seen yet
-                self._to = _rounded_up(self._filters.started_before)
-                self._offset, self._anchored, self.is_over = 0, False, False
-                self._passed = set()
-                return
-        # From the last item but one, so that a rise between two pages can be seen.
-        edge = _after(sessions[-2:][0].timestamp)
-        if self._by_key and edge and (self._to is None or edge < self._to):
-            self._to, self._offset, self._anchored = edge, 0, False
-            self._ties = sum(session.timestamp < edge for session in sessions)
-        else:
-            self._offset += len(sessions) - 1
-            self._anchored = True
-            self._ties = 0
-
-    def _rises(self, sessions: tuple[Session, ...]) -> bool:
-        previous = self._to or sessions[0].timestamp
-        for session in sessions:
-            if session.timestamp > previous:
-                return True
-            previous = session.timestamp
-        return False
-
 
 def _rounded_down(moment: datetime) -> datetime:
     moment = moment.astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _after(moment: datetime) -> datetime | None:
-    """Return the millisecond after *moment*; None at the end of time."""
-    try:
-        return _rounded_down(moment) + MILLISECOND
-    except OverflowError:
-        return None
-
-
-def _rounded_up(moment: datetime | None) -> datetime | None:
+def _rounded_up(moment: datetime) -> datetime:
     """Round to the next millisecond: all that is before *moment* is before that too."""
-    if moment is None:
-        return None
     down = _rounded_down(moment)
     return down if down == moment else down + MILLISECOND
 
@@ -229,10 +170,13 @@ Fetch = Callable[[list[tuple[str, str]]], Awaitable[Page]]
 
 
 class SessionListing:
-    """The sessions of an account that match, newest first.
+    """The sessions of an account that match, in the service's order: newest first.
 
     Iterate it for sessions, or call `pages`, `collect` or `first`; each starts over. It
     fetches no more than is asked for, and nothing ahead.
+
+    A session that is there throughout comes once, whatever is created or deleted
+    meanwhile; one that is created meanwhile may come or not.
     """
 
     def __init__(self, fetch: Fetch, filters: Filters, page_size: int) -> None:
@@ -274,5 +218,5 @@ class SessionListing:
             if left is not None:
                 new = new[:left]
                 left -= len(new)
-            if new:
-                yield tuple(new)
+            for at in range(0, len(new), self._page_size):
+                yield tuple(new[at : at + self._page_size])

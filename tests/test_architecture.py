@@ -55,7 +55,7 @@ IMPORTS = {
     "_redis": {"_cache", "_checks", "_redis_backend", "errors"},
     "_transport": {"_alarms", "_network", "_protocol", "errors"},
     "_retry": {"_checks", "_context", "_protocol", "errors"},
-    "_listing": {"_checks", "_converter", "_stats", "errors", "models"},
+    "_listing": {"_checks", "_converter", "errors", "models"},
     "_pages": {"_converter", "_listing", "models"},
     "_jobs": {
         "_context",
