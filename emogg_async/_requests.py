@@ -238,7 +238,9 @@ def _span(
     if end is None:
         return span
     if _seconds("end", end) <= begin:
-        raise InvalidArgumentError(f"end: expected more than start, {begin:g}")
+        raise InvalidArgumentError(
+            f"end: expected more than start, got {end:g} and a start of {begin:g}"
+        )
     return (*span, ("end", _plain(_seconds("end", end))))
 
 
@@ -410,8 +412,8 @@ def _query_text(name: object, value: object) -> str:
     except ValueError:
         pass
     raise InvalidArgumentError(
-        f"query: expected text, a number or a boolean for {shown(name)}, "
-        f"got {shown(value)}"
+        "query: expected text, a number or a boolean, "
+        f"got {shown(value)} for {shown(name)}"
     )
 
 

@@ -29,6 +29,12 @@ async def get_session(request: web.Request) -> web.Response:
     return web.json_response({"id": session.id})
 
 
+async def get_moods(request: web.Request) -> web.Response:
+    client = get_client(request)
+    await client.get_emotions_timeline(request.match_info["id"], granularity=1)
+    return web.Response()
+
+
 async def begin_and_fail(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
@@ -72,6 +78,7 @@ def make_app(emulator: EmoggEmulator, **options: Any) -> web.Application:
     app.add_subapp("/inner/", inner)
     app.router.add_get("/sessions/{id}", get_session)
     app.router.add_get("/batch", get_sessions)
+    app.router.add_get("/moods/{id}", get_moods)
     app.router.add_get("/side-by-side", get_side_by_side)
     app.router.add_get("/half", begin_and_fail)
     app.router.add_get("/talk", talk)
@@ -115,8 +122,6 @@ async def test_errors_are_answered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What the service says reaches the log, and nothing of it the visitor."""
-    async with visitor.get("/sessions/x") as response:
-        assert 400 == response.status
     async with visitor.get(f"/inner/{MISSING}") as response:
         assert 404 == response.status
     assert [] == caplog.records
@@ -133,6 +138,29 @@ async def test_errors_are_answered(
         record.name,
     )
     assert record.getMessage().startswith("answered 502: 503: secret")
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/sessions/secret", "GET /sessions/{id}: session_id: expected 24 hex digits"),
+        ("/inner/secret", "GET /inner/{id}: session_id: expected 24 hex digits"),
+        ("/batch?id=x&id=secret", "GET /batch: session_id: expected 24 hex digits"),
+        (f"/moods/{MISSING}", "GET /moods/{id}: granularity: expected 5 to 3600"),
+    ],
+)
+async def test_refused_arguments_are_logged(
+    visitor: TestClient[Any, Any],
+    path: str,
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log names the argument and the route, as it may be the app's mistake."""
+    async with visitor.get(path) as response:
+        assert 400 == response.status
+    (record,) = caplog.records
+    assert logging.WARNING == record.levelno
+    assert f"answered 400 to {told}" == record.getMessage()
 
 
 async def test_other_exceptions_are_let_through(

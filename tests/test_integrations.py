@@ -1,10 +1,11 @@
 """What a visitor is answered, and what importing the integrations costs."""
 
 import inspect
+import logging
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -32,12 +33,14 @@ from emogg_async.errors import (
     TransportError,
 )
 from emogg_async.integrations import Answer, answer_to
+from emogg_async.integrations._answers import answer_and_log
 from emogg_async.integrations.aiohttp_web import emogg_client
 from emogg_async.integrations.starlette import emogg_lifespan
 
 README: Final = Path(__file__).parent.parent / "README.md"
 SECRET: Final = "what the service said"
 NOT_FOUND: Final = {"error": "not_found", "detail": "There is no such thing."}
+ID: Final = "65ea1530bb50af72b6e3dc1e"
 NOW: Final = datetime(2026, 11, 23, tzinfo=UTC)
 
 ANSWERS: Final[list[tuple[EmoggError, int, str, str | None]]] = [
@@ -147,6 +150,72 @@ def test_answers_cannot_be_spoilt() -> None:
     """Who changes an answer changes that one alone."""
     answer_to(NotFoundError("-", status=404)).body["error"] = "spoilt"
     assert NOT_FOUND == answer_to(NotFoundError("-", status=404)).body
+
+
+VALUE: Final = "54321"
+"""Whoever gives it as an argument is refused, and does not find it in the log."""
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda it: it.get_session(VALUE), "session_id: expected 24 hex digits"),
+        (
+            lambda it: it.get_emotions_timeline(ID, granularity=int(VALUE)),
+            "granularity: expected 5 to 3600",
+        ),
+        (
+            lambda it: it.get_emotions_timeline(ID, granularity=VALUE),
+            "granularity: expected a whole number",
+        ),
+        (
+            lambda it: it.get_emotions_timeline(ID, start=int(VALUE), end=1),
+            "end: expected more than start",
+        ),
+        (
+            lambda it: it.get_session(ID, expand=[f"{VALUE}!"]),
+            "expand: expected names of fields like user or a.b",
+        ),
+        (
+            lambda it: it.request("GET", "/v1/x", query={VALUE: object()}),
+            "query: expected text, a number or a boolean",
+        ),
+        (
+            lambda it: it.request("POST", "/v1/x", json={VALUE: "\ud800", "x": {1}}),
+            "json",
+        ),
+        (
+            lambda it: it.request("GET", f"/{VALUE}"),
+            "path: expected one that begins with /v1/, and its parameters in query=",
+        ),
+        (
+            lambda it: it.create_session(["x", VALUE], "rtmp://x"),
+            "name: expected text",
+        ),
+    ],
+)
+async def test_a_refusal_is_logged_without_the_value(
+    call: Callable[[AsyncEmoggClient], Awaitable[object]],
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log has argument and rule, and nothing of what was given."""
+    async with AsyncEmoggClient("token", base_url="http://127.0.0.1:9") as client:
+        with pytest.raises(InvalidArgumentError) as raised:
+            await call(client)
+    assert 400 == answer_and_log(raised.value, "GET /{id}").status
+    (record,) = caplog.records
+    assert logging.WARNING == record.levelno
+    assert f"answered 400 to GET /{{id}}: {told}" == record.getMessage()
+
+
+def test_a_group_of_refusals_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Each argument and rule comes once, however many were refused for it."""
+    refused = [InvalidArgumentError(f"id: expected a, got {n}") for n in range(1000)]
+    errors = [*refused, ExceptionGroup("-", [InvalidArgumentError(SECRET)])]
+    answer_and_log(ExceptionGroup("-", errors), "GET /")
+    (record,) = caplog.records
+    assert record.getMessage() == "answered 400 to GET /: an argument; id: expected a"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
@@ -165,7 +166,6 @@ async def test_errors_are_answered(
     server: Server, emulator: EmoggEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What the service says reaches the log, and nothing of it the visitor."""
-    assert 400 == (await server.get("/sessions/x")).status
     assert 404 == (await server.get(f"/inner/{MISSING}")).status
     assert [] == caplog.records
     emulator.fail(status=503, body={"message": "secret"}, headers={"Retry-After": "7"})
@@ -179,6 +179,49 @@ async def test_errors_are_answered(
     (record,) = caplog.records
     assert logging.WARNING == record.levelno
     assert record.getMessage().startswith("answered 502: 503: secret")
+
+
+@pytest.mark.parametrize(
+    "path", ["/sessions/secret", "/inner/secret", "/batch/x+secret"]
+)
+async def test_refused_arguments_are_logged(
+    server: Server, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names the argument and the route, as it may be the app's mistake."""
+    assert 400 == (await server.get(path)).status
+    (record,) = caplog.records
+    line = record.getMessage()
+    assert logging.WARNING == record.levelno
+    route = r"(/(\w+/)?\{\w+\} )?"  # older Starlettes tell none
+    assert re.match(rf"answered 400 to GET {route}\(test_starlette\.", line)
+    assert line.endswith("): session_id: expected 24 hex digits")
+    assert "secret" not in line
+
+
+async def test_a_mistake_of_the_app_is_logged(
+    emulator: EmoggEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bad granularity in a route's own code is found by the log."""
+    app = FastAPI(lifespan=emogg_lifespan(emulator.token, base_url=emulator.url))
+    add_error_handlers(app)
+
+    @app.get("/moods/{session_id}")
+    async def moods(session_id: str, client: Client) -> object:
+        return await client.get_emotions_timeline(session_id, granularity=1)
+
+    @app.websocket("/live/{session_id}")
+    async def live(socket: WebSocket, session_id: str, client: Client) -> None:
+        await socket.accept()
+        await client.get_emotions_timeline(session_id, granularity=1)
+
+    async with served(app) as server:
+        assert 400 == (await server.get(f"/moods/{MISSING}")).status
+        await server.connect(f"/live/{MISSING}")
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("answered 400 to GET /moods/{session_id} (")
+    assert second.startswith("answered 400 to WebSocket /live/{session_id} (")
+    assert first.endswith("moods): granularity: expected 5 to 3600")
+    assert second.endswith("live): granularity: expected 5 to 3600")
 
 
 async def test_groups_are_answered(

@@ -1,6 +1,7 @@
 """What a visitor is answered when a call fails: one map, whatever the framework."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Final, NamedTuple
@@ -87,14 +88,35 @@ def answer_to(error: Failure) -> Answer:
     return _worst(error)[0]
 
 
-def answer_and_log(error: Failure) -> Answer:
-    """Return the answer to *error*, and log what a visitor did not cause."""
+_REFUSAL: Final = re.compile(r"\w+(?=: )(: expected ((?!, got ).)+)?")
+"""The argument of a refusal and its rule; what was given comes after them."""
+
+
+def answer_and_log(error: Failure, request: str) -> Answer:
+    """Return the answer to *error*, and log what a visitor may not have caused.
+
+    A refused argument may be an id that the visitor sent, or a mistake of the app: so
+    it is logged with the request, and without its value.
+
+    Args:
+        error: What failed.
+        request: The method, and the route as the app has it.
+    """
     answer, cause = _worst(error)
+    if answer.status == 400:
+        refusals = "; ".join(sorted({*map(_refusal, _single(error))}))
+        _logger.warning("answered 400 to %s: %s", request, refusals)
     if answer.status >= 500:
         # Only a 500 stays until somebody repairs it, e.g. a token that is refused.
         level = logging.ERROR if answer.status == 500 else logging.WARNING
         _logger.log(level, "answered %d: %s", answer.status, cause)
     return answer
+
+
+def _refusal(error: EmoggError) -> str:
+    """Return which argument was refused, and by which rule; nothing of its value."""
+    told = _REFUSAL.match(error.message)
+    return told[0] if told else "an argument"
 
 
 def _worst(error: Failure) -> tuple[Answer, EmoggError]:

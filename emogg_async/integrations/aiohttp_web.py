@@ -69,5 +69,11 @@ async def error_middleware(
     except (EmoggError, ExceptionGroup) as error:
         if request.writer.output_size:  # an answer has begun: it can only be cut off
             raise
-        status, headers, body = answer_and_log(error)
+        status, headers, body = answer_and_log(error, _route(request))
         return web.json_response(body, status=status, headers=headers)
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource else "(no route)"
+    return f"{request.method} {path}"

@@ -11,7 +11,7 @@
 Importing this module needs Starlette, which FastAPI brings.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -91,12 +91,22 @@ def add_error_handlers(app: Starlette) -> None:
 
 async def _answer(connection: HTTPConnection, error: Exception) -> Any:
     assert isinstance(error, _KINDS)  # noqa: S101 - it is registered for no other
-    status, headers, body = answer_and_log(error)
+    status, headers, body = answer_and_log(error, _route(connection.scope))
     if isinstance(connection, WebSocket) and _is_accepted(connection):
         with suppress(WebSocketDisconnect, RuntimeError):  # it is over already
             await connection.close(1011, body["error"])
         return None
     return JSONResponse(body, status, headers)
+
+
+def _route(scope: Mapping[str, Any]) -> str:
+    """Name the endpoint, too: inside a mounted app the path is not the whole one."""
+    path = getattr(scope.get("route"), "path", "")  # older Starlettes tell none
+    endpoint = scope.get("endpoint")
+    name = getattr(endpoint, "__qualname__", type(endpoint).__qualname__)
+    module = getattr(endpoint, "__module__", "")
+    words = [scope.get("method", "WebSocket"), path, f"({module}.{name})"]
+    return " ".join(filter(None, words))
 
 
 def _is_accepted(socket: WebSocket) -> bool:
