@@ -46,7 +46,7 @@ _TABLE: Final = (
 )
 _RIGHT: Final = "text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap"
 _SHORT: Final = "white-space:nowrap"
-_LONG: Final = "overflow-wrap:anywhere;min-width:9em"
+_LONG: Final = "white-space:normal;overflow-wrap:anywhere;min-width:9em"
 _CAPTION: Final = "caption-side:top;text-align:left;padding:2px 0;color:inherit"
 _LINE: Final = "border-top:1px solid rgba(128,128,128,.3)"
 
@@ -159,8 +159,9 @@ def _table(caption: str, body: str) -> str:
 
 
 def _cell(text: str, style: str = "") -> str:
-    text = escape(text, 240)
-    # What is short, as ids and dates are, stays on one line; all else may break.
+    text = escape(text, 1_000)
+    # What is short, as ids and dates are, stays on one line; all else breaks, even
+    # where the notebook's own style would rather not.
     style = style or (_SHORT if len(text) <= 24 else _LONG)
     return f'<td style="{_CELL};{style}"><bdi>{text}</bdi></td>'
 
@@ -206,7 +207,7 @@ def grid(
         ]
         if len(row) < len(head):
             span = len(head) - len(row) + 1
-            cells[-1] = cells[-1].replace("<td ", f'<td colspan="{span}" ', 1)
+            cells[-1] = _cell(row[-1]).replace("<td ", f'<td colspan="{span}" ', 1)
         lines.append(f'<tr style="{_LINE};background:none">{"".join(cells)}</tr>')
     if footer:
         lines.append(

@@ -10,6 +10,7 @@ from emogg_async._checks import whole_number
 from emogg_async._markup import (
     amount,
     clock,
+    cut,
     facts,
     figure,
     figures,
@@ -186,7 +187,7 @@ def batch_table(values: Mapping[str, object], errors: Mapping[str, EmoggError]) 
         ]
     else:
         head = ["value"]
-        rows = [[key, repr(value)] for key, value in shown]
+        rows = [[key, cut(repr(value), 240)] for key, value in shown]
     failed = [*islice(errors.items(), _MAX_ERRORS)]
     rows += [[key, f"{type(error).__name__}: {error}"] for key, error in failed]
     more = [

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from emogg_async import _charts, _markup, _series, _svg
 from emogg_async._outcomes import Batch
-from emogg_async.errors import InvalidArgumentError, NotFoundError
+from emogg_async.errors import InvalidArgumentError, NotFoundError, ServerError
 from emogg_async.models import (
     EmotionInterval,
     EmotionMeasure,
@@ -624,6 +624,30 @@ def test_a_batch_shows_values_and_errors():
         ["f" * 24, f"NotFoundError: {error}"],
     ] == cells(markup)
     assert "Batch: 1 fetched, 1 failed" in markup
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({}, {ID: 1}, {ID: session()}, {ID: timeline({"a": 0.3})}),
+        {ID: EmotionTotals(session=ID, emotions=FrozenMapping({"a": 3}))},
+    ],
+)
+def test_a_batch_shows_errors_whole(values):
+    """A long error breaks into lines wherever it is shown, and its advice is there."""
+    error = ServerError(
+        " ".join(["down"] * 40),
+        status=503,
+        method="GET",
+        path=f"/v1/sessions/{ID}",
+        attempts=6,
+    )
+    markup = Batch(values, {"f" * 24: error})._repr_html_()
+    assert len(str(error)) > 240
+    assert f"ServerError: {error}" == cells(markup)[-1][-1]
+    (cell,) = checked(markup).findall(".//tbody/tr[last()]/td[last()]")
+    assert "white-space:normal" in cell.get("style")
+    assert "nowrap" not in cell.get("style")
 
 
 def test_a_large_batch_shows_its_first_rows():
