@@ -3,9 +3,10 @@
     python examples/month_of_timelines.py > last_month.jsonl
     python examples/month_of_timelines.py 2024-03 > march.jsonl
 
-Without an argument it is the month before this one, in UTC. Timelines go to standard
-output as JSON lines; failures and at last a summary go to standard error. The exit code
-is 0 when all were fetched, 3 when some were not, and 1 when nothing could be done.
+Without an argument it is the month before this one, in UTC; the emulator's sessions
+began in 2024-03, whatever today is. Timelines go to standard output as JSON lines;
+failures and at last a summary go to standard error. The exit code is 0 when all were
+fetched, 3 when some were not, and 1 when nothing could be done.
 
 The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL.
 """
@@ -39,6 +40,8 @@ async def fetch(begin: datetime, end: datetime) -> int:
         after = begin - timedelta(milliseconds=1)
         listing = client.list_sessions(started_after=after, started_before=end)
         ids = [session.id async for session in listing]
+        if not ids:
+            report(hint=f"no session began in {begin:%Y-%m}; the emulator has 2024-03")
         timeline_of = partial(client.get_emotions_timeline, granularity=GRANULARITY)
         async with client.stream(timeline_of, ids) as outcomes:
             async for outcome in outcomes:

@@ -346,6 +346,8 @@ def test_month_of_timelines_of_last_month(emogg_emulator: EmoggEmulator) -> None
     """Without an argument it is the month before this one, from its first moment on."""
     run = _run("month_of_timelines.py")
     assert run.returncode == 0
+    hint, summary = map(json.loads, run.stderr.splitlines())
+    assert summary == {"fetched": 0, "failed": 0}
     (request,) = emogg_emulator.requests
     query = dict(request.query)
     begin = datetime.fromisoformat(query["from"]) + timedelta(milliseconds=1)
@@ -353,6 +355,8 @@ def test_month_of_timelines_of_last_month(emogg_emulator: EmoggEmulator) -> None
     now = datetime.now(UTC)
     assert (begin.day, end.day) == (1, 1)
     assert {begin.time(), end.time()} == {time_of_day(0)}
+    assert f"no session began in {begin:%Y-%m}" in hint["hint"]
+    assert "the emulator has 2024-03" in hint["hint"]  # as the tests above show
     assert 28 <= (end - begin).days <= 31
     assert end <= now < end + timedelta(days=32)
 
