@@ -23,6 +23,7 @@ from _terminal import (
 )
 
 import emogg_async
+from emogg_async._cli import showcase
 from emogg_async.testing import EmoggEmulator
 
 MAIN = "from emogg_async._cli import main; sys.exit(main())"
@@ -114,14 +115,36 @@ def test_demo_in_a_pipe(emogg_emulator: EmoggEmulator) -> None:
     assert int(figures["cache hits"]) >= 290
     assert int(figures["coalesced"]) == 99
 
-    code = re.search(
-        r"^import asyncio\n.*^asyncio\.run\(main\(\)\)\n",
-        done.stdout,
-        re.MULTILINE | re.DOTALL,
-    )
-    assert code is not None
-    printed = run_python("-c", code[0]).stdout
+    printed = run_python("-c", program_in(done.stdout)).stdout
     assert all(session.id in printed for session in emogg_emulator.sessions)
+
+
+def program_in(shown: str) -> str:
+    """Return the program that the demo shows."""
+    pattern = r"^import asyncio\n.*^asyncio\.run\(main\(\)\)\n"
+    code = re.search(pattern, shown, re.MULTILINE | re.DOTALL)
+    assert code is not None
+    return code[0]
+
+
+def test_demo_shows_what_it_ran(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program that is shown asks for the same things as the demo did."""
+    ran, shown = (EmoggEmulator(sessions=150, rate_limit=None) for _ in range(2))
+    monkeypatch.setattr(showcase, "EmoggEmulator", lambda **_: ran)
+    monkeypatch.setattr(showcase, "FAULTS", ())
+    assert showcase.present() == 0
+    with shown:
+        done = run_python(
+            *("-c", program_in(capsys.readouterr().out)),
+            EMOGG_BASE_URL=shown.url,
+            EMOGG_API_TOKEN=shown.token,
+        )
+    assert done.returncode == 0, done.stderr
+    requests = [{each.path for each in emulator.requests} for emulator in (ran, shown)]
+    assert requests[0] == requests[1]
+    assert len(requests[0]) == 1 + 150 + 1  # the list, each session, emotions
 
 
 SMALL_DEMO = """

@@ -1,8 +1,9 @@
 """What `emogg demo` shows: this package, on a service that misbehaves."""
 
 import asyncio
+import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -12,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.syntax import Syntax
 from rich.table import Table
 
-from emogg_async import AsyncEmoggClient, Failed, Session, Stats
+from emogg_async import AsyncEmoggClient, Failed, Fetched, Session, Stats
 from emogg_async._cli.exits import Exit, explain
 from emogg_async._cli.output import make_console
 from emogg_async._cli.tables import session_table
 from emogg_async.testing import EmoggEmulator
 
-__all__ = ["present"]
+__all__ = ["present", "tour"]
 
 SESSIONS: Final = 300
 LATENCY: Final = 0.03
@@ -32,27 +33,40 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"fault": "cut", "probability": 0.02},
 )
 
-CALLERS: Final = 100
-"""How many ask for one session at the same time."""
-
 SHOWN: Final = 12
 """Sessions in the table."""
 
-CODE: Final = """\
+
+async def tour(client: AsyncEmoggClient, tell: Callable[..., object]) -> None:
+    """Fetch all sessions, all of them again, and something 100 times."""
+    ids = [session.id async for session in client.list_sessions()]
+    tell("listed", ids)
+    # The newest last: they may still run, and are then not kept for long.
+    async with client.stream_sessions(reversed(ids), via="get") as outcomes:
+        async for outcome in outcomes:
+            tell("fetched", outcome)
+    tell("again", await client.get_sessions(ids))
+    calls = map(client.get_emotions, ids[:1] * 100)
+    tell("shared", await asyncio.gather(*calls))
+
+
+PROGRAM: Final = """\
 import asyncio
+from collections.abc import Callable
+
 from emogg_async import AsyncEmoggClient
+
+
+{tour}
 
 async def main():
     async with AsyncEmoggClient() as client:
-        ids = [session.id async for session in client.list_sessions()]
-        async with client.stream_sessions(ids) as outcomes:
-            async for outcome in outcomes:
-                session = outcome.unwrap()
-                print(session.id, session.state, session.name)
-        print(client.stats)
+        await tour(client, print)
+
 
 asyncio.run(main())
 """
+"""What is printed: the same tour, through the reader's own client."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +78,7 @@ class Report:
     first_pass: float
     second_pass: float
     shared_requests: int
-    """Requests that it took to answer all `CALLERS`."""
+    """Requests that it took to answer all calls for the same."""
     stats: Stats
 
 
@@ -87,37 +101,35 @@ async def _run(console: Console) -> Report:
         for fault in FAULTS:
             emulator.fail("GET", "/v1/sessions/*", **fault)
         _introduce(emulator, console)
-        ids = [session.id async for session in client.list_sessions()]
-        began = time.perf_counter()
-        fetched, failures = await _fetch(client, ids, console)
-        first_pass = time.perf_counter() - began
+        fetched: dict[str, Session] = {}
+        failures: list[Failed] = []
+        reached: dict[str, tuple[float, int]] = {}
+        with _progress(console) as progress:
+            bar = progress.add_task("", total=SESSIONS, retries=0)
 
-        began = time.perf_counter()
-        await client.get_sessions(fetched)
-        second_pass = time.perf_counter() - began
+            def tell(what: str, value: Any) -> None:
+                reached[what] = time.perf_counter(), client.stats.requests
+                if isinstance(value, Failed):
+                    failures.append(value)
+                elif isinstance(value, Fetched):
+                    fetched[value.session_id] = value.value
+                done = len(fetched) + len(failures)
+                progress.update(bar, completed=done, retries=client.stats.retries)
 
-        before = client.stats.requests
-        new = emulator.add_session()
-        await asyncio.gather(*(client.get_session(new.id) for _ in range(CALLERS)))
+            await tour(client, tell)
         return Report(
-            sessions=[
-                fetched[session_id] for session_id in ids if session_id in fetched
-            ],
+            sessions=[fetched[key] for key in sorted(fetched, reverse=True)],
             failures=failures,
-            first_pass=first_pass,
-            second_pass=second_pass,
-            shared_requests=client.stats.requests - before,
+            first_pass=reached["fetched"][0] - reached["listed"][0],
+            second_pass=reached["again"][0] - reached["fetched"][0],
+            shared_requests=reached["shared"][1] - reached["again"][1],
             stats=client.stats,
         )
 
 
-async def _fetch(
-    client: AsyncEmoggClient, ids: Sequence[str], console: Console
-) -> tuple[dict[str, Session], list[Failed]]:
-    """Fetch all sessions at once, with a progress bar if *console* is a terminal."""
-    fetched: dict[str, Session] = {}
-    failures: list[Failed] = []
-    progress = Progress(
+def _progress(console: Console) -> Progress:
+    """Make a progress bar that is there if *console* is a terminal."""
+    return Progress(
         TextColumn("Fetching them all at once"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
@@ -126,18 +138,6 @@ async def _fetch(
         disable=not console.is_terminal,
         expand=True,
     )
-    # Those that still run are the newest, and are kept for the shortest time: last.
-    # And one by one: pages would need three requests, which leaves nothing to go wrong.
-    async with client.stream_sessions(reversed(ids), via="get") as outcomes:
-        with progress:
-            bar = progress.add_task("", total=len(ids), retries=0)
-            async for outcome in outcomes:
-                if isinstance(outcome, Failed):
-                    failures.append(outcome)
-                else:
-                    fetched[outcome.session_id] = outcome.value
-                progress.update(bar, advance=1, retries=client.stats.retries)
-    return fetched, failures
 
 
 def _introduce(emulator: EmoggEmulator, console: Console) -> None:
@@ -156,12 +156,13 @@ def _show(report: Report, console: Console) -> None:
     console.print(f"[dim]and {len(report.sessions) - SHOWN} more[/dim]\n")
     console.print(_summary(report))
     console.print("\nIn Python, that is:\n")
+    code = PROGRAM.format(tour=inspect.getsource(tour))
     if console.is_terminal:
         console.print(
-            Syntax(CODE, "python", theme="ansi_dark", background_color="default")
+            Syntax(code, "python", theme="ansi_dark", background_color="default")
         )
     else:
-        console.print(CODE, markup=False)
+        console.print(code, markup=False)
     console.print(
         "Next: `emogg emulator` serves such sessions to your own programs; with "
         "EMOGG_API_TOKEN set, they meet the real service.",
@@ -172,7 +173,7 @@ def _show(report: Report, console: Console) -> None:
 def _summary(report: Report) -> Table:
     stats = report.stats
     sharing = (
-        f"{CALLERS} calls at once for one session shared "
+        "100 calls at once for the same emotions shared "
         f"{_count(report.shared_requests, 'request')}"
     )
     rows = (
