@@ -1,21 +1,23 @@
 """Retries: which failures, how often, and after what wait. The only user of tenacity.
 
-===================================  ==========  ==========  ======  =======  =======
-failure                              GET         PATCH, PUT  stop    DELETE   POST
-===================================  ==========  ==========  ======  =======  =======
-not sent                             retry       retry       retry   retry    retry
-429                                  retry       retry       retry   retry    retry
-sent, answer lost or late; 5xx [1]_  retry       retry       retry   retry    unknown
-2xx that does not decode             retry once  unknown     settle  success  unknown
-anything else                        raise       raise       raise   raise    raise
-===================================  ==========  ==========  ======  =======  =======
+=================================  ==========  ==========  ======  =======  =======
+failure                            GET         PATCH, PUT  stop    DELETE   POST
+=================================  ==========  ==========  ======  =======  =======
+not sent                           retry       retry       retry   retry    retry
+429                                retry       retry       retry   retry    retry
+sent, answer lost or late;         retry       retry       retry   retry    unknown
+408 [1]_; 5xx [2]_
+2xx that does not decode           retry once  unknown     settle  success  unknown
+anything else                      raise       raise       raise   raise    raise
+=================================  ==========  ==========  ======  =======  =======
 
 *unknown* is `OutcomeUnknownError`. It is also what a write ends in when any of its
 earlier sends has an unknown fate and no later one succeeded. `_sessions` settles what
 can be: after an unknown fate a 404 to a DELETE is success; after a 400 to a stop, or
 an answer to it that does not decode, one GET decides.
 
-.. [1] but 501 and 505, which will not get better
+.. [1] with which some servers end an idle connection, just as a request leaves
+.. [2] but 501 and 505, which will not get better
 """
 
 import asyncio
@@ -23,6 +25,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import Enum
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -136,6 +139,8 @@ def is_ambiguous(error: EmoggError) -> bool:
         return error.sent
     if isinstance(error, ServerError):
         return error.status not in FINAL_STATUSES
+    if isinstance(error, StatusError):
+        return error.status == HTTPStatus.REQUEST_TIMEOUT
     return isinstance(error, ConnectionLostError | ResponseShapeError)
 
 

@@ -9,6 +9,7 @@ Everything here is told the time, on the loop's clock, and so needs no loop.
 
 import math
 from collections import OrderedDict
+from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -43,9 +44,12 @@ def is_outage(error: EmoggError) -> bool:
     """Tell whether *error* means that the service could not answer now.
 
     A 429 does, whether the service sent it or our own pacer knew that it would: both
-    say that there is no token in time, and nothing of what was asked for.
+    say that there is no token in time, and nothing of what was asked for. A 408 is an
+    answer that was lost.
     """
-    return isinstance(error, TransportError | ServerError | RateLimitedError)
+    if isinstance(error, TransportError | ServerError | RateLimitedError):
+        return True
+    return getattr(error, "status", None) == HTTPStatus.REQUEST_TIMEOUT
 
 
 def weight_of(value: object) -> int:

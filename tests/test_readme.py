@@ -207,8 +207,9 @@ async def test_errors_table_statuses(
 _FAILURES: Final[dict[str, list[EmoggError]]] = {
     "not sent": [NotSentError("-"), DeadlineError("-", sent=False)],
     "429": [RateLimitedError("-", status=429)],
-    "sent, and the answer was lost or late; 5xx but 501 and 505": [
+    "sent, and the answer was lost or late; 408; 5xx but 501 and 505": [
         ConnectionLostError("-"),
+        StatusError("-", status=408),
         DeadlineError("-", sent=True),
         *(
             ServerError("-", status=status)

@@ -89,6 +89,7 @@ TABLE = [
     (LATE, "RETRY", "RETRY", "RETRY", "RAISE"),
     (server_error(500), "RETRY", "RETRY", "RETRY", "RAISE"),
     (server_error(599), "RETRY", "RETRY", "RETRY", "RAISE"),
+    (StatusError("", status=408), "RETRY", "RETRY", "RETRY", "RAISE"),
     (server_error(501), "RAISE", "RAISE", "RAISE", "RAISE"),
     (server_error(505), "RAISE", "RAISE", "RAISE", "RAISE"),
     (GARBAGE, "RETRY_ONCE", "RAISE", "RAISE", "RAISE"),

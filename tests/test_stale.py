@@ -98,6 +98,7 @@ OUTAGES = {
     "503": {"status": 503},
     "500": {"status": 500},
     "501": {"status": 501},
+    "408": {"status": 408},
     "reset": {"fault": "reset"},
     "close": {"fault": "close"},
     "cut": {"fault": "cut"},

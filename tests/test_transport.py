@@ -156,7 +156,7 @@ class TestFaultsOfTheEmulator:
         assert 2 == caught.attempts
         assert "\n" not in str(caught)
 
-    @pytest.mark.parametrize("status", [400, 403, 408, 409, 413, 418, 425, 501, 505])
+    @pytest.mark.parametrize("status", [400, 403, 409, 413, 418, 425, 501, 505])
     async def test_final_statuses_are_not_retried(self, emulator, status):
         """What will not get better is asked once."""
         emulator.fail(status=status, headers={"Retry-After": "0"})
@@ -176,6 +176,43 @@ class TestFaultsOfTheEmulator:
                 await client.get_session(ID)
         assert (status, 3) == (caught.value.status, caught.value.attempts)
         assert 3 == len(emulator.requests)
+
+
+IDLE = http("408 Request Timeout", b"", "Connection: close")
+"""How some servers end a connection that was idle, just as a request leaves."""
+
+
+class TestIdleConnections:
+    @pytest.mark.parametrize(
+        ("call", "answers"),
+        [
+            (lambda client: client.get_session(ID, fresh=True), [OK]),
+            (lambda client: client.update_session(ID, name="Pitch"), [OK]),
+            (lambda client: client.stop_session(ID), [OK]),
+            (
+                lambda client: client.stop_session(ID),
+                [http("400 Bad Request", b'{"message": "not active"}'), OK],
+            ),
+            (lambda client: client.delete_session(ID), [http("204 No Content")]),
+            (lambda client: client.delete_session(ID), [http("404 Not Found")]),
+        ],
+        ids=["get", "rename", "stop", "a stop that worked", "delete", "a repeat of one"],
+    )
+    async def test_a_408_is_a_lost_answer(self, call, answers):
+        """A call that meets the end of an idle connection is sent again."""
+        async with serving(always(OK, IDLE, *answers)) as server:
+            async with client_of(server, retry=RetryPolicy(base=0.01)) as client:
+                await client.get_session(ID)
+                await call(client)
+        assert 2 + len(answers) == len(server.heads)
+
+    async def test_a_408_to_a_create_leaves_it_in_doubt(self):
+        """A POST is never sent twice, and nobody knows what became of it."""
+        async with serving(always(OK, IDLE, OK)) as server, client_of(server) as client:
+            await client.get_session(ID)
+            with pytest.raises(OutcomeUnknownError) as caught:
+                await client.create_session("Pitch", "rtmp://live.example/app/key")
+        assert (2, 408) == (len(server.heads), caught.value.__cause__.status)
 
 
 class TestHostileServers:
