@@ -196,7 +196,14 @@ class TestIdleConnections:
             (lambda client: client.delete_session(ID), [http("204 No Content")]),
             (lambda client: client.delete_session(ID), [http("404 Not Found")]),
         ],
-        ids=["get", "rename", "stop", "a stop that worked", "delete", "a repeat of one"],
+        ids=[
+            "get",
+            "rename",
+            "stop",
+            "a stop that worked",
+            "delete",
+            "a repeat of one",
+        ],
     )
     async def test_a_408_is_a_lost_answer(self, call, answers):
         """A call that meets the end of an idle connection is sent again."""
