@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 DAY: Final = 86_400.0
-"""Seconds; no header that asks for a longer wait is believed."""
+"""Seconds; no `RateLimit-Reset` above it is believed."""
 
 _BYTE_ORDER_MARK = "\ufeff"
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
@@ -298,17 +298,14 @@ def date_of(headers: Headers) -> datetime | None:
 
 
 def _retry_after(headers: Headers, now: datetime) -> float | None:
-    """Read `Retry-After`: seconds, or seconds until an HTTP date; None for nonsense.
-
-    So is what exceeds a day: nobody would be asked before that.
-    """
+    """Read `Retry-After`: seconds, or seconds until an HTTP date; None for nonsense."""
     text = _sole(headers.getall("Retry-After", ()))
     seconds = _decimal(text)
     if seconds is None and (moment := _http_date(text)):
         # The service's own clock, where it tells it: ours may be wrong.
         present = date_of(headers) or now
         seconds = max(0.0, (moment - present).total_seconds())
-    return seconds if seconds is not None and seconds <= DAY else None
+    return seconds
 
 
 def _http_date(text: str) -> datetime | None:

@@ -12,7 +12,12 @@ import attrs
 import pytest
 from server_process import served
 
-from emogg_async import AsyncEmoggClient, RateLimitedError, RetryPolicy
+from emogg_async import (
+    AsyncEmoggClient,
+    RateLimitedError,
+    RetryPolicy,
+    StatusError,
+)
 from emogg_async.testing import EmoggEmulator
 
 CAPACITY = 50
@@ -253,14 +258,25 @@ async def test_a_refusal_that_headers_contradict_backs_off():
             assert 2 <= client.stats.requests <= 25
 
 
-async def test_a_refusal_until_the_end_of_time_closes_nothing():
-    """A `Retry-After` that makes no sense does not keep a process from asking again."""
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("headers", "least"),
+    [
+        ({"Retry-After": "172800"}, 172_800),
+        ({"Retry-After": "172800", "RateLimit-Remaining": "0"}, 172_800),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 10**9),
+    ],
+)
+async def test_a_wait_of_days_is_longer_than_any_deadline(status, headers, least):
+    """A service that says "in two days" is asked once, and its word is passed on."""
     with EmoggEmulator(sessions=1) as emulator:
         session_id = emulator.sessions[0].id
-        never = {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}
-        emulator.fail(status=429, headers=never, times=1)
-        async with emulator.client(cache=None, timeout=5) as client:
-            assert session_id == (await client.get_session(session_id)).id
+        emulator.fail(status=status, headers=headers)
+        async with emulator.client(cache=None) as client:
+            with pytest.raises(StatusError) as caught:
+                await client.get_session(session_id)
+            assert (status, 1) == (caught.value.status, len(emulator.requests))
+            assert caught.value.retry_after >= least - 1
 
 
 async def test_answers_that_overtake_each_other():
