@@ -95,6 +95,14 @@ class Pacer:
             ahead += self.waiting(BULK)
         return self.model.wait(now, ahead + 1)
 
+    def look(self, call: Call, now: float) -> bool:
+        """Take a token for a look whether a long pause is over, if it is time for one.
+
+        Whoever has the time waits until the service may be asked; so it is a call that
+        would have been refused.
+        """
+        return self.model.look(now, bulk=call.priority is BULK)
+
     def after_refusal(self) -> float | None:
         """Return the least seconds until another try; None when we cannot know.
 
@@ -251,12 +259,13 @@ class Gate:
             return
         again = call.attempts > 0 and call.priority is BULK
         if self._pacer is not None:
-            ahead = SINGLE if again else call.priority
-            wait = self._pacer.forecast(now, ahead)
-            if now + wait > call.deadline:
+            wait = self._pacer.forecast(now, SINGLE if again else call.priority)
+            closed = self._pacer.model.resumes > _patience(call, now)
+            if closed and self._has_room(call.priority) and self._pacer.look(call, now):
+                self._take(call.priority)
+                return
+            if closed or now + wait > call.deadline:
                 raise too_long(wait)
-            if self._pacer.model.resumes > _patience(call, now):
-                raise too_long(self._pacer.model.resumes - now)
         turn: asyncio.Future[None] = loop.create_future()
         queue = self.queues[call.priority]
         queue[turn] = call

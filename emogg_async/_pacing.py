@@ -54,6 +54,13 @@ CATCH_UP: Final = 0.02
 MAX_SHARE_OF_OTHERS: Final = 0.95
 """Of the rate: so that whoever waits does so for a finite time."""
 
+LONGEST_PAUSE: Final = 8.0
+"""Seconds to which the pauses between refusals in a row grow, as waits of retries do;
+they are longer only where a token takes longer, or the service asks for it."""
+
+LOOK_AGAIN: Final = 60.0
+"""Seconds after which one request may look whether a longer pause is over already."""
+
 _NEARLY = 1e-9
 """Tokens by which floating point may be off."""
 
@@ -137,6 +144,10 @@ class BucketModel:
         self.resumes = -math.inf
         """When the service, having refused a request, may be asked again."""
 
+        self._refusals = 0
+        """How many there were in a row; those that were out together count as one."""
+
+        self._refused = self._looked = -math.inf
         self._estimate = RateEstimate()
         self._growth = 0.0
         self._scale = 1.0
@@ -193,6 +204,17 @@ class BucketModel:
             self._price = self._rng.uniform(0.7, 1.3)
             self._last_bulk = now
 
+    def look(self, now: float, *, bulk: bool) -> bool:
+        """Send one request in spite of a long pause, if none was for a minute.
+
+        A service may be wrong about the pause, or open again before its end.
+        """
+        if not self.resumes > now >= self._looked + LOOK_AGAIN:
+            return False
+        self._looked = now
+        self.send(now, bulk=bulk)
+        return True
+
     def take_back(self, now: float, *, bulk: bool) -> None:
         """Note that a request has surely not left after all."""
         self._land(now, bulk)
@@ -228,6 +250,8 @@ class BucketModel:
         """
         self._land(now, bulk)
         self._ramp += bulk
+        if self._refusals and sent > self._refused:
+            self._refusals, self.resumes = 0, -math.inf
         if limit is None:
             self._cap(now, self._level)
             return
@@ -255,7 +279,8 @@ class BucketModel:
     ) -> None:
         """Take in a 429: its request cost no token, because there is none.
 
-        How long to wait is never `Reset`, which is the time to a *full* bucket.
+        How long to wait is never `Reset`, which is the time to a *full* bucket. The
+        pause doubles from refusal to refusal, until something else is answered.
 
         Args:
             sent: When its request was sent.
@@ -264,13 +289,19 @@ class BucketModel:
             retry_after: Seconds that the service asks for; None when it does not.
             bulk: Whether its request was one of many.
         """
+        if sent > self._refused:
+            self._refusals += 1
+            self.resumes = -math.inf  # the newest word counts
+        self._refused = self._looked = now
         self._predicted += 1.0
         self.answer(sent, now, limit, bulk=bulk)
         if self.limit is None:
             return
         self._level = min(self._level, -float(self.in_flight))
-        pause = self._rng.uniform(0.5, 1.5) / self.rate
-        self.resumes = max(self.resumes, now + (retry_after or pause))
+        token = 1.0 / self.rate
+        pause = min(token * 2.0 ** min(self._refusals - 1, 64), LONGEST_PAUSE)
+        pause = self._rng.uniform(0.5, 1.5) * max(token, pause)
+        self.resumes = max(self.resumes, now + max(pause, retry_after or 0.0))
 
     # -- who may send --------------------------------------------------------------
 

@@ -271,6 +271,94 @@ def test_a_refusal_turns_away_whom_it_outlasts():
     simulated.run(main())
 
 
+def closed(seconds, slots=32):
+    """Make a gate whose service has just asked for so many seconds of quiet."""
+    gate = gate_that_knows(50, slots=slots)
+    refuse(gate, seconds)
+    return gate
+
+
+def refuse(gate, seconds, call=None):
+    """Let a request be refused that asks for so many seconds of quiet."""
+    if call is None:
+        call = Call(Priority.SINGLE, math.inf)
+        assert gate.enter_nowait(call, simulated.now())
+    refusal = RateLimitedError("", status=429, retry_after=seconds)
+    gate.answered(call, simulated.now(), told(0), refusal)
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_a_long_pause_is_looked_into_every_minute(priority):
+    """Calls that cannot wait are refused, but one a minute asks the service again."""
+
+    async def main():
+        await asyncio.sleep(0.1)
+        gate = closed(30_000.0)
+        looks, waits = [], []
+        for _ in range(40):
+            await asyncio.sleep(5.0)
+            for _ in range(3):
+                call = Call(priority, math.inf, allowance=10.0)
+                if priority is Priority.SINGLE:
+                    call = Call(priority, simulated.now() + 10.0)
+                try:
+                    await gate.enter(call)
+                except RateLimitedError as error:
+                    waits.append(error.retry_after)
+                else:
+                    looks.append(call)
+                    refuse(gate, 30_000.0, call)
+        assert (3, 117) == (len(looks), len(waits))
+        assert min(waits) > 29_000
+        assert 32 == gate._free
+        await asyncio.sleep(60.0)
+        call = Call(priority, simulated.now() + 10.0, allowance=10.0)
+        await gate.enter(call)
+        with pytest.raises(RateLimitedError):  # one at a time
+            await gate.enter(Call(priority, simulated.now() + 10.0, allowance=10.0))
+        gate.answered(call, simulated.now(), told(90))
+        for _ in range(20):
+            assert gate.enter_nowait(Call(Priority.SINGLE, math.inf), simulated.now())
+
+    simulated.run(main())
+
+
+def test_a_look_without_an_answer_is_repeated_after_a_minute():
+    """Nobody hammers a service that is closed because a look was lost."""
+
+    async def main():
+        await asyncio.sleep(0.1)
+        gate = closed(30_000.0)
+        await asyncio.sleep(60.0)
+        for _ in range(2):
+            call = Call(Priority.SINGLE, simulated.now() + 10.0)
+            await gate.enter(call)
+            gate.failed(call, ConnectionLostError("reset"))
+            await asyncio.sleep(59.0)
+            with pytest.raises(RateLimitedError):
+                await gate.enter(Call(Priority.SINGLE, simulated.now() + 10.0))
+            await asyncio.sleep(1.0)
+
+    simulated.run(main())
+
+
+def test_a_call_that_can_wait_does_not_look():
+    """Nothing is sent before the service asks by those who have the time for it."""
+
+    async def main():
+        await asyncio.sleep(0.1)
+        gate = closed(300.0)
+        patient = asyncio.create_task(enter(gate))
+        await asyncio.sleep(100.0)
+        assert not patient.done()
+        look = Call(Priority.SINGLE, simulated.now() + 10.0)
+        await gate.enter(look)  # somebody else cannot wait so long
+        refuse(gate, 100.0, look)  # and the newest word counts
+        assert 200.0 == pytest.approx(await patient, abs=1.0)
+
+    simulated.run(main())
+
+
 def test_gates_share_a_bucket():
     """Two clients of one token take from one bucket, each with slots of its own."""
 

@@ -222,6 +222,59 @@ def test_a_refusal_may_say_how_long(asked):
     assert max(asked, 0.3) <= model.wait(0.0) <= max(asked, 1.5)
 
 
+def refuse_for(seconds, model, limit, asked=None):
+    """Refuse all that a model sends in so many seconds; return when it sent."""
+    now, sends = 1.0, []
+    while now < 1.0 + seconds:
+        model.send(now, bulk=False)
+        sends.append(now)
+        model.refuse(now, now + 1e-4, limit, asked, bulk=False)
+        now += 1e-4 + model.wait(now + 1e-4)
+    return sends
+
+
+@pytest.mark.parametrize(
+    ("capacity", "window"), [(10_000, 60), (1_000, 1), (10_000, 1), (100, 60)]
+)
+@pytest.mark.parametrize("asked", [None, 0.0, 0.001])
+def test_refusals_in_a_row_back_off(capacity, window, asked):
+    """A service that refuses everything is hardly asked, however fast its policy is."""
+    empty = told(0, window, capacity, f"{capacity};w={window}")
+    for seed in range(10):
+        model = BucketModel(random.Random(seed))
+        sends = refuse_for(4.0, model, empty, asked)
+        assert len(sends) <= 20
+        again = sends[-1] + 60.0
+        assert model.wait(again) == 0.0  # the pauses do not grow without end
+        model.send(again, bulk=False)
+        full = told(capacity - 1, 1, capacity, empty.policy)
+        model.answer(again, again + 0.1, full, bulk=False)
+        assert model.wait(again + 0.1) == 0.0  # a success brings the pace back
+        model.send(again + 0.2, bulk=False)
+        model.refuse(again + 0.2, again + 0.3, empty, asked, bulk=False)
+        assert model.resumes <= again + 0.3 + max(asked or 0.0, 1.5 * window / capacity)
+
+
+def test_requests_that_were_out_together_are_refused_once():
+    """However many one empty bucket refuses, it is one reason to wait."""
+    model = model_that_knows(50)
+    for _ in range(24):
+        model.send(1.0, bulk=True)
+    for number in range(24):
+        model.refuse(1.0, 1.1 + number / 1_000, told(0), None, bulk=True)
+    assert model.resumes <= 1.2 + 1.5 / RATE
+
+
+def test_an_older_success_ends_no_pause():
+    """What was sent before the refusal may have been served before it, too."""
+    model = model_that_knows(50)
+    model.send(1.0, bulk=False)
+    model.send(1.0, bulk=False)
+    model.refuse(1.0, 1.1, told(0), 30.0, bulk=False)
+    model.answer(1.0, 1.2, told(0), bulk=False)
+    assert 31.1 == pytest.approx(model.resumes)
+
+
 def test_others_are_noticed_and_forgotten():
     """What is missing was used by others; when it no longer is, they have gone."""
     model, level = model_that_knows(100), 100.0

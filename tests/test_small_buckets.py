@@ -4,9 +4,9 @@ import asyncio
 import time
 
 import pytest
-from rawserver import http, serving
+from rawserver import always, http, serving
 
-from emogg_async import AsyncEmoggClient, EmoggError, RateLimitedError
+from emogg_async import AsyncEmoggClient, EmoggError, RateLimitedError, _pacing
 from emogg_async.testing import EmoggEmulator
 
 
@@ -76,6 +76,40 @@ async def test_refusals_without_headers_are_not_hammered():
             with pytest.raises(EmoggError):
                 await client.request("GET", "/v1/x")
     assert len(server.heads) < 15
+
+
+async def test_a_service_that_refuses_everything_is_not_hammered():
+    """Refusals in a row back off, however fast the bucket should fill."""
+    empty = http(
+        "429 Too Many Requests",
+        b"",
+        "RateLimit-Limit: 10000",
+        "RateLimit-Remaining: 0",
+        "RateLimit-Reset: 60",
+        "RateLimit-Policy: 10000;w=60",
+    )
+    async with serving(always(empty)) as server:
+        async with AsyncEmoggClient("t", base_url=server.url, timeout=1.0) as client:
+            with pytest.raises(EmoggError):
+                await client.request("GET", "/v1/x")
+    assert len(server.heads) < 15
+
+
+async def test_a_pause_of_hours_is_looked_into(emulator, monkeypatch):
+    """After `Retry-After: 30000` nobody hangs, and in a minute a call tries again."""
+    emulator.fail(status=429, headers={"Retry-After": "30000"}, times=1)
+    token = emulator.add_token()
+    own = emulator.add_session(token=token).id
+    async with emulator.client(token=token, cache=None) as client:
+        for attempts in (1, 0, 0):
+            with pytest.raises(RateLimitedError) as caught:
+                await client.get_session(own)
+            assert attempts == caught.value.attempts
+            assert caught.value.retry_after > 29_000
+        assert 1 == len(emulator.requests)
+        monkeypatch.setattr(_pacing, "LOOK_AGAIN", 0.0)  # a minute later
+        assert own == (await client.get_session(own)).id
+        assert own == (await client.get_session(own)).id
 
 
 async def test_what_is_repeated_in_a_bulk_is_not_lost():
