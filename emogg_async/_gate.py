@@ -68,12 +68,13 @@ class Pacer:
         return self.model.limit is not None
 
     def waiting(self, priority: Priority) -> int:
-        """Return how many wait, in all gates."""
-        return sum(len(gate.queues[priority]) for gate in self.crowded)
+        """Return how many wait for a token, in all gates."""
+        return sum(gate.thirst(priority) for gate in self.crowded)
 
     def demand(self, call: Call) -> float:
         """Return how many requests, as far as is known, the bulk of *call* needs."""
-        return self.waiting(call.priority) + call.backlog.left
+        queued = sum(len(gate.queues[call.priority]) for gate in self.crowded)
+        return queued + call.backlog.left
 
     def wait(self, now: float, priority: Priority, demand: float) -> float:
         """Return the seconds until the next request of *priority* may leave."""
@@ -86,14 +87,26 @@ class Pacer:
             return max(0.0, self._probed + PROBE_PATIENCE - now)
         return 0.0
 
-    def forecast(self, now: float, priority: Priority) -> float:
-        """Return the least seconds that one more of *priority* will have to wait."""
+    def forecast(self, now: float, gate: "Gate", priority: Priority, own: int) -> float:
+        """Return the least seconds that one more of *priority* will have to wait.
+
+        Args:
+            now: The present time.
+            gate: Where it is.
+            priority: Whether it has to let all single calls go first.
+            own: How many of its priority go first in its gate. Gates take turns, so no
+                more go first in each of the others, but one.
+        """
         if self.model.limit is None:
             return 0.0
-        ahead = self.waiting(SINGLE)
+        ahead = own + sum(
+            min(each.thirst(priority), max(own, 1))
+            for each in self.crowded
+            if each is not gate
+        )
         if priority is BULK:
-            ahead += self.waiting(BULK)
-        return self.model.wait(now, ahead + 1)
+            ahead += self.waiting(SINGLE)
+        return max(self.model.resumes - now, self.model.wait(now, ahead + 1))
 
     def look(self, call: Call, now: float) -> bool:
         """Take a token for a look whether a long pause is over, if it is time for one.
@@ -103,15 +116,13 @@ class Pacer:
         """
         return self.model.look(now, bulk=call.priority is BULK)
 
-    def after_refusal(self) -> float | None:
-        """Return the least seconds until another try; None when we cannot know.
+    def is_cause(self) -> bool:
+        """Say whether the last refusal had the bucket for its reason.
 
-        That is so without headers, those of the refusal too, and when they tell of
-        tokens left: then it has another reason than the bucket.
+        Without headers nobody knows, those of the refusal too; and when they tell of
+        tokens left, it has another reason.
         """
-        if not (self.is_paced and self._plausible):
-            return None
-        return self.forecast(self._loop.time(), SINGLE)
+        return self.is_paced and self._plausible
 
     def send_nowait(self, call: Call, now: float) -> bool:
         """Take a token, if one is there and nobody waits for it."""
@@ -259,7 +270,8 @@ class Gate:
             return
         again = call.attempts > 0 and call.priority is BULK
         if self._pacer is not None:
-            wait = self._pacer.forecast(now, SINGLE if again else call.priority)
+            own = 0 if again else len(self.queues[call.priority])
+            wait = self._pacer.forecast(now, self, call.priority, own)
             closed = self._pacer.model.resumes > _patience(call, now)
             if closed and self._has_room(call.priority) and self._pacer.look(call, now):
                 self._take(call.priority)
@@ -279,6 +291,18 @@ class Gate:
             if turn.done() and not turn.cancelled() and not turn.exception():
                 self.leave(call)  # it was our turn, and nobody is left to use it
             raise
+
+    def after_refusal(self) -> float | None:
+        """Return the least seconds until another try; None when we cannot know."""
+        pacer = self._pacer
+        if pacer is None or not pacer.is_cause():
+            return None
+        now = asyncio.get_running_loop().time()
+        return pacer.forecast(now, self, SINGLE, self.thirst(SINGLE))
+
+    def thirst(self, priority: Priority) -> int:
+        """Return how many wait for a token; those who wait for a slot do not."""
+        return len(self.queues[priority]) if self._has_room(priority) else 0
 
     def leave(self, call: Call) -> None:
         """Give back the slot and the token of a request that was not sent after all."""

@@ -80,7 +80,7 @@ class Pipeline:
             retry,
             rng=rng,
             sleep=self._rest,
-            paced=pacer.after_refusal if pacer else lambda: None,
+            paced=self.gate.after_refusal,
             on_retry=self._announce,
         )
         self._timeout = timeout

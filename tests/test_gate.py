@@ -179,7 +179,7 @@ def test_without_headers_nothing_is_paced():
         call = Call(Priority.SINGLE, math.inf)
         await gate.enter(call)
         gate.answered(call, 0.0, None, RateLimitedError("", status=429))
-        assert gate._pacer.after_refusal() is None
+        assert gate.after_refusal() is None
         calls = [Call(Priority.SINGLE, math.inf) for _ in range(200)]
         assert all(gate.enter_nowait(each, 0.0) for each in calls)
         gate.answered(calls[0], 0.0, told(199))
@@ -267,6 +267,44 @@ def test_a_refusal_turns_away_whom_it_outlasts():
             await short
         assert 60.0 == caught.value.retry_after
         assert 60.0 <= await long <= 61.0
+
+    simulated.run(main())
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_who_waits_for_a_slot_waits_for_no_token(priority):
+    """A long queue before one client's slot keeps no token from another client."""
+
+    async def main():
+        busy = gate_that_knows(57, slots=1, capacity=60)
+        assert busy.enter_nowait(Call(Priority.SINGLE, math.inf), 0.0)
+        tasks = [asyncio.create_task(enter(busy)) for _ in range(70)]
+        await asyncio.sleep(0)
+        idle = Gate(32, busy._pacer)
+        for _ in range(3):
+            assert 0.5 >= await enter(idle, priority, deadline=1.0, left=0)
+        for task in tasks:
+            task.cancel()
+
+    simulated.run(main())
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_clients_take_turns_for_tokens(priority):
+    """A client that has a long queue for tokens does not put off another's first."""
+
+    async def main():
+        busy = gate_that_knows(0, window=10)
+        tasks = [asyncio.create_task(enter(busy, priority)) for _ in range(100)]
+        await asyncio.sleep(0)
+        idle = Gate(32, busy._pacer)
+        with pytest.raises(RateLimitedError) as caught:
+            await enter(idle, priority, deadline=0.1)
+        assert 0.2 == pytest.approx(caught.value.retry_after)
+        if priority is Priority.SINGLE:
+            assert 0.2 == pytest.approx(await enter(idle, deadline=0.3), abs=1e-3)
+        for task in tasks:
+            task.cancel()
 
     simulated.run(main())
 
