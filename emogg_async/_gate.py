@@ -2,7 +2,8 @@
 
 A request needs a slot of its client and a token of the user's bucket. Both are taken
 together, so that neither is held while the other is waited for, nor while somebody
-sleeps between two attempts. Single calls go first, and bulk work never has all slots.
+sleeps between two attempts. Single calls go first, and bulk work never has all slots;
+but where both wait for a slot, each eighth turn is bulk's. For tokens it just yields.
 """
 
 import asyncio
@@ -29,6 +30,10 @@ PROBE_PATIENCE: Final = 1.0
 
 MIN_WAIT: Final = 1e-4
 """Seconds: no timer is set for less, or rounding could let it fire for ever."""
+
+TURNS: Final = 8
+"""Of so many turns for which single calls and bulk wait, one is bulk's: endless single
+calls would starve it otherwise, and listings with it."""
 
 Queue = OrderedDict[asyncio.Future[None], Call]
 
@@ -61,11 +66,6 @@ class Pacer:
         self._probed = -math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._plausible = True
-
-    @property
-    def is_paced(self) -> bool:
-        """Whether there is a bucket to go by."""
-        return self.model.limit is not None
 
     def waiting(self, priority: Priority) -> int:
         """Return how many wait for a token, in all gates."""
@@ -122,7 +122,7 @@ class Pacer:
         Without headers nobody knows, those of the refusal too; and when they tell of
         tokens left, it has another reason.
         """
-        return self.is_paced and self._plausible
+        return self.model.limit is not None and self._plausible
 
     def send_nowait(self, call: Call, now: float) -> bool:
         """Take a token, if one is there and nobody waits for it."""
@@ -192,8 +192,11 @@ class Pacer:
                 wait = self.wait(now, priority, self.demand(call))
                 if wait > 0.0:
                     return wait
-                self.send(now, priority)
-                gate.admit(priority)
+                owed = gate.owed()
+                if owed and not self.wait(now, BULK, self.demand(owed)):
+                    call = owed
+                self.send(now, call.priority)
+                gate.admit(call.priority)
                 self.crowded.move_to_end(gate)
             if not any(gate.queues):
                 del self.crowded[gate]
@@ -244,6 +247,7 @@ class Gate:
         self.queues: tuple[Queue, ...] = (OrderedDict(), OrderedDict())
         self._free = slots
         self._free_for_bulk = bulk_share(slots)
+        self._passed = 0  # turns of single calls while bulk waited
         self._pacer = pacer
 
     def enter_nowait(self, call: Call, now: float) -> bool:
@@ -345,9 +349,16 @@ class Gate:
             del queue[turn]  # a cancelled waiter is simply skipped
         return None
 
+    def owed(self) -> Call | None:
+        """Return the bulk work that has let enough single calls pass, if any has."""
+        return self.first(BULK) if self._passed >= TURNS - 1 else None
+
     def admit(self, priority: Priority) -> None:
         """Let the first who waits go."""
         turn, _ = self.queues[priority].popitem(last=False)
+        self._passed = (
+            self._passed + 1 if priority is SINGLE and self.queues[BULK] else 0
+        )
         self._take(priority)
         turn.set_result(None)
 
@@ -375,7 +386,7 @@ class Gate:
             return
         for priority in Priority:
             while self.first(priority) is not None:
-                self.admit(priority)
+                self.admit(BULK if self.owed() else priority)
 
     def _has_room(self, priority: Priority) -> bool:
         return self._free > 0 and (priority is SINGLE or self._free_for_bulk > 0)

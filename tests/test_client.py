@@ -820,6 +820,28 @@ class TestStatsAndLimits:
         assert time.monotonic() - started >= 0.2
 
     @pytest.mark.timing
+    @pytest.mark.parametrize("pace", [True, False])
+    async def test_a_listing_gets_through_beside_endless_single_calls(
+        self, emulator, ids, pace
+    ):
+        """However many single calls are made without end, a listing and a bulk end."""
+        async with emulator.client(concurrency=4, cache=None, pace=pace) as client:
+
+            async def endless(number):
+                while True:
+                    await client.get_session(ids[number])
+
+            tasks = [asyncio.create_task(endless(number)) for number in range(40)]
+            try:
+                with client.deadline(20.0):
+                    assert await client.list_sessions().first() is not None
+                    batch = await client.get_sessions(ids[:20], via="get")
+                    assert 20 == len(batch)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
     async def test_a_single_call_starts_at_once_beside_a_bulk(self, emulator, ids):
         """However many slots a bulk wants, a single call finds one free."""
         emulator.latency = 0.3

@@ -63,6 +63,38 @@ def test_single_calls_go_first():
     simulated.run(main())
 
 
+@pytest.mark.parametrize("slots", [1, 4, 32])
+@pytest.mark.parametrize(("tokens", "window"), [(None, 0), (10_000, 1_000), (0, 10**5)])
+def test_bulk_keeps_a_share_beside_endless_single_calls(slots, tokens, window):
+    """Bulk has an eighth of the turns for a slot; where tokens are short it yields."""
+
+    async def main():
+        gate = Gate(slots)
+        if tokens is not None:
+            gate = gate_that_knows(tokens, slots, capacity=10_000, window=window)
+        log = []
+
+        async def endless(priority):
+            while True:
+                await hold(gate, priority, 1, log)
+
+        tasks = [asyncio.create_task(endless(Priority.SINGLE)) for _ in range(100)]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(endless(Priority.BULK)) for _ in range(100)]
+        await asyncio.sleep(80)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        share = log.count(Priority.BULK) / len(log)
+        if tokens == 0:
+            assert share == 0.0
+        else:
+            assert len(log) >= 79 * slots
+            assert 0.08 <= share <= 0.14  # the law for bulk may miss a turn
+
+    simulated.run(main())
+
+
 @pytest.mark.property
 @given(
     slots=st.integers(1, 6),
