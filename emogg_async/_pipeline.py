@@ -9,7 +9,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -236,10 +236,10 @@ class Pipeline:
             counters.retries += 1
             call.is_repeated = False
         call.departs(departure)
-        # A single read's deadline is watched by those who wait for it; a write should
-        # know before whether it was sent.
-        shared = request.repeat is SAFE and call.priority is not BULK
-        time_left = self._timeout if shared else call.deadline - departure
+        # Those who wait for a read watch their deadlines themselves, so that it can go
+        # on for the last of them; a write should know before whether it was sent.
+        ends = call.departed + call.allowance
+        time_left = (ends if request.repeat is SAFE else call.deadline) - departure
         counters.look_around()
         try:
             if call.trace is None:
@@ -301,14 +301,11 @@ class Pipeline:
 
     async def _queue(self, request: Request, call: Call, since: float) -> float:
         """Wait at the gate, and return when the request may leave: now."""
-        limit: AbstractContextManager[object] = nullcontext()
-        if call.attempts:  # from its first send on, the time of a bulk's item counts
-            limit = self.flights.alarms.limit(call.deadline - since)
         try:
-            with limit:
+            if call.attempts:
+                await self._queue_again(request, call)
+            else:
                 await self.gate.enter(call)
-        except TimeoutError:
-            raise _too_late(request, call) from None
         except RateLimitedError as refusal:
             call.refused = True
             refusal.method, refusal.path = request.method, request.path
@@ -323,6 +320,16 @@ class Pipeline:
             raise _too_late(request, call)
         self._counters.tell(events.Paced, request, wait=now - since)
         return now
+
+    async def _queue_again(self, request: Request, call: Call) -> None:
+        """Wait at the gate until the deadline, which those who join may put off.
+
+        From its first send on, the time of a bulk's item counts here, too.
+        """
+        while (left := call.deadline - self.loop.time()) > 0.0:
+            with suppress(TimeoutError), self.flights.alarms.limit(left):
+                return await self.gate.enter(call)
+        raise _too_late(request, call)
 
     def skew(self) -> timedelta | None:
         """Return by how much the service's clock is ahead of this machine's.

@@ -1,5 +1,6 @@
 import asyncio
 import contextvars
+import json
 import logging
 import time
 from collections import Counter
@@ -7,6 +8,7 @@ from collections import Counter
 import aiohttp
 import pytest
 from aiocache import SimpleMemoryCache
+from rawserver import http, serving
 
 from emogg_async import (
     AsyncEmoggClient,
@@ -25,6 +27,7 @@ from emogg_async import (
     ServerError,
 )
 from emogg_async.events import AttemptFailed, RateLimited, RetryScheduled
+from emogg_async.integrations.otel import instrument
 
 UNKNOWN = "0" * 24
 
@@ -541,6 +544,108 @@ class TestDeadlines:
         with pytest.raises(DeadlineError):
             await first
         assert 1 == len(emulator.requests)
+
+
+def wire(session_id):
+    """Write a session as the service does."""
+    session = {
+        "_id": session_id,
+        "name": "Pitch",
+        "type": "live_analysis",
+        "state": "finished",
+        "timestamp": "2024-04-01T10:30:00.000Z",
+        "duration": 120,
+        "product": "p",
+        "user": "u",
+        "version": 3,
+    }
+    return http("200 OK", json.dumps(session).encode())
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("many", [False, True])
+class TestJoiners:
+    """A load that was begun with little time is joined by a call that has more."""
+
+    ONE, OTHER = "65ea1530bb50af72b6e3dc1e", "65ea1530bb50af72b6e3dc1f"
+
+    @pytest.fixture
+    def get(self, many):
+        """Give a way to get one session, alone or in a bulk."""
+
+        async def get(client, session_id):
+            if not many:
+                return await client.get_session(session_id)
+            batch = await client.get_sessions([session_id], via="get")
+            batch.raise_for_errors()
+            return batch[session_id]
+
+        return get
+
+    def client_of(self, server, *, traced):
+        retry = RetryPolicy(attempts=1, base=0.001)
+        client = AsyncEmoggClient("t", base_url=server.url, concurrency=1, retry=retry)
+        return instrument(client) if traced else client
+
+    async def impatient(self, get, client):
+        with client.deadline(0.5):
+            await get(client, self.ONE)
+
+    async def joined(self, get, client, impatient, release):
+        """Join, let the time of the first caller pass, and get the session."""
+        patient = asyncio.create_task(get(client, self.ONE))
+        with pytest.raises((DeadlineError, ExceptionGroup)):
+            await impatient
+        await asyncio.sleep(0.05)
+        release.set()
+        return await patient
+
+    async def test_keep_a_load_that_waits_at_the_gate(self, get, traced):
+        """The latest deadline counts while the only slot is taken."""
+        arrived, release = asyncio.Event(), asyncio.Event()
+        queued, taken = asyncio.Event(), asyncio.Event()
+
+        async def answer(writer, number):
+            if number == 1:
+                arrived.set()
+                await queued.wait()
+            if number == 2:  # that of the call that takes the slot
+                taken.set()
+                await release.wait()
+            own = wire(self.OTHER if number == 2 else self.ONE)
+            writer.write(http("429 Too Many Requests") if number == 1 else own)
+            return True
+
+        async with serving(answer) as server:
+            async with self.client_of(server, traced=traced) as client:
+                first = asyncio.create_task(self.impatient(get, client))
+                await arrived.wait()
+                blocker = asyncio.create_task(client.get_session(self.OTHER))
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                queued.set()
+                await taken.wait()
+                await asyncio.sleep(0.02)  # the first one is back at the gate by now
+                session = await self.joined(get, client, first, release)
+                await blocker
+        assert (self.ONE, 3) == (session.id, len(server.heads))
+
+    async def test_keep_a_load_that_waits_for_its_answer(self, get, traced):
+        """The latest deadline counts while the only attempt is under way."""
+        arrived, release = asyncio.Event(), asyncio.Event()
+
+        async def answer(writer, number):
+            arrived.set()
+            await release.wait()
+            writer.write(wire(self.ONE))
+            return True
+
+        async with serving(answer) as server:
+            async with self.client_of(server, traced=traced) as client:
+                first = asyncio.create_task(self.impatient(get, client))
+                await arrived.wait()
+                session = await self.joined(get, client, first, release)
+        assert (self.ONE, 1) == (session.id, len(server.heads))
 
 
 class TestRequest:
