@@ -106,7 +106,7 @@ class Pacer:
         )
         if priority is BULK:
             ahead += self.waiting(SINGLE)
-        return max(self.model.resumes - now, self.model.wait(now, ahead + 1))
+        return self.model.forecast(now, ahead + 1)
 
     def look(self, call: Call, now: float) -> bool:
         """Take a token for a look whether a long pause is over, if it is time for one.

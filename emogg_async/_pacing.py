@@ -58,6 +58,10 @@ LONGEST_PAUSE: Final = 8.0
 """Seconds to which the pauses between refusals in a row grow, as waits of retries do;
 they are longer only where a token takes longer, or the service asks for it."""
 
+TRIAL: Final = 1.0
+"""Seconds for which the first request after a refusal goes alone, unless there is an
+answer before."""
+
 LOOK_AGAIN: Final = 60.0
 """Seconds after which one request may look whether a longer pause is over already."""
 
@@ -147,7 +151,7 @@ class BucketModel:
         self._refusals = 0
         """How many there were in a row; those that were out together count as one."""
 
-        self._refused = self._looked = -math.inf
+        self._refused = self._looked = self._trial_ends = -math.inf
         self._estimate = RateEstimate()
         self._growth = 0.0
         self._scale = 1.0
@@ -198,6 +202,8 @@ class BucketModel:
         self._predicted -= 1.0
         self._ceiling -= 1.0
         self.in_flight += 1
+        if self._refusals:
+            self._trial_ends = now + TRIAL
         if bulk:
             self._bulk_in_flight += 1
             self._credit = max(0.0, self._credit - self._price)
@@ -251,7 +257,8 @@ class BucketModel:
         self._land(now, bulk)
         self._ramp += bulk
         if self._refusals and sent > self._refused:
-            self._refusals, self.resumes = 0, -math.inf
+            self._refusals = 0
+            self.resumes = self._trial_ends = -math.inf
         if limit is None:
             self._cap(now, self._level)
             return
@@ -291,7 +298,7 @@ class BucketModel:
         """
         if sent > self._refused:
             self._refusals += 1
-            self.resumes = -math.inf  # the newest word counts
+            self.resumes = self._trial_ends = -math.inf  # the newest word counts
         self._refused = self._looked = now
         self._predicted += 1.0
         self.answer(sent, now, limit, bulk=bulk)
@@ -305,8 +312,12 @@ class BucketModel:
 
     # -- who may send --------------------------------------------------------------
 
-    def wait(self, now: float, position: int = 1) -> float:
-        """Return the seconds until a single call may send.
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next single call may send."""
+        return max(self._trial_ends - now, self.forecast(now, 1))
+
+    def forecast(self, now: float, position: int) -> float:
+        """Return the least seconds until a single call may send.
 
         Args:
             now: The present time.

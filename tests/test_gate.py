@@ -358,6 +358,58 @@ def refuse(gate, seconds, call=None):
 
 
 @pytest.mark.parametrize("priority", Priority)
+def test_many_callers_of_a_service_that_refuses_everything(priority):
+    """After a refusal requests leave one by one, until a success; 32 had left before."""
+
+    async def main():
+        gate = gate_that_knows(900, slots=32, capacity=1_000, window=1)
+        sends, well = [], False
+
+        async def ask():
+            while True:
+                call = Call(priority, math.inf, backlog=Backlog(0))
+                if not gate.enter_nowait(call, simulated.now()):
+                    await gate.enter(call)
+                now = simulated.now()
+                sends.append(now)
+                await asyncio.sleep(0.02)
+                refusal = None if well else RateLimitedError("", status=429)
+                gate.answered(call, now, told(900 * well, 1_000, 1), refusal)
+                if well:
+                    return now
+
+        await asyncio.sleep(1.0)
+        tasks = [asyncio.create_task(ask()) for _ in range(32)]
+        await asyncio.sleep(4.0)
+        assert len(sends) <= 32 + 20
+        well = True
+        ends = await asyncio.gather(*tasks)
+        if priority is Priority.SINGLE:
+            assert max(ends) <= min(ends) + 0.1
+
+    simulated.run(main())
+
+
+def test_who_has_little_time_waits_for_a_trial():
+    """While one request finds out whether a refusal still holds, nobody is refused."""
+
+    async def main():
+        gate = gate_that_knows(50)
+        await asyncio.sleep(0.1)
+        refuse(gate, None)
+        await asyncio.sleep(2.0)
+        trial = Call(Priority.SINGLE, math.inf)
+        assert gate.enter_nowait(trial, simulated.now())
+        other = asyncio.create_task(enter(gate, deadline=simulated.now() + 0.5))
+        await asyncio.sleep(0.1)
+        assert not other.done()
+        gate.answered(trial, simulated.now() - 0.1, told(40))
+        assert simulated.now() == await other
+
+    simulated.run(main())
+
+
+@pytest.mark.parametrize("priority", Priority)
 def test_a_long_pause_is_looked_into_every_minute(priority):
     """Calls that cannot wait are refused, but one a minute asks the service again."""
 
