@@ -9,10 +9,10 @@ import contextvars
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 from emogg_async import _context
-from emogg_async._jobs import Jobs, keyed
+from emogg_async._jobs import Jobs, is_cancelled, keyed
 from emogg_async._outcomes import Batch, Failed, Fetched, Outcome
 from emogg_async.errors import ConfigurationError, EmoggError, InvalidArgumentError
 
@@ -21,6 +21,13 @@ __all__ = ["OutcomeStream", "check_call", "check_ids", "collect"]
 T = TypeVar("T")
 
 Drain = Callable[[], Awaitable[None]]
+
+GRACE: Final = 1.0
+"""Seconds in which a call that was cancelled may clean up, until it is cancelled again.
+"""
+
+PATIENCE: Final = 5.0
+"""Seconds after which a call that ignores all of this is reported and left behind."""
 
 
 def check_ids(ids: object, *, asynchronous: bool) -> None:
@@ -64,7 +71,7 @@ class OutcomeStream(Generic[T]):
         self._drain = drain
         self._tasks: list[asyncio.Task[None]] = []
         self._outcomes: deque[Outcome[T]] = deque()
-        self._fatal: Exception | None = None
+        self._fatal: BaseException | None = None
         self._entered = self._left = False
 
     async def __aenter__(self) -> Self:
@@ -80,7 +87,7 @@ class OutcomeStream(Generic[T]):
         loop = asyncio.get_running_loop()
         for _ in range(self._workers):
             task = loop.create_task(self._work(), context=context.copy())
-            task.add_done_callback(lambda _: self._news.set())
+            task.add_done_callback(self._note_end)
             self._tasks.append(task)
         return self
 
@@ -90,12 +97,33 @@ class OutcomeStream(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the workers and wait until they have ended."""
+        """Stop the workers and wait until they have ended.
+
+        A call that goes on when it is cancelled is cancelled again each second. After
+        five seconds it is left behind, and the loop's exception handler is told.
+        """
         self._left = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._drain()
+        try:
+            await self._end_workers()
+        finally:
+            await self._drain()
+
+    async def _end_workers(self) -> None:
+        now = asyncio.get_running_loop().time
+        patient_until = now() + PATIENCE
+        interruption: asyncio.CancelledError | None = None
+        while running := [task for task in self._tasks if not task.done()]:
+            if now() >= patient_until:
+                _report(running)
+                break
+            for task in running:
+                task.cancel()
+            try:
+                await asyncio.wait(running, timeout=GRACE)
+            except asyncio.CancelledError as error:  # they are cancelled again at once
+                interruption = error
+        if interruption is not None:
+            raise interruption
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -107,24 +135,31 @@ class OutcomeStream(Generic[T]):
         Raises:
             AuthenticationError: The token was refused; no other id would fare better.
             ClientClosedError: The client was closed meanwhile.
+            CancelledError: A worker was cancelled by others, as when a loop shuts down.
         """
         if not self._entered:
             raise ConfigurationError(
                 "enter a stream of outcomes with `async with` first"
             )
-        if self._left:
-            raise ConfigurationError("the `async with` of this stream was left")
+        self._check_not_left()
         while not self._outcomes:  # what was fetched before the end is not lost
             if self._fatal is not None:
                 raise self._fatal
             if all(task.done() for task in self._tasks):
+                if any(task.cancelled() for task in self._tasks):
+                    raise asyncio.CancelledError("a worker of this bulk was cancelled")
                 raise StopAsyncIteration
             self._news.clear()
             await self._news.wait()
+            self._check_not_left()
         outcome = self._outcomes.popleft()
         if len(self._outcomes) < self._workers:
             self._room.set()
         return outcome
+
+    def _check_not_left(self) -> None:
+        if self._left:
+            raise ConfigurationError("the `async with` of this stream was left")
 
     async def _work(self) -> None:
         try:
@@ -134,23 +169,43 @@ class OutcomeStream(Generic[T]):
                 while len(self._outcomes) >= self._workers:
                     self._room.clear()
                     await self._room.wait()
-                if (outcomes := await self._jobs.do_next()) is None:
-                    return
-                self._outcomes.extend(outcomes)
+                outcomes = await self._jobs.do_next()
+                self._outcomes.extend(outcomes or ())
                 self._news.set()
+                self._check_not_stopped()  # the call may have swallowed a cancellation
+                if outcomes is None:
+                    return
         except (StopAsyncIteration, asyncio.CancelledError) as error:
-            if _is_cancelled():
-                raise
+            self._check_not_stopped(error)
             # Raised by the call itself; for the consumer it would mean something else.
-            self._fatal = RuntimeError(f"the call raised {type(error).__name__}")
-            self._fatal.__cause__ = error
-        except Exception as error:
+            fatal = RuntimeError(f"the call raised {type(error).__name__}")
+            fatal.__cause__ = error
+            self._fatal = self._fatal or fatal
+        except BaseException as error:
             self._fatal = self._fatal or error
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise  # asyncio ends the loop with it
+
+    def _check_not_stopped(self, cause: BaseException | None = None) -> None:
+        if self._left or is_cancelled():
+            raise asyncio.CancelledError from cause
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # the consumer is told; asyncio need not log it
+        self._news.set()
 
 
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _report(running: Iterable[asyncio.Task[None]]) -> None:
+    """Tell the loop's exception handler of tasks that are left behind."""
+    for task in running:
+        task.get_loop().call_exception_handler(
+            {
+                "message": "A call of a bulk ignores its cancellation and still runs "
+                f"{PATIENCE:g} s after the bulk was left",
+                "task": task,
+            }
+        )
 
 
 async def collect(

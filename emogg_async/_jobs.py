@@ -34,7 +34,7 @@ from emogg_async.errors import (
 )
 from emogg_async.models import Session
 
-__all__ = ["Calls", "Ids", "Jobs", "PagedGets", "Service", "keyed"]
+__all__ = ["Calls", "Ids", "Jobs", "PagedGets", "Service", "is_cancelled", "keyed"]
 
 T = TypeVar("T")
 
@@ -64,6 +64,12 @@ class Jobs(Protocol[T]):
             AuthenticationError: The token was refused; no other id would fare better.
             ClientClosedError: The client was closed meanwhile.
         """
+
+
+def is_cancelled() -> bool:
+    """Say whether this task was cancelled, even if a call swallowed that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def keyed(ids: Iterable[object]) -> dict[str, object]:
@@ -127,7 +133,7 @@ class Calls(Generic[T]):
 
     async def do_next(self) -> Sequence[Outcome[T]] | None:
         """Make the next call."""
-        if (item := await self._next()) is None:
+        if (item := await self._next()) is None or is_cancelled():
             return None
         self.backlog.left -= 1
         return (await _outcome(self._call, *item),)

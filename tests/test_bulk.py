@@ -1,7 +1,9 @@
 import asyncio
+import contextlib
 import itertools
 
 import pytest
+import simulated
 
 from emogg_async import (
     AuthenticationError,
@@ -14,6 +16,8 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
+from emogg_async._bulk import OutcomeStream
+from emogg_async._jobs import Calls
 
 UNKNOWN = "0" * 24
 
@@ -316,3 +320,222 @@ class TestAnyCall:
         emulator.latency = 0.02
         batch = await client.gather(hasty, ids[:8], concurrency=8)
         assert [ids[0]] == list(batch.errors)
+
+
+async def nothing_to_drain():
+    """Stand for the loads of a client that has none."""
+
+
+def stream_of(call, ids, workers=4):
+    """Return a stream that needs no client, for simulated time."""
+    return OutcomeStream(Calls(call, ids), workers, nothing_to_drain)
+
+
+class TestCancellation:
+    """Leaving ends a bulk, whatever its calls do when they are cancelled."""
+
+    async def test_leaving_ends_calls_that_swallow_it(self, emulator, client, ids):
+        """A call may answer although it was cancelled; no other call is begun then."""
+        emulator.latency = 0.02
+        begun = []
+
+        async def stubborn(session_id):
+            begun.append(session_id)
+            try:
+                return await client.get_session(session_id)
+            except asyncio.CancelledError:
+                return None
+
+        async with client.stream(stubborn, ids, concurrency=4) as outcomes:
+            await anext(outcomes)
+            so_many = len(begun)
+        assert so_many == len(begun)
+        assert await no_task_but_this()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.03):
+                await client.gather(stubborn, ids)
+        assert len(begun) < len(ids)
+        assert await no_task_but_this()
+
+    async def test_leaving_ends_calls_with_a_limit(self, emulator, client, ids):
+        """`asyncio.wait_for`, which may lose a cancellation, holds no bulk."""
+
+        async def limited(session_id):
+            get = client.get_session(session_id, fresh=True)
+            return await asyncio.wait_for(get, 5)
+
+        for turns in range(20):
+            async with asyncio.timeout(10), client.stream(limited, ids) as outcomes:
+                await anext(outcomes)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            assert await no_task_but_this()
+
+    async def test_leaving_ends_a_feed_that_swallows_it(self, client, ids):
+        """No call is made for an id that a feed yields when it is cancelled."""
+        asked = []
+
+        async def feed():
+            yield ids[0]
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                yield ids[1]
+
+        async def call(session_id):
+            asked.append(session_id)
+
+        async with client.stream(call, feed()) as outcomes:
+            await anext(outcomes)
+        assert [ids[0]] == asked
+        assert await no_task_but_this()
+
+    def test_a_call_may_clean_up(self):
+        """What a call does in its `finally` is waited for, and not cancelled."""
+        cleaned = []
+
+        async def careful(session_id):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.9)
+                cleaned.append(session_id)
+
+        async def leave():
+            async with stream_of(careful, ["a", "b"]):
+                await asyncio.sleep(0.1)
+
+        simulated.run(leave())
+        assert ["a", "b"] == sorted(cleaned)
+
+    def test_a_call_that_goes_on_is_cancelled_again(self):
+        """A call that swallows its cancellation and goes on ends within a second."""
+
+        async def stubborn(session_id):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await asyncio.sleep(60)
+
+        async def leave():
+            async with stream_of(stubborn, ["a", "b"]):
+                await asyncio.sleep(0.1)
+            assert await no_task_but_this()
+            return simulated.now()
+
+        assert simulated.run(leave()) <= 1.2
+
+    def test_a_call_that_never_ends_is_left_and_reported(self):
+        """After five seconds the block is left, and the loop is told what runs on."""
+        reports = []
+
+        async def deaf(session_id):
+            while simulated.now() < 60:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(60)
+
+        async def leave():
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: reports.append(context))
+            async with stream_of(deaf, ["a", "b", "c"], workers=2):
+                await asyncio.sleep(0.1)
+            left_at = simulated.now()
+            await asyncio.wait([each["task"] for each in reports])
+            assert await no_task_but_this()
+            return left_at
+
+        assert simulated.run(leave()) <= 5.2
+        assert 2 == len(reports)
+        assert "ignores its cancellation" in reports[0]["message"]
+
+    def test_a_second_cancellation_leaves_nothing_either(self):
+        """Cancelled while it waits for its calls, the block cancels them once more."""
+
+        async def stubborn(session_id):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await asyncio.sleep(60)
+
+        async def consume():
+            async with stream_of(stubborn, ["a", "b"]) as outcomes:
+                await anext(outcomes)
+
+        async def cancel_twice():
+            task = asyncio.create_task(consume())
+            for _ in range(2):
+                await asyncio.sleep(0.1)
+                task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            assert await no_task_but_this()
+            return simulated.now()
+
+        assert simulated.run(cancel_twice()) <= 0.3
+
+    @pytest.mark.parametrize("swallows", [False, True])
+    async def test_workers_cancelled_by_others_cancel_the_bulk(
+        self, emulator, client, ids, swallows
+    ):
+        """Who cancels all tasks of a loop, as at its end, ends no bulk as complete."""
+        emulator.latency = 0.05
+
+        async def call(session_id):
+            try:
+                return await client.get_session(session_id)
+            except asyncio.CancelledError:
+                if not swallows:
+                    raise
+
+        async def cancel_all_others():
+            await asyncio.sleep(0.02)
+            for task in asyncio.all_tasks() - {me, asyncio.current_task()}:
+                task.cancel()
+
+        me = asyncio.current_task()
+        for kind in ("gather", "stream", "get_sessions"):
+            canceller = asyncio.create_task(cancel_all_others())
+            with pytest.raises(asyncio.CancelledError):
+                if kind == "gather":
+                    await client.gather(call, ids[:50])
+                elif kind == "get_sessions":
+                    await client.get_sessions(ids[:50])
+                else:
+                    async with client.stream(call, ids[:50]) as outcomes:
+                        async for _ in outcomes:
+                            pass
+            await canceller
+            assert await no_task_but_this()
+
+    async def test_workers_cancelled_before_they_begin_cancel_the_bulk(
+        self, client, ids
+    ):
+        """Tasks that are cancelled at once, before their first step, are no end."""
+        mine = asyncio.all_tasks()
+        async with client.stream_sessions(ids) as outcomes:
+            for task in asyncio.all_tasks() - mine:
+                task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await anext(outcomes)
+
+    async def test_what_is_no_exception_ends_a_bulk_too(self, client, ids):
+        """A call's bare `BaseException`, like a test's failure, is raised as it is."""
+
+        class Stop(BaseException):
+            """What test frameworks end a test with."""
+
+        async def broken(session_id):
+            raise Stop
+
+        with pytest.raises(Stop):
+            await client.gather(broken, ids[:30])
+        assert await no_task_but_this()
+
+    async def test_leaving_tells_who_still_waits(self, emulator, client, ids):
+        """A task that waits for outcomes while another leaves the block is told so."""
+        emulator.latency = 0.05
+        async with client.stream_sessions(ids, via="get") as outcomes:
+            waiting = asyncio.create_task(anext(outcomes))
+            await asyncio.sleep(0)
+        with pytest.raises(ConfigurationError, match="left"):
+            await waiting
