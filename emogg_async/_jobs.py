@@ -195,6 +195,7 @@ class PagedGets:
         self._to_look_up: deque[str] = deque()
         self._missing: list[str] = []
         self._plan: Plan | None = None
+        self._debt = 0
         self._to_get: deque[str] = deque()
         self._is_over = False
         self._is_led = False
@@ -258,7 +259,7 @@ class PagedGets:
         self._missing += (key for key in chunk if key not in cached)
         if not self._to_look_up:
             missing, self._missing = self._missing, []
-            self._follow(Plan(missing, self._thrift))
+            self._follow(Plan(missing, self._thrift, self._debt))
         return [Fetched(key, session) for key, session in cached.items()]
 
     async def _use_page(self, plan: Plan) -> Sequence[Outcome[Session]]:
@@ -270,6 +271,7 @@ class PagedGets:
             raise
         except EmoggError:
             plan.give_up()
+        self._debt += 1 - len(sessions)
         self._follow(plan)
         return [Fetched(session.id.lower(), session) for session in sessions]
 

@@ -62,9 +62,12 @@ class Plan:
     Args:
         ids: Distinct session ids, checked and in lower case.
         thrift: When a page is worth its request.
+        debt: Requests that pages have cost before, less the ids that they answered.
     """
 
-    def __init__(self, ids: Iterable[str], thrift: Thrift = THRIFTY) -> None:
+    def __init__(
+        self, ids: Iterable[str], thrift: Thrift = THRIFTY, debt: int = 0
+    ) -> None:
         self._order = sorted(ids, reverse=True)  # by second, as that comes first
         self._pending = set(self._order)
         self._thrift = thrift
@@ -73,10 +76,10 @@ class Plan:
         # Milliseconds from an id's second to its timestamp, at least and at most. An id
         # knows no fractions, hence the second between them.
         self._least_skew, self._most_skew = 0, 999
-        self._debt = 0
+        self._debt = max(0, debt)
         self._before: int | None = None
         self._span = 0
-        if len(self._order) < thrift.first:
+        if len(self._order) < thrift.first or self._debt >= MOST_DEBT:
             self.give_up()
         else:
             self._before = self._just_above_newest()

@@ -39,6 +39,11 @@ def full_account(count):
     return EmoggEmulator(sessions=count, rate_limit=None)
 
 
+def like(session_id):
+    """Return an id that there is not, made in the same second."""
+    return f"{session_id[:8]}ffffffff{session_id[16:]}"
+
+
 async def outcomes_of(client, ids, **options):
     """Return what a stream brings, by id."""
     async with client.stream_sessions(ids, **options) as stream:
@@ -94,6 +99,26 @@ class TestWhatItCosts:
                 emulator.add_session(id=f"{second:08x}{number:016x}", timestamp=moment)
             ids = [each.id for each in emulator.sessions[:300]]
             assert await self.fetch(emulator, ids) <= 303
+
+    @pytest.mark.parametrize("fault", [None, {"status": 400}])
+    async def test_a_long_stream_of_ids_that_pages_do_not_hold(self, fault):
+        """However long a stream is, pages that bring nothing cost it three requests."""
+        async with full_account(4_000) as emulator:
+            if fault:
+                emulator.fail(path=LIST, **fault)
+            ids = [like(each.id) for each in emulator.sessions]
+            async with emulator.client(cache=None) as client:
+                assert 4_000 == len(await outcomes_of(client, ids))
+                assert client.stats.requests == 4_003
+
+    async def test_what_pages_save_pays_for_those_that_bring_nothing(self):
+        """A thousand ids that pages do not hold keep no later ones from being paged."""
+        async with full_account(2_000) as emulator:
+            ids = [each.id for each in emulator.sessions]
+            unknown = [like(each) for each in ids[:1_000]]
+            async with emulator.client(cache=None) as client:
+                await outcomes_of(client, [*ids[:1_000], *unknown, *ids[1_000:]])
+                assert client.stats.requests <= 11 + 1_003 + 11
 
 
 class TestResults:

@@ -249,6 +249,19 @@ def test_hidden_ones_cost_three_pages():
     assert (3, 1_500) == (service.pages, len(service.gets))
 
 
+@pytest.mark.parametrize(("debt", "pages"), [(-9, 3), (0, 3), (1, 2), (3, 0), (9, 0)])
+def test_a_debt_from_before_leaves_fewer_pages(debt, pages):
+    """What earlier pages have cost in vain counts, what they have saved does not."""
+    sessions = account(3_000)
+    ids = [each.id for each in sessions]
+    service = Service(sessions, hidden=set(ids[::2]))
+    plan = Plan(ids[::2], debt=debt)
+    while (query := plan.query) is not None:
+        plan.take(service.page(query))
+    assert pages == service.pages
+    assert 1_500 == len(plan.spared())
+
+
 def test_giving_up_spares_what_is_pending():
     """After a failed page every id that is left is asked for by itself."""
     sessions = account(300)
