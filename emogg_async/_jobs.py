@@ -105,7 +105,21 @@ async def _outcome(call: OneIdCall[T], key: str, given: object) -> Outcome[T]:
     except _FATAL:
         raise
     except EmoggError as error:
-        return Failed(key, error.with_traceback(None))  # frames would fill memory
+        return _failed(key, error)
+
+
+def _failed(key: str, error: EmoggError) -> Failed:
+    """Keep *error* without the frames that led to it: they would fill memory.
+
+    Those of its causes and contexts go, too; what was raised, and why, stays.
+    """
+    chain: list[BaseException] = [error]
+    for each in chain:
+        each.__traceback__ = None
+        members = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+        links = (each.__cause__, each.__context__, *members)
+        chain += (link for link in links if link is not None and link not in chain)
+    return Failed(key, error)
 
 
 def _backlog_of(ids: object) -> Backlog:
@@ -246,7 +260,7 @@ class PagedGets:
             try:
                 self._to_look_up.append(check_session_id(given))
             except InvalidArgumentError as error:
-                outcomes.append(Failed(key, error))
+                outcomes.append(_failed(key, error))
         self._is_over = not window
         return outcomes
 

@@ -44,7 +44,7 @@ class Failed:
         Raises:
             EmoggError: Always.
         """
-        raise self.error
+        raise self.error.with_traceback(None)  # or each time would add its frames
 
 
 Outcome = Fetched[T] | Failed

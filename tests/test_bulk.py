@@ -1,6 +1,9 @@
 import asyncio
 import contextlib
+import gc
 import itertools
+import traceback
+import tracemalloc
 
 import pytest
 import simulated
@@ -13,6 +16,7 @@ from emogg_async import (
     Fetched,
     InvalidArgumentError,
     NotFoundError,
+    NotSentError,
     RetryPolicy,
     ServerError,
 )
@@ -320,6 +324,70 @@ class TestAnyCall:
         emulator.latency = 0.02
         batch = await client.gather(hasty, ids[:8], concurrency=8)
         assert [ids[0]] == list(batch.errors)
+
+
+def frames_of(error):
+    """Return the frames that an error holds, by its causes and contexts, too."""
+    chain, found = [error], []
+    for each in chain:
+        found += [frame for frame, _ in traceback.walk_tb(each.__traceback__)]
+        links = (each.__cause__, each.__context__, *getattr(each, "exceptions", ()))
+        chain += (link for link in links if link is not None and link not in chain)
+    return found
+
+
+class TestMemoryOfFailures:
+    async def test_a_failed_id_holds_no_frames(self, emulator, client, ids):
+        """Neither an error of a bulk nor what it came from keeps local variables."""
+
+        async def call(session_id):
+            try:
+                try:
+                    raise OSError("in a group")
+                except OSError as error:
+                    raise ExceptionGroup("below", [error]) from error
+            except ExceptionGroup:
+                if session_id == ids[0]:
+                    raise NotSentError("not sent")  # noqa: B904 - its context is meant
+            try:
+                return await other.get_session(session_id)
+            except NotFoundError as error:
+                raise ServerError("not found", status=500) from error
+
+        emulator.fail(path=f"*/{ids[1]}", status=503)
+        emulator.fail(path=f"*/{ids[2]}", fault="reset")
+        asked = [*ids[:3], UNKNOWN, "zz", None]
+        async with emulator.client(retry=RetryPolicy(attempts=2, base=0.01)) as other:
+            batches = [
+                await other.gather(call, asked),
+                await other.get_sessions(asked, via="get"),
+                await other.get_sessions(asked, via="pages"),
+            ]
+        failures = [error for batch in batches for error in batch.errors.values()]
+        assert 6 + 5 + 3 == len(failures)
+        assert [] == [frame for error in failures for frame in frames_of(error)]
+
+    async def test_ten_thousand_take_two_kilobytes_each(self, client):
+        """A batch of 10,000 failed ids holds at most 2 kB for each, all in all."""
+
+        async def call(session_id):
+            answer = bytes(5_000)
+            try:
+                raise KeyError(answer[:9])
+            except KeyError as error:
+                raise ServerError("no such field", status=503) from error
+
+        asked = [f"{number:024x}" for number in range(10_000)]
+        gc.collect()
+        tracemalloc.start()
+        try:
+            batch = await client.gather(call, asked)
+            assert 10_000 == len(batch.errors)
+            gc.collect()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held <= 2_000 * 10_000
 
 
 async def nothing_to_drain():

@@ -1,5 +1,6 @@
 import copy
 import pickle
+import traceback
 from collections.abc import Mapping
 
 import attrs
@@ -160,6 +161,32 @@ def test_unwrap_returns_the_value_or_raises_the_error():
     with pytest.raises(NotFoundError, match="no such session") as caught:
         Failed(A, GONE).unwrap()
     assert caught.value is GONE
+
+
+def depth_of(error):
+    """Return how many frames an error holds."""
+    return len(list(traceback.walk_tb(error.__traceback__)))
+
+
+def test_unwrapping_again_adds_no_frames():
+    """An error that is raised many times holds the frames of the last time only."""
+    outcome = Failed(A, NotFoundError("no such session", status=404))
+    depths = []
+    for _ in range(3):
+        with pytest.raises(NotFoundError) as caught:
+            outcome.unwrap()
+        depths.append(depth_of(caught.value))
+    assert depths == [depths[0]] * 3
+
+
+def test_raising_for_errors_leaves_no_frames(batch):
+    """The errors of a batch hold no frames, however often they are raised."""
+    for _ in range(3):
+        with pytest.raises(ExceptionGroup):
+            batch.raise_for_errors()
+        with pytest.raises(KeyError):
+            batch[B]
+    assert [0, 0, 0] == [depth_of(error) for error in batch.errors.values()]
 
 
 def described(outcome: Outcome[int]) -> str:
