@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
 from emogg_async import _context
-from emogg_async._jobs import Jobs, is_cancelled, keyed
+from emogg_async._jobs import Jobs, chunks, keyed
 from emogg_async._outcomes import Batch, Failed, Fetched, Outcome
 from emogg_async.errors import ConfigurationError, EmoggError, InvalidArgumentError
 
@@ -102,7 +102,7 @@ class OutcomeStream(Generic[T]):
         A call that goes on when it is cancelled is cancelled again each second. After
         five seconds it is left behind, and the loop's exception handler is told.
         """
-        self._left = True
+        self._left = self._jobs.is_stopped = True
         try:
             await self._end_workers()
         finally:
@@ -172,11 +172,13 @@ class OutcomeStream(Generic[T]):
                 outcomes = await self._jobs.do_next()
                 self._outcomes.extend(outcomes or ())
                 self._news.set()
-                self._check_not_stopped()  # the call may have swallowed a cancellation
-                if outcomes is None:
+                # Once the block is left, what comes of a call that has swallowed its
+                # cancellation is the last.
+                if outcomes is None or self._left:
                     return
         except (StopAsyncIteration, asyncio.CancelledError) as error:
-            self._check_not_stopped(error)
+            if self._left or _is_cancelled():
+                raise asyncio.CancelledError from error
             # Raised by the call itself; for the consumer it would mean something else.
             fatal = RuntimeError(f"the call raised {type(error).__name__}")
             fatal.__cause__ = error
@@ -186,14 +188,15 @@ class OutcomeStream(Generic[T]):
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise  # asyncio ends the loop with it
 
-    def _check_not_stopped(self, cause: BaseException | None = None) -> None:
-        if self._left or is_cancelled():
-            raise asyncio.CancelledError from cause
-
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             task.exception()  # the consumer is told; asyncio need not log it
         self._news.set()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _report(running: Iterable[asyncio.Task[None]]) -> None:
@@ -216,19 +219,28 @@ async def collect(
 ) -> Batch[T]:
     """Do all jobs for *ids* and return what came of them, in the order of *ids*."""
     # One window over all: a batch is a mapping, so each id counts once.
-    asked = keyed(ids)
+    asked: dict[str, object] = {}
+    for some in chunks(list(ids)):  # as they are now: they may change between turns
+        asked |= keyed(some)
+        await asyncio.sleep(0)
     jobs = make_jobs(asked.values())  # type: ignore[arg-type]
-    outcomes: dict[str, Outcome[T]] = {}
+    fetched: dict[str, T] = {}
+    failed: dict[str, EmoggError] = {}
     stream = OutcomeStream(jobs, min(workers, len(asked)), drain)
     async with stream:
         async for outcome in stream:
-            outcomes[outcome.session_id] = outcome
-    fetched: dict[str, T] = {}
-    failed: dict[str, EmoggError] = {}
-    for key in asked:
-        match outcomes[key]:
-            case Fetched(session_id=_, value=value):
-                fetched[key] = value
-            case Failed(session_id=_, error=error):
-                failed[key] = error
-    return Batch(fetched, failed)
+            match outcome:
+                case Fetched(key, value):
+                    fetched[key] = value
+                case Failed(key, error):
+                    failed[key] = error
+    values: dict[str, T] = {}
+    errors: dict[str, EmoggError] = {}
+    for keys in chunks(asked):
+        for key in keys:
+            if key in failed:
+                errors[key] = failed.pop(key)
+            else:
+                values[key] = fetched.pop(key)
+        await asyncio.sleep(0)
+    return Batch(values, errors)

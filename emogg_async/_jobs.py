@@ -34,7 +34,7 @@ from emogg_async.errors import (
 )
 from emogg_async.models import Session
 
-__all__ = ["Calls", "Ids", "Jobs", "PagedGets", "Service", "is_cancelled", "keyed"]
+__all__ = ["Calls", "Ids", "Jobs", "PagedGets", "Service", "chunks", "keyed"]
 
 T = TypeVar("T")
 
@@ -42,7 +42,8 @@ Ids = Iterable[str] | AsyncIterable[str]
 OneIdCall = Callable[[str], Awaitable[T]]
 
 WINDOW: Final = 1_000
-"""Ids of a stream among which duplicates are found and pages are planned."""
+"""Ids of a stream among which duplicates are found and pages are planned; of any bulk,
+ids that are worked through without letting the loop turn."""
 
 CHUNK: Final = 100
 """Ids for which the cache is asked at a time."""
@@ -57,6 +58,9 @@ class Jobs(Protocol[T]):
     backlog: Backlog
     """How many calls are still to come at most, for the pacer."""
 
+    is_stopped: bool
+    """Whether no other id may be taken, since the bulk was left."""
+
     async def do_next(self) -> Sequence[Outcome[T]] | None:
         """Do the next piece of work and return what came of it; None at the end.
 
@@ -64,12 +68,6 @@ class Jobs(Protocol[T]):
             AuthenticationError: The token was refused; no other id would fare better.
             ClientClosedError: The client was closed meanwhile.
         """
-
-
-def is_cancelled() -> bool:
-    """Say whether this task was cancelled, even if a call swallowed that."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def keyed(ids: Iterable[object]) -> dict[str, object]:
@@ -92,10 +90,16 @@ def _key(given: object) -> str:
     return cast("str", given)
 
 
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Split *items* into lists that are quickly worked through."""
+    source = iter(items)
+    while chunk := list(islice(source, WINDOW)):
+        yield chunk
+
+
 def _distinct(ids: Iterable[object]) -> Iterator[tuple[str, object]]:
     """Yield each id once in a window, as the key of its outcome and as it was given."""
-    source = iter(ids)
-    while window := list(islice(source, WINDOW)):
+    for window in chunks(ids):
         yield from keyed(window).items()
 
 
@@ -137,6 +141,7 @@ class Calls(Generic[T]):
 
     def __init__(self, call: OneIdCall[T], ids: Ids) -> None:
         self.backlog = _backlog_of(ids)
+        self.is_stopped = False
         self._call = call
         self._lock = asyncio.Lock()
         self._items: Iterator[tuple[str, object]] | None = None
@@ -147,7 +152,8 @@ class Calls(Generic[T]):
 
     async def do_next(self) -> Sequence[Outcome[T]] | None:
         """Make the next call."""
-        if (item := await self._next()) is None or is_cancelled():
+        item = await self._next()
+        if item is None or self.is_stopped:  # a feed may swallow its cancellation
             return None
         self.backlog.left -= 1
         return (await _outcome(self._call, *item),)
@@ -202,6 +208,7 @@ class PagedGets:
         window: int | None = WINDOW,
     ) -> None:
         self.backlog = _backlog_of(ids)
+        self.is_stopped = False
         self._service = service
         self._ids = iter(ids)
         self._thrift = thrift
@@ -209,6 +216,7 @@ class PagedGets:
         self._to_look_up: deque[str] = deque()
         self._missing: list[str] = []
         self._plan: Plan | None = None
+        self._is_choosing = False
         self._debt = 0
         self._to_get: deque[str] = deque()
         self._is_over = False
@@ -217,7 +225,7 @@ class PagedGets:
 
     async def do_next(self) -> Sequence[Outcome[Session]] | None:
         """Get a session or a page, whatever is next."""
-        while True:
+        while not self.is_stopped:
             may_lead = not self._is_led and not self._is_over
             if may_lead and (self._is_looking_ahead or not self._to_get):
                 if outcomes := await self._lead():
@@ -232,6 +240,7 @@ class PagedGets:
             else:
                 await self._step_is_done.wait()
                 return ()  # there may be no room for more outcomes by now
+        return None
 
     @property
     def _is_looking_ahead(self) -> bool:
@@ -243,8 +252,12 @@ class PagedGets:
         self._is_led = True
         self._step_is_done.clear()
         try:
+            await asyncio.sleep(0)  # a step may do all it can without waiting
             if self._plan is not None:
-                return await self._use_page(self._plan)
+                if not self._is_choosing:
+                    return await self._use_page(self._plan)
+                self._follow(self._plan)
+                return ()
             if self._to_look_up:
                 return await self._use_cache()
             return self._open_window()
@@ -253,15 +266,21 @@ class PagedGets:
             self._step_is_done.set()
 
     def _open_window(self) -> Sequence[Outcome[Session]]:
-        """Pull a window of ids; return the outcomes of those that are none."""
+        """Pull some ids; return the outcomes of those that are none.
+
+        Where pages are planned among all ids, the plan follows the last of them.
+        """
         outcomes: list[Outcome[Session]] = []
-        window = keyed(islice(self._ids, self._window))
-        for key, given in window.items():
+        pulled = keyed(islice(self._ids, self._window or WINDOW))
+        for key, given in pulled.items():
             try:
                 self._to_look_up.append(check_session_id(given))
             except InvalidArgumentError as error:
                 outcomes.append(_failed(key, error))
-        self._is_over = not window
+        if not pulled and self._missing:
+            self._begin_plan()
+        else:
+            self._is_over = not pulled
         return outcomes
 
     async def _use_cache(self) -> Sequence[Outcome[Session]]:
@@ -270,11 +289,15 @@ class PagedGets:
             self._to_look_up.popleft() for _ in range(min(CHUNK, len(self._to_look_up)))
         ]
         cached = await self._service.cached(chunk)
-        self._missing += (key for key in chunk if key not in cached)
-        if not self._to_look_up:
-            missing, self._missing = self._missing, []
-            self._follow(Plan(missing, self._thrift, self._debt))
+        # The plan sorts them all: that is quick where they are sorted in part.
+        self._missing += sorted(each for each in chunk if each not in cached)
+        if self._window is not None and not self._to_look_up:
+            self._begin_plan()
         return [Fetched(key, session) for key, session in cached.items()]
+
+    def _begin_plan(self) -> None:
+        missing, self._missing = self._missing, []
+        self._follow(Plan(missing, self._thrift, self._debt))
 
     async def _use_page(self, plan: Plan) -> Sequence[Outcome[Session]]:
         """Get the next page of the plan; one that fails is the last."""
@@ -290,5 +313,7 @@ class PagedGets:
         return [Fetched(session.id.lower(), session) for session in sessions]
 
     def _follow(self, plan: Plan) -> None:
+        self._is_choosing = plan.choose(WINDOW)
         self._to_get += plan.spared()
-        self._plan = plan if plan.query is not None else None
+        goes_on = self._is_choosing or plan.query is not None
+        self._plan = plan if goes_on else None

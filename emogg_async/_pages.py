@@ -79,6 +79,7 @@ class Plan:
         self._debt = max(0, debt)
         self._before: int | None = None
         self._span = 0
+        self._seen_down_to: int | None = None
         if len(self._order) < thrift.first or self._debt >= MOST_DEBT:
             self.give_up()
         else:
@@ -87,6 +88,7 @@ class Plan:
     @property
     def query(self) -> list[tuple[str, str]] | None:
         """The page to ask for next; None when no page pays any more."""
+        self.choose()
         if self._before is None:
             return None
         to = EPOCH + self._before * MILLISECOND
@@ -100,14 +102,36 @@ class Plan:
         found = [session for session in page.data if self._answers(session)]
         self._debt = max(0, self._debt + 1 - len(found))
         if page.has_more and page.data and self._is_of_use():
-            self._go_on(page.data)
+            moments = [_milliseconds(session.timestamp) for session in page.data]
+            self._seen_down_to = moments[-1]
+            self._span = max(moments) - min(moments)
         else:
             self.give_up()
         return found
 
+    def choose(self, most: int | None = None) -> bool:
+        """Choose the next page, and spare at most so many ids before it; None is all.
+
+        Returns:
+            Whether there are more to be spared first.
+        """
+        seen_down_to = self._seen_down_to
+        if seen_down_to is None:
+            return False
+        for key in islice(self._still_pending(), most):
+            # It should have been on this page, or it is too lonely for the next one.
+            if _second(key) + self._least_skew <= seen_down_to and self._pays(key):
+                break
+            self._spare(key)
+        else:
+            if self._pending:
+                return True
+        self._go_on(seen_down_to)
+        return False
+
     def give_up(self) -> None:
         """Ask for no more pages: what is pending is asked for by itself."""
-        self._before = None
+        self._before = self._seen_down_to = None
         self._spared += self._still_pending()
         self._pending.clear()
 
@@ -131,16 +155,9 @@ class Plan:
         skew = max(self._most_skew, -self._least_skew)
         return self._debt < MOST_DEBT and skew <= MOST_SKEW
 
-    def _go_on(self, sessions: tuple[Session, ...]) -> None:
-        """Choose the next page, after one that ended with the last of *sessions*."""
-        moments = [_milliseconds(session.timestamp) for session in sessions]
-        seen_down_to = moments[-1]
-        self._span = max(moments) - min(moments)
-        for key in self._still_pending():
-            # It should have been on this page, or it is too lonely for the next one.
-            if _second(key) + self._least_skew <= seen_down_to and self._pays(key):
-                break
-            self._spare(key)
+    def _go_on(self, seen_down_to: int) -> None:
+        """Go on with the newest pending id, after a page that reached so far."""
+        self._seen_down_to = None
         # Others may share the millisecond of the last item, and have been cut off.
         before = min(seen_down_to + 1, self._just_above_newest())
         if self._before is None or before >= self._before or not self._pending:

@@ -20,8 +20,9 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
-from emogg_async._bulk import OutcomeStream
-from emogg_async._jobs import Calls
+from emogg_async._bulk import OutcomeStream, collect
+from emogg_async._jobs import Calls, PagedGets, Service
+from emogg_async._pages import THRIFTY
 
 UNKNOWN = "0" * 24
 
@@ -341,13 +342,11 @@ class TestMemoryOfFailures:
         """Neither an error of a bulk nor what it came from keeps local variables."""
 
         async def call(session_id):
-            try:
+            if session_id == ids[0]:
                 try:
-                    raise OSError("in a group")
-                except OSError as error:
-                    raise ExceptionGroup("below", [error]) from error
-            except ExceptionGroup:
-                if session_id == ids[0]:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(client.get_session(UNKNOWN))
+                except ExceptionGroup:
                     raise NotSentError("not sent")  # noqa: B904 - its context is meant
             try:
                 return await other.get_session(session_id)
@@ -371,11 +370,11 @@ class TestMemoryOfFailures:
         """A batch of 10,000 failed ids holds at most 2 kB for each, all in all."""
 
         async def call(session_id):
-            answer = bytes(5_000)
+            answer = "x" * 5_000
             try:
-                raise KeyError(answer[:9])
-            except KeyError as error:
-                raise ServerError("no such field", status=503) from error
+                return int(answer)
+            except ValueError as error:
+                raise ServerError("no number", status=503) from error
 
         asked = [f"{number:024x}" for number in range(10_000)]
         gc.collect()
@@ -397,6 +396,81 @@ async def nothing_to_drain():
 def stream_of(call, ids, workers=4):
     """Return a stream that needs no client, for simulated time."""
     return OutcomeStream(Calls(call, ids), workers, nothing_to_drain)
+
+
+class CountedId(str):
+    """An id that counts how often any of them is looked at."""
+
+    __slots__ = ()
+    looks = 0
+
+    def __hash__(self):
+        CountedId.looks += 1
+        return super().__hash__()
+
+
+async def most_in_a_turn(counted, bulk):
+    """Return what comes of *bulk*, and how much was counted in one turn at most."""
+    most, task = 0, asyncio.create_task(bulk)
+    while not task.done():
+        before = counted()
+        await asyncio.sleep(0)
+        most = max(most, counted() - before)
+    return await task, most
+
+
+class TestTurns:
+    """The loop turns while a bulk works, however many ids it has."""
+
+    @pytest.mark.parametrize("way", ["get_sessions", "gather", "stream_sessions"])
+    async def test_between_a_thousand_ids_others_run(self, client, way):
+        """In no turn of the loop more than some thousand ids are worked through."""
+        ids = [CountedId(f"bad {number}") for number in range(20_000)]
+
+        async def streamed():
+            async with client.stream_sessions(ids) as outcomes:
+                return [outcome async for outcome in outcomes]
+
+        async def batch_of(bulk):
+            return (await bulk).errors
+
+        bulk = {
+            "get_sessions": lambda: batch_of(client.get_sessions(ids)),
+            "gather": lambda: batch_of(client.gather(client.get_session, ids)),
+            "stream_sessions": streamed,
+        }[way]()
+        failures, most = await most_in_a_turn(lambda: CountedId.looks, bulk)
+        assert 20_000 == len(failures)
+        assert most <= 5_000
+
+    async def test_between_a_thousand_sessions_others_run(self):
+        """A cache that has all sessions is asked for few of them in one turn."""
+        found = 0
+
+        async def cached(session_ids):
+            nonlocal found
+            found += len(session_ids)
+            return dict.fromkeys(session_ids, "a session")
+
+        async def never(*_):
+            raise AssertionError
+
+        def jobs(ids):
+            return PagedGets(Service(cached, never, never), ids, THRIFTY, None)
+
+        ids = [f"{number:024x}" for number in range(20_000)]
+        bulk = collect(jobs, ids, 24, nothing_to_drain)
+        batch, most = await most_in_a_turn(lambda: found, bulk)
+        assert ids == list(batch)
+        assert most <= 1_000
+
+    async def test_ids_that_change_meanwhile_are_those_of_the_call(self, client):
+        """What is asked for is what was given, though the loop turns meanwhile."""
+        ids = {f"bad {number}" for number in range(5_000)}
+        bulk = asyncio.create_task(client.get_sessions(ids))
+        await asyncio.sleep(0)
+        ids.clear()
+        assert 5_000 == len((await bulk).errors)
 
 
 class TestCancellation:
@@ -541,19 +615,11 @@ class TestCancellation:
 
         assert simulated.run(cancel_twice()) <= 0.3
 
-    @pytest.mark.parametrize("swallows", [False, True])
     async def test_workers_cancelled_by_others_cancel_the_bulk(
-        self, emulator, client, ids, swallows
+        self, emulator, client, ids
     ):
         """Who cancels all tasks of a loop, as at its end, ends no bulk as complete."""
         emulator.latency = 0.05
-
-        async def call(session_id):
-            try:
-                return await client.get_session(session_id)
-            except asyncio.CancelledError:
-                if not swallows:
-                    raise
 
         async def cancel_all_others():
             await asyncio.sleep(0.02)
@@ -565,15 +631,30 @@ class TestCancellation:
             canceller = asyncio.create_task(cancel_all_others())
             with pytest.raises(asyncio.CancelledError):
                 if kind == "gather":
-                    await client.gather(call, ids[:50])
+                    await client.gather(client.get_session, ids[:50])
                 elif kind == "get_sessions":
                     await client.get_sessions(ids[:50])
                 else:
-                    async with client.stream(call, ids[:50]) as outcomes:
+                    stream = client.stream(client.get_session, ids[:50])
+                    async with stream as outcomes:
                         async for _ in outcomes:
                             pass
             await canceller
             assert await no_task_but_this()
+
+    async def test_a_call_may_use_cancellation_itself(self, client, ids):
+        """A task group that fails inside a call, and has cancelled it, ends no bulk."""
+
+        async def grouped(session_id):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(client.get_session(UNKNOWN))
+            except* NotFoundError:
+                pass
+            return session_id
+
+        batch = await client.gather(grouped, ids[:50], concurrency=2)
+        assert ids[:50] == list(batch.values())
 
     async def test_workers_cancelled_before_they_begin_cancel_the_bulk(
         self, client, ids

@@ -262,6 +262,24 @@ def test_a_debt_from_before_leaves_fewer_pages(debt, pages):
     assert 1_500 == len(plan.spared())
 
 
+def test_a_plan_can_be_made_bit_by_bit():
+    """Many lonely ids can be spared a few at a time, with the same result."""
+    sessions = account(300)
+    lonely = [object_id(-100_000 * n, n) for n in range(1, 2_000)]
+    ids = [*(each.id for each in sessions[-5:]), *lonely]
+    page = Service(sessions).page(Plan(ids).query)
+    at_once, by_bits = Plan(ids), Plan(ids)
+    assert at_once.take(page) == by_bits.take(page)
+    spared = []
+    while by_bits.choose(100):
+        few = by_bits.spared()
+        assert len(few) <= 100
+        spared += few
+    assert at_once.query == by_bits.query
+    spared += by_bits.spared()
+    assert spared == at_once.spared() == lonely
+
+
 def test_giving_up_spares_what_is_pending():
     """After a failed page every id that is left is asked for by itself."""
     sessions = account(300)
