@@ -366,8 +366,8 @@ class TestMemoryOfFailures:
         assert 6 + 5 + 3 == len(failures)
         assert [] == [frame for error in failures for frame in frames_of(error)]
 
-    async def test_ten_thousand_take_two_kilobytes_each(self, client):
-        """A batch of 10,000 failed ids holds at most 2 kB for each, all in all."""
+    async def test_each_takes_two_kilobytes_at_most(self, client):
+        """A batch of many failed ids holds at most 2 kB for each, all in all."""
 
         async def call(session_id):
             answer = "x" * 5_000
@@ -376,17 +376,17 @@ class TestMemoryOfFailures:
             except ValueError as error:
                 raise ServerError("no number", status=503) from error
 
-        asked = [f"{number:024x}" for number in range(10_000)]
+        asked = [f"{number:024x}" for number in range(3_000)]
         gc.collect()
         tracemalloc.start()
         try:
             batch = await client.gather(call, asked)
-            assert 10_000 == len(batch.errors)
+            assert 3_000 == len(batch.errors)
             gc.collect()
             held, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert held <= 2_000 * 10_000
+        assert held <= 2_000 * 3_000
 
 
 async def nothing_to_drain():
@@ -619,10 +619,12 @@ class TestCancellation:
         self, emulator, client, ids
     ):
         """Who cancels all tasks of a loop, as at its end, ends no bulk as complete."""
-        emulator.latency = 0.05
+        emulator.fail(fault="hang")
 
         async def cancel_all_others():
-            await asyncio.sleep(0.02)
+            before = len(emulator.requests)
+            while len(emulator.requests) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             for task in asyncio.all_tasks() - {me, asyncio.current_task()}:
                 task.cancel()
 

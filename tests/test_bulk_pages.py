@@ -17,6 +17,9 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
+from emogg_async._bulk import OutcomeStream
+from emogg_async._jobs import PagedGets, Service
+from emogg_async._pages import THRIFTY
 from emogg_async.testing import EmoggEmulator
 
 UNKNOWN = "65ea1530bb50af72b6e3dc1e"
@@ -100,12 +103,9 @@ class TestWhatItCosts:
             ids = [each.id for each in emulator.sessions[:300]]
             assert await self.fetch(emulator, ids) <= 303
 
-    @pytest.mark.parametrize("fault", [None, {"status": 400}])
-    async def test_a_long_stream_of_ids_that_pages_do_not_hold(self, fault):
+    async def test_a_long_stream_of_ids_that_pages_do_not_hold(self):
         """However long a stream is, pages that bring nothing cost it three requests."""
         async with full_account(4_000) as emulator:
-            if fault:
-                emulator.fail(path=LIST, **fault)
             ids = [like(each.id) for each in emulator.sessions]
             async with emulator.client(cache=None) as client:
                 assert 4_000 == len(await outcomes_of(client, ids))
@@ -295,6 +295,30 @@ class TestFailures:
         async with emulator.client(retry=RetryPolicy(attempts=1)) as client:
             batch = await client.get_sessions(ids[:60])
         assert ids[:60] == list(batch)
+
+    async def test_pages_that_fail_again_and_again_are_given_up(self):
+        """A stream asks a list that fails three times, and gets all ids without it."""
+        pages = 0
+
+        async def cached(session_ids):
+            return {}
+
+        async def page(query, take):
+            nonlocal pages
+            pages += 1
+            raise ServerError("down", status=500)
+
+        async def get(session_id):
+            return session_id
+
+        async def nothing_to_drain():
+            """Stand for the loads of a client that has none."""
+
+        ids = [f"{number:024x}" for number in range(100)]
+        jobs = PagedGets(Service(cached, page, get), ids, THRIFTY, window=10)
+        async with OutcomeStream(jobs, 4, nothing_to_drain) as outcomes:
+            assert sorted(ids) == sorted([each.unwrap() async for each in outcomes])
+        assert 3 == pages
 
     async def test_a_list_that_hangs_costs_an_exchange(self, emulator, ids):
         """Gets do not wait for a page for longer than one exchange may take."""
