@@ -9,10 +9,10 @@ import contextvars
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from emogg_async import _context
-from emogg_async._jobs import Jobs, chunks, keyed
+from emogg_async._jobs import WINDOW, Jobs, chunks, keyed
 from emogg_async._outcomes import Batch, Failed, Fetched, Outcome
 from emogg_async.errors import ConfigurationError, EmoggError, InvalidArgumentError
 
@@ -222,7 +222,7 @@ async def collect(
     asked: dict[str, object] = {}
     for some in chunks(list(ids)):  # as they are now: they may change between turns
         asked |= keyed(some)
-        await asyncio.sleep(0)
+        await _turn(some)
     jobs = make_jobs(asked.values())  # type: ignore[arg-type]
     fetched: dict[str, T] = {}
     failed: dict[str, EmoggError] = {}
@@ -242,5 +242,11 @@ async def collect(
                 errors[key] = failed.pop(key)
             else:
                 values[key] = fetched.pop(key)
-        await asyncio.sleep(0)
+        await _turn(keys)
     return Batch(values, errors)
+
+
+async def _turn(chunk: list[Any]) -> None:
+    """Let the loop turn after a chunk, unless it is the last one."""
+    if len(chunk) == WINDOW:
+        await asyncio.sleep(0)

@@ -34,7 +34,7 @@ from emogg_async.errors import (
 )
 from emogg_async.models import Session
 
-__all__ = ["Calls", "Ids", "Jobs", "PagedGets", "Service", "chunks", "keyed"]
+__all__ = ["WINDOW", "Calls", "Ids", "Jobs", "PagedGets", "Service", "chunks", "keyed"]
 
 T = TypeVar("T")
 
@@ -252,20 +252,20 @@ class PagedGets:
         self._is_led = True
         self._step_is_done.clear()
         try:
-            await asyncio.sleep(0)  # a step may do all it can without waiting
-            if self._plan is not None:
-                if not self._is_choosing:
-                    return await self._use_page(self._plan)
+            if self._is_choosing and self._plan is not None:
+                await asyncio.sleep(0)
                 self._follow(self._plan)
                 return ()
+            if self._plan is not None:
+                return await self._use_page(self._plan)
             if self._to_look_up:
                 return await self._use_cache()
-            return self._open_window()
+            return await self._open_window()
         finally:
             self._is_led = False
             self._step_is_done.set()
 
-    def _open_window(self) -> Sequence[Outcome[Session]]:
+    async def _open_window(self) -> Sequence[Outcome[Session]]:
         """Pull some ids; return the outcomes of those that are none.
 
         Where pages are planned among all ids, the plan follows the last of them.
@@ -281,6 +281,8 @@ class PagedGets:
             self._begin_plan()
         else:
             self._is_over = not pulled
+        if len(pulled) == WINDOW:  # few ids take no turn of the loop
+            await asyncio.sleep(0)
         return outcomes
 
     async def _use_cache(self) -> Sequence[Outcome[Session]]:
