@@ -4,6 +4,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 from redis_server import redis_serving
+from waiting import Clocks
 
 from emogg_async.testing import EmoggEmulator
 
@@ -41,6 +42,12 @@ async def client(emulator):
     """Give a client of that emulator."""
     async with emulator.client() as opened:
         yield opened
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    """Give the clocks of this process, which can be put forward."""
+    return Clocks(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -401,7 +401,7 @@ async def test_hang(emogg_emulator: EmoggEmulator) -> None:
     async with serving(hang) as server:
         began = time.monotonic()
         found = await findings_of(server.url, "--timeout", "0.2")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
         assert by_status(found, "fail") == ["HTTP", "authentication"]
         assert found["HTTP"].text == "no answer within 0.2 s"
         secure = server.url.replace("http", "https")

@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -210,9 +209,7 @@ def test_get_begins_before_stdin_ends(
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["_id"] == session_id
         process.send_signal(number)
-        began = time.monotonic()
         assert process.wait(timeout=10) == code
-        assert time.monotonic() - began < 3
         assert process.stderr.read() == ""
 
 

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiocache import SimpleMemoryCache
 from rawserver import http, serving
+from waiting import until
 
 from emogg_async import (
     AsyncEmoggClient,
@@ -241,19 +242,19 @@ class TestCaching:
         """What a slow, earlier call brings is not stored over what is newer."""
         emulator.fail(delay=0.1, times=1)
         slow = asyncio.create_task(client.get_session(ids[0]))
-        await asyncio.sleep(0.03)
+        await until(lambda: emulator.in_flight == 1)
         emulator.update_session(ids[0], name="New name")
         fresh = await client.get_session(ids[0], fresh=True)
         await slow
         assert fresh is await client.get_session(ids[0])
 
-    async def test_a_live_session_is_kept_for_moments_only(self, emulator):
+    async def test_a_live_session_is_kept_for_moments_only(self, emulator, clocks):
         """An active session is asked for again once `live_ttl` is over."""
         active = emulator.add_session(state="active")
-        async with emulator.client(cache=CachePolicy(live_ttl=0.02)) as client:
+        async with emulator.client(cache=CachePolicy(live_ttl=20.0)) as client:
             await client.get_session(active.id)
             await client.get_session(active.id)
-            await asyncio.sleep(0.03)
+            await clocks.forward(25.0)
             await client.get_session(active.id)
         assert 2 == len(emulator.requests)
 
@@ -304,7 +305,7 @@ class TestSingleFlight:
         """Of a hundred callers 99 are cancelled, and the last one gets the session."""
         emulator.latency = 0.05
         tasks = [asyncio.create_task(client.get_session(ids[0])) for _ in range(100)]
-        await asyncio.sleep(0.02)
+        await until(lambda: emulator.in_flight == 1)
         for task in tasks[:99]:
             task.cancel()
         assert ids[0] == (await tasks[99]).id
@@ -317,13 +318,12 @@ class TestSingleFlight:
         """When nobody waits any more, nothing runs on, and the next call asks anew."""
         emulator.fail(fault="hang", times=1)
         tasks = [asyncio.create_task(client.get_session(ids[0])) for _ in range(10)]
-        await asyncio.sleep(0.05)
+        await until(lambda: emulator.in_flight == 1)
         for task in tasks:
             task.cancel()
         await asyncio.sleep(0)
         assert all(task.cancelled() for task in tasks)
-        await asyncio.sleep(0.02)
-        assert 0 == client.stats.in_flight
+        await until(lambda: client.stats.in_flight == 0)
         assert ids[0] == (await client.get_session(ids[0])).id
 
     async def test_fresh_joins_no_earlier_load(self, emulator, client, ids):
@@ -343,7 +343,7 @@ class TestSingleFlight:
         emulator.latency = 0.1
         async with emulator.client(cache=None) as client:
             bulk = asyncio.create_task(client.get_sessions(ids, via="get"))
-            await asyncio.sleep(0.05)
+            await until(lambda: emulator.in_flight)
             await client.get_session(ids[0])
             await bulk
             assert 0 == client.stats.coalesced
@@ -375,7 +375,7 @@ class TestSingleFlight:
                 await client.get_session(ids[0])
 
         first = asyncio.create_task(impatient())
-        await asyncio.sleep(0.02)
+        await until(lambda: emulator.in_flight == 1)
         assert ids[0] == (await client.get_session(ids[0])).id
         with pytest.raises(DeadlineError):
             await first
@@ -387,8 +387,8 @@ class TestSingleFlight:
         )
         async with emulator.client(concurrency=1) as client:
             waiting = asyncio.create_task(client.get_session(ids[0]))
-            await asyncio.sleep(0.05)
-            with client.deadline(0.2):
+            await until(lambda: emulator.requests and not emulator.in_flight)
+            with client.deadline(0.4):
                 await client.get_session(ids[1])
             await waiting
 
@@ -759,19 +759,18 @@ class TestLifeCycle:
             asyncio.create_task(client.list_sessions().first()),
             asyncio.create_task(client.request("GET", "/v1/sessions")),
         ]
-        await asyncio.sleep(0.05)
+        await until(lambda: emulator.in_flight)
         await client.aclose()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [ClientClosedError] * 4 == list(map(type, ends))
-        await asyncio.sleep(0.01)
-        assert {asyncio.current_task()} == asyncio.all_tasks()
+        await until(lambda: {asyncio.current_task()} == asyncio.all_tasks())
 
     async def test_a_write_cut_off_by_closing_is_in_doubt(self, emulator):
         """A POST that was out when the client was closed may have worked."""
         emulator.fail("POST", fault="hang")
         client = emulator.client()
         call = asyncio.create_task(client.request("POST", "/v1/sessions", json={}))
-        await asyncio.sleep(0.05)
+        await until(lambda: emulator.in_flight == 1)
         await client.aclose()
         with pytest.raises(OutcomeUnknownError):
             await call

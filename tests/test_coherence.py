@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 from aiocache import SimpleMemoryCache
+from waiting import until
 
 from emogg_async import (
     BadRequestError,
@@ -188,21 +189,23 @@ class TestDropping:
 
     @pytest.mark.parametrize("how", ["cancel", "deadline"])
     async def test_a_write_that_is_cut_off_drops_its_session(
-        self, emulator, client, finished, how
+        self, emulator, client, finished, clocks, how
     ):
         """A rename that was sent, and then given up, is seen by the next get."""
         await client.get_session(finished)
         emulator.fail("PATCH", fault="hang", after=True)
 
         async def rename():
-            with client.deadline(0.1 if how == "deadline" else 10):
+            with client.deadline(5.0):
                 await client.update_session(finished, name="New")
 
         call = asyncio.create_task(rename())
-        await asyncio.sleep(0.05)
+        await until(lambda: "New" in [each.name for each in emulator.sessions])
         joined = asyncio.create_task(client.get_session(finished))
         if how == "cancel":
             call.cancel()
+        else:
+            await clocks.forward(5.0)
         with pytest.raises((asyncio.CancelledError, OutcomeUnknownError)):
             await call
         assert "New" == (await client.get_session(finished)).name
@@ -212,15 +215,15 @@ class TestDropping:
         self, emulator, client, finished
     ):
         """Not even in the same turn of the loop in which the rename is given up."""
-        emulator.fail("PATCH", fault="hang", after=True, delay=0.06)
-        emulator.fail("GET", lag=0.4, times=1)
+        emulator.fail("PATCH", fault="hang", after=True, delay=0.15)
+        emulator.fail("GET", lag=0.6, times=1)
 
         async def get_later():
-            await asyncio.sleep(0.02)
+            await until(lambda: emulator.in_flight == 1)
             return await client.get_session(finished)
 
         slow = asyncio.create_task(get_later())
-        with client.deadline(0.15), pytest.raises(OutcomeUnknownError):
+        with client.deadline(0.3), pytest.raises(OutcomeUnknownError):
             await client.update_session(finished, name="New")
         assert "New" == (await client.get_session(finished)).name
         assert "Old" == (await slow).name
@@ -231,14 +234,14 @@ class TestDropping:
         self, emulator, client, finished, via
     ):
         """What was read before the rename took effect answers nothing afterwards."""
-        emulator.fail("PATCH", fault="hang", after=True, delay=0.08)
+        emulator.fail("PATCH", fault="hang", after=True, delay=0.15)
 
         async def get_later():
-            await asyncio.sleep(0.02)
+            await until(lambda: emulator.in_flight == 1)
             return await client.get_sessions([finished], via=via)
 
         quick = asyncio.create_task(get_later())
-        with client.deadline(0.2), pytest.raises(OutcomeUnknownError):
+        with client.deadline(0.3), pytest.raises(OutcomeUnknownError):
             await client.update_session(finished, name="New")
         assert "New" == (await client.get_session(finished)).name
         assert "Old" == (await quick)[finished].name
@@ -249,7 +252,7 @@ class TestDropping:
         """In the very turn in which the rename is given up, nothing old is there."""
         await client.get_session(finished)
         emulator.fail("PATCH", fault="hang", after=True)
-        with client.deadline(0.1), pytest.raises(OutcomeUnknownError):
+        with client.deadline(0.3), pytest.raises(OutcomeUnknownError):
             await client.update_session(finished, name="New")
         assert "New" == (await client.get_session(finished)).name
 
@@ -260,12 +263,12 @@ class TestDropping:
         emulator.fail("PATCH", fault="hang", after=True, delay=0.12, times=1)
 
         async def rename_and_get():
-            await asyncio.sleep(0.03)
+            await until(lambda: emulator.in_flight == 1)
             await client.update_session(finished, name="First")
             return await client.get_session(finished)
 
         quick = asyncio.create_task(rename_and_get())
-        with client.deadline(0.25), pytest.raises(OutcomeUnknownError):
+        with client.deadline(0.4), pytest.raises(OutcomeUnknownError):
             await client.update_session(finished, name="Last")
         assert "Last" == (await client.get_session(finished)).name
         assert "First" == (await quick).name
@@ -274,7 +277,7 @@ class TestDropping:
         """What is loaded while a rename is under way is for its caller alone."""
         emulator.fail("PATCH", delay=0.1)
         call = asyncio.create_task(client.update_session(finished, name="New"))
-        await asyncio.sleep(0.03)
+        await until(lambda: emulator.in_flight == 1)
         assert "Old" == (await client.get_session(finished)).name
         assert (
             "Old" == (await client.get_sessions([finished], via="pages"))[finished].name
@@ -288,7 +291,7 @@ class TestDropping:
         """What was read before the rename, and answered after it, is for its caller."""
         emulator.fail("GET", lag=0.15, times=1)
         slow = asyncio.create_task(client.get_session(finished))
-        await asyncio.sleep(0.03)
+        await until(lambda: emulator.in_flight == 1)
         await client.update_session(finished, name="New")
         assert "New" == (await client.get_session(finished)).name
         assert "Old" == (await slow).name
@@ -301,7 +304,7 @@ class TestDropping:
         """What a bulk brings that began before the rename is not kept after it."""
         emulator.fail("GET", lag=0.15, times=1)
         bulk = asyncio.create_task(client.get_sessions([finished], via=via))
-        await asyncio.sleep(0.03)
+        await until(lambda: emulator.in_flight == 1)
         await client.update_session(finished, name="New")
         await bulk
         assert "New" == (await client.get_session(finished)).name
@@ -310,7 +313,7 @@ class TestDropping:
         """The end of one rename does not end the other's hold on what is kept."""
         emulator.fail("PATCH", delay=0.1, times=1)
         slow = asyncio.create_task(client.update_session(finished, name="Last"))
-        await asyncio.sleep(0.03)
+        await until(lambda: emulator.in_flight == 1)
         await client.update_session(finished, name="First")
         await client.get_session(finished)
         await slow
@@ -319,6 +322,7 @@ class TestDropping:
 
 
 class TestFailingBackend:
+    @pytest.mark.timing
     async def test_a_bulk_is_over_when_its_time_is_up(self, emulator):
         """A backend that hangs keeps no bulk beyond its deadline, chunk after chunk."""
         backend = SimpleMemoryCache(timeout=None)
@@ -409,7 +413,7 @@ class TestFailingBackend:
             await other.list_sessions().first()  # or its get would be the pacer's probe
             emulator.fail("GET", lag=0.15, times=1)
             slow = asyncio.create_task(other.get_sessions([finished], via=via))
-            await asyncio.sleep(0.03)
+            await until(lambda: emulator.in_flight == 1)
             await client.update_session(finished, name="New")
             assert "Old" == (await slow)[finished].name
             assert 1 == len(policy.backend._cache)
@@ -432,7 +436,7 @@ class TestFailingBackend:
             slow = asyncio.create_task(client.get_session(finished))
             await stored.wait()
             rename = asyncio.create_task(client.update_session(finished, name="New"))
-            await asyncio.sleep(0.03)
+            await until(lambda: "New" in [each.name for each in emulator.sessions])
             let_go.set()
             await rename
             await slow
@@ -541,7 +545,7 @@ class TestDerived:
         await client.get_session(finished)
         emulator.fail("GET", "*/*/*/*/*", lag=0.15, times=1)
         slow = asyncio.create_task(get(client, finished))
-        await asyncio.sleep(0.03)
+        await until(lambda: emulator.in_flight == 1)
         await client.delete_session(finished)
         with pytest.raises(NotFoundError):
             await get(client, finished)

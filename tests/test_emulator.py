@@ -354,7 +354,7 @@ class TestRateLimit:
     def test_answers_out_of_order(self) -> None:
         """An answer that lags tells of the bucket as it was before others came."""
         with EmoggEmulator(rate_limit=(9, 3600.0)) as emulator:
-            emulator.fail(lag=0.2, times=1)
+            emulator.fail(lag=0.4, times=1)
             late: list[Answer] = []
             slow = threading.Thread(
                 target=lambda: late.append(call(emulator, "/v1/sessions"))
@@ -976,7 +976,7 @@ class TestLifecycle:
             emulator.fail(fault=fault, delay=0.0 if fault else 60.0)
             hanging(emulator)
             before = time.monotonic()
-        assert time.monotonic() - before < 1.0
+        assert time.monotonic() - before < 10
         assert emulator.in_flight == 0
         assert [request.status for request in emulator.requests] == [None]
 
@@ -991,7 +991,7 @@ class TestLifecycle:
             assert client.recv(100).startswith(b"HTTP/1.1 200")
             before = time.monotonic()
             emulator.stop()
-            assert time.monotonic() - before < 1.0
+            assert time.monotonic() - before < 10
 
     def test_idle_connections_are_closed(self, emulator: EmoggEmulator) -> None:
         """A kept connection ends with the emulator."""

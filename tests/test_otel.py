@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from rawserver import always, http, serving
 from test_secrets import TOKEN, assert_clean
+from waiting import until
 
 from emogg_async import (
     AsyncEmoggClient,
@@ -236,7 +237,7 @@ class TestSpans:
         """Its span ends, and is no failure."""
         emulator.fail(fault="hang")
         call = asyncio.create_task(client.get_session(UNKNOWN))
-        await asyncio.sleep(0.05)
+        await until(lambda: emulator.in_flight == 1)
         call.cancel()
         await asyncio.wait([call])
         await client._pipeline.flights.drain()
@@ -317,7 +318,7 @@ class TestMetrics:
         """What is out is counted while it is out."""
         emulator.latency = 0.2
         call = asyncio.create_task(client.get_session(emulator.sessions[0].id))
-        await asyncio.sleep(0.1)
+        await until(lambda: emulator.in_flight == 1)
         assert [1] == [p.value for p in telemetry.points("http.client.active_requests")]
         await call
         assert [0] == [p.value for p in telemetry.points("http.client.active_requests")]

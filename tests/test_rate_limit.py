@@ -172,7 +172,7 @@ async def test_a_near_deadline_is_refused_unsent():
             began = time.monotonic()
             with client.deadline(2.0), pytest.raises(RateLimitedError) as caught:
                 await client.get_session(session_id)
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 1.5
             assert 0 == caught.value.attempts
             assert 28 <= caught.value.retry_after <= 31
             assert "attempt" not in str(caught.value)

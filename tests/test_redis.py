@@ -24,6 +24,7 @@ import trustme
 from aiocache.lock import OptimisticLock
 from aiocache.serializers import StringSerializer
 from redis_server import redis_serving
+from waiting import until
 
 from emogg_async import CachePolicy, ConfigurationError, redis_cache
 
@@ -745,8 +746,7 @@ class TestClosing:
             assert 1 < len(asked.client_list()) <= 11
             await cache.close()
             await cache.close()
-            await asyncio.sleep(0.02)
-            assert 1 == len(asked.client_list())
+            await until(lambda: 1 == len(asked.client_list()))
             with pytest.raises(ConfigurationError, match="the Redis cache is closed"):
                 await cache.get("k")
             assert 1 == len(asked.client_list())

@@ -10,6 +10,7 @@ from emogg_async import AsyncEmoggClient, EmoggError, RateLimitedError, _pacing
 from emogg_async.testing import EmoggEmulator
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("rate_limit", "ids", "most"),
     [((1, 0.2), 4, 2.0), ((2, 0.2), 8, 4.0), ((3, 0.2), 8, 3.0), ((10, 0.2), 40, 3.0)],
@@ -25,6 +26,7 @@ async def test_a_bulk_ends_on_any_bucket(rate_limit, ids, most):
             assert ids == len(await client.list_sessions(page_size=2).collect())
 
 
+@pytest.mark.timing
 async def test_a_listing_of_ones_own_is_bounded():
     """A listing yields to others, but its time is that of any call."""
     with EmoggEmulator(sessions=5, rate_limit=(5, 60.0)) as emulator:

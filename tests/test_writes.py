@@ -2,11 +2,11 @@
 
 import asyncio
 import socket
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiocache import SimpleMemoryCache
+from waiting import until
 
 from emogg_async import (
     AsyncEmoggClient,
@@ -301,7 +301,7 @@ class TestOnce:
         emulator.fail("POST", fault="hang")
         client = emulator.client()
         call = asyncio.create_task(ONCE[what](client, active))
-        await asyncio.sleep(0.05)
+        await until(lambda: emulator.in_flight == 1)
         await client.aclose()
         with pytest.raises(OutcomeUnknownError):
             await call
@@ -310,12 +310,11 @@ class TestOnce:
         """Who cancels a write gets its own cancellation, and nothing runs on."""
         emulator.fail("POST", fault="hang")
         call = asyncio.create_task(ONCE[what](client, active))
-        await asyncio.sleep(0.05)
+        await until(lambda: emulator.in_flight == 1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await asyncio.sleep(0.02)
-        assert 0 == client.stats.in_flight
+        await until(lambda: client.stats.in_flight == 0)
         assert 1 == sent(emulator, "POST")
 
     async def test_a_deadline_before_the_send_is_no_doubt(
@@ -559,7 +558,7 @@ class TestDelete:
         """Who cancels a DELETE gets its own cancellation."""
         emulator.fail("DELETE", fault="hang")
         call = asyncio.create_task(client.delete_session(finished))
-        await asyncio.sleep(0.05)
+        await until(lambda: emulator.in_flight == 1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -653,7 +652,7 @@ class TestStop:
         emulator.fail("POST", fault="hang")
         client = emulator.client()
         call = asyncio.create_task(client.stop_session(active))
-        await asyncio.sleep(0.05)
+        await until(lambda: emulator.in_flight == 1)
         await client.aclose()
         with pytest.raises(OutcomeUnknownError):
             await call
@@ -703,13 +702,18 @@ class TestCutOffOnceItIsDone:
         return emulator.add_session(state=state).id
 
     @pytest.mark.parametrize("failure", [None, {"status": 503, "times": 1}], ids=str)
-    async def test_by_a_deadline(self, emulator, slow, what, each, failure):
+    async def test_by_a_deadline(  # noqa: PLR0917 - fixtures
+        self, emulator, slow, clocks, reached, what, each, failure
+    ):
         """Nobody is told that the time was up for what has worked."""
         if failure and what != "register":
             emulator.fail("[!G]*", **failure)
         async with emulator.client(cache=slow, retry=QUICK) as client:
-            with client.deadline(0.3):
-                result = await CHANGES[what](client, each)
+            with client.deadline(3.0):
+                call = asyncio.create_task(CHANGES[what](client, each))
+            await reached.wait()
+            await clocks.forward(3.0)
+            result = await call
         assert (result is None) == (what == "delete")
 
     async def test_by_closing(self, emulator, slow, reached, what, each):
@@ -720,19 +724,21 @@ class TestCutOffOnceItIsDone:
         await client.aclose()
         assert (await call is None) == (what == "delete")
 
-    async def test_with_an_answer_that_is_none(
-        self, emulator, slow, reached, what, each
+    async def test_with_an_answer_that_is_none(  # noqa: PLR0917 - fixtures
+        self, emulator, slow, clocks, reached, what, each
     ):
         """A success that cannot be read is in doubt, not too late."""
         emulator.fail("[!G]*", status=200, body={"_id": 1})
         async with emulator.client(cache=slow) as client:
-            with client.deadline(0.3):
-                if what == "delete":  # of which nothing is to be read
-                    await client.delete_session(each)
-                else:
-                    with pytest.raises(OutcomeUnknownError):
-                        await CHANGES[what](client, each)
-        assert reached.is_set()
+            with client.deadline(3.0):
+                call = asyncio.create_task(CHANGES[what](client, each))
+            await reached.wait()
+            await clocks.forward(3.0)
+            if what == "delete":  # of which nothing is to be read
+                await call
+            else:
+                with pytest.raises(OutcomeUnknownError):
+                    await call
 
 
 @pytest.mark.parametrize(
@@ -754,7 +760,6 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, call):
     async with emulator.client(concurrency=2) as client:
         sessions = client._open()
         await client.get_session(session_id)
-        started = time.monotonic()
         for steps in range(0, 200, 5):
             task = asyncio.ensure_future(call(client, session_id))
             for _ in range(steps):
@@ -770,4 +775,3 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, call):
                 sessions.pipeline.gate._free,
                 sessions.pipeline.gate._free_for_bulk,
             )
-        assert time.monotonic() - started < 30

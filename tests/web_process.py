@@ -1,6 +1,5 @@
 """An example app as its users run it: a process under its real server, and a probe."""
 
-import asyncio
 import json
 import os
 import signal
@@ -8,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -135,10 +134,3 @@ async def visit(visitors: aiohttp.ClientSession, path: str) -> Visited:
     """Get *path*, as one visitor."""
     async with visitors.get(path) as response:
         return Visited(response.status, response.headers, await response.json())
-
-
-async def until(condition: Callable[[], object], *, within: float = 10.0) -> None:
-    """Wait until *condition* holds."""
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - of another process
-            await asyncio.sleep(0.01)
