@@ -59,9 +59,9 @@ def refusal(status: int, message: str) -> dict[str, object]:
     return {"error": True, "status": status, "message": message}
 
 
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Wait until something holds in the server's thread, for at most five seconds."""
-    end = time.monotonic() + 5
+def eventually(holds: Callable[[], object]) -> bool:
+    """Wait until something holds in the server's thread, for 20 seconds at most."""
+    end = time.monotonic() + 20
     while not holds() and time.monotonic() < end:
         time.sleep(0.001)
-    return holds()
+    return bool(holds())
