@@ -58,21 +58,20 @@ def _call(
 ) -> "subprocess.CompletedProcess[str]":
     """Run an example within this process: quick, for what needs none of its own."""
     code: object = 0
+    stdout, stderr = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *arguments])
         patch.setattr(sys, "stdin", io.StringIO(stdin))
-        with (
-            redirect_stdout(io.StringIO()) as out,
-            redirect_stderr(io.StringIO()) as err,
-        ):
-            try:
-                runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-            except SystemExit as end:
-                code = end.code or 0
-        if not isinstance(code, int):  # which is how Python ends where it says more
-            print(code, file=sys.stderr)
-            code = 1
-        said = sys.stdout.getvalue(), sys.stderr.getvalue()
+        patch.setattr(sys, "stdout", stdout)
+        patch.setattr(sys, "stderr", stderr)
+        try:
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+    if not isinstance(code, int):  # which is how Python ends where it says more
+        print(code, file=stderr)
+        code = 1
+    said = stdout.getvalue(), stderr.getvalue()
     return subprocess.CompletedProcess(arguments, code, *said)
 
 

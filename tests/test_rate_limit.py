@@ -7,6 +7,7 @@ import asyncio
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
+from statistics import median
 
 import attrs
 import pytest
@@ -96,6 +97,8 @@ def race(processes, gets, window, latency=0.0):
 )
 def test_plain_gets(processes, gets, refusals, slack, window):
     """Everything is fetched, next to nothing refused, in next to the least time."""
+    if window < 5:
+        gets = gets * 2 // 3
     total = processes * gets
     fetched, refused, seconds = race(processes, gets, window)
     least = (total - CAPACITY) * window / CAPACITY
@@ -141,7 +144,7 @@ async def test_a_single_call_beside_a_bulk(window):
             bulk = asyncio.create_task(saturate())
             await asyncio.sleep(2 * window)
             waits = []
-            for number in range(100):
+            for number in range(100 if window >= 5 else 50):
                 await asyncio.sleep(window / CAPACITY * 2)  # half of the refill
                 before = client.stats.waited
                 began = time.perf_counter()
@@ -153,10 +156,10 @@ async def test_a_single_call_beside_a_bulk(window):
             stats = client.stats
     waits.sort()
     print(
-        f"\na single call beside a bulk: {waits[50] * 1e3:.1f} ms at the median, "
-        f"{waits[98] * 1e3:.1f} ms at p99; {stats.rate_limited} refused"
+        f"\na single call beside a bulk: {median(waits) * 1e3:.1f} ms at the median, "
+        f"{waits[-2] * 1e3:.1f} ms at p99; {stats.rate_limited} refused"
     )
-    assert waits[98] <= (0.05 if window < 5 else 0.025)
+    assert waits[-2] <= (0.05 if window < 5 else 0.025)
     assert stats.rate_limited <= 2
 
 
