@@ -112,7 +112,7 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure, side by side in one run; prints figures and asserts nothing."""
+    """Measure, side by side in one run; `-- --against REVISION` measures that, too."""
     install(session)
     for script in sorted(pathlib.Path("tests/benchmarks").glob("bench_*.py")):
         session.run("python", os.fspath(script), *session.posargs, env=ENV)

@@ -1,88 +1,124 @@
-"""What a call costs over hand-written aiohttp, measured side by side in one run.
+"""What a call costs over hand-written aiohttp, in turns in one run.
 
-The emulator runs in another process; CPU is this process's own. The hand-written loop
-is what one writes without an SDK: no retry, no timeout of its own, no cache, no models.
+The emulator runs in another process; CPU is that of the process that calls. The
+hand-written loop is what one writes without an SDK: no retry, no timeout of its own, no
+cache, no models; it gets each session by itself, also where we get pages.
 
     nox -s bench
+    nox -s bench -- --against HEAD~1
 """
 
 import asyncio
+import gc
+import json
 import pathlib
 import platform
+import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from blocks import ROUNDS, Environment, checkouts, ratios, spread
 from server_process import Server, served
 
 from emogg_async import AsyncEmoggClient
 
-CALLS = 5_000
+CALLS = 1_000
 WORKERS = 50
-ROUNDS = 5
-HITS = 100_000
+HITS = 20_000
+SESSIONS = 4_000
+BLOCKS = ("hand", "get", "pages", "hit")
 
 Get = Callable[[str], Awaitable[object]]
 
 
-async def fetch_all(get: Get, ids: list[str]) -> None:
-    """Get so many sessions with so many workers."""
-    numbers = iter(range(CALLS))
+# -- a process that measures -----------------------------------------------------------
+
+
+async def fetch_all(get: Get, ids: Sequence[str]) -> int:
+    """Get all sessions with so many workers; return how many they are."""
+    left = iter(ids)
 
     async def worker() -> None:
-        for number in numbers:
-            await get(ids[number % len(ids)])
+        for session_id in left:
+            await get(session_id)
 
     await asyncio.gather(*(worker() for _ in range(WORKERS)))
+    return len(ids)
 
 
-async def measured(get: Get, ids: list[str]) -> tuple[float, float]:
-    """Return CPU microseconds for each call, and calls a second, once warmed up."""
-    await fetch_all(get, ids)
-    cpu, wall = time.process_time(), time.perf_counter()
-    await fetch_all(get, ids)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return cpu / CALLS * 1e6, CALLS / wall
+async def hit(client: AsyncEmoggClient, session_id: str) -> int:
+    """Get a session that is cached, again and again; return how often."""
+    for _ in range(HITS):
+        await client.get_session(session_id)
+    return HITS
 
 
-async def by_hand(server: Server) -> tuple[float, float]:
-    """Measure the hand-written loop."""
-    headers = {"Authorization": f"Bearer {server.token}"}
-    async with aiohttp.ClientSession(headers=headers) as http:
+async def work() -> None:
+    """Print the figure of each block that standard input names."""
+    url, token, ids, finished = json.loads(sys.stdin.readline())
+    headers = {"Authorization": f"Bearer {token}"}
+    options = {"base_url": url, "concurrency": WORKERS}
+    async with (
+        aiohttp.ClientSession(headers=headers) as http,
+        AsyncEmoggClient(token, cache=None, **options) as client,
+        AsyncEmoggClient(token, **options) as caching,
+    ):
 
-        async def get(session_id: str) -> object:
-            async with http.get(f"{server.url}/v1/sessions/{session_id}") as response:
+        async def by_hand(session_id: str) -> object:
+            async with http.get(f"{url}/v1/sessions/{session_id}") as response:
                 return await response.json()
 
-        return await measured(get, server.ids)
+        async def pages() -> int:
+            return len(await client.get_sessions(ids))
+
+        blocks = {
+            "hand": lambda: fetch_all(by_hand, ids[:CALLS]),
+            "get": lambda: fetch_all(client.get_session, ids[:CALLS]),
+            "pages": pages,
+            "hit": lambda: hit(caching, finished),
+        }
+        for line in sys.stdin:
+            gc.collect()
+            began = time.process_time()
+            calls = await blocks[line.strip()]()
+            print((time.process_time() - began) / calls * 1e6, flush=True)
 
 
-async def by_us(server: Server) -> tuple[float, float]:
-    """Measure `get_session`, with nothing cached."""
-    async with AsyncEmoggClient(
-        server.token, base_url=server.url, cache=None, concurrency=WORKERS
-    ) as client:
-        return await measured(client.get_session, server.ids)
+# -- the process that asks -------------------------------------------------------------
 
 
-async def cache_hit(server: Server) -> float:
-    """Return the microseconds of a hit."""
-    async with AsyncEmoggClient(server.token, base_url=server.url) as client:
-        session_id = await _a_finished_one(client)
-        await client.get_session(session_id)
-        started = time.perf_counter()
-        for _ in range(HITS):
-            await client.get_session(session_id)
-        return (time.perf_counter() - started) / HITS * 1e6
+class Measurer:
+    """A process that measures one checkout, and its figures."""
 
+    def __init__(self, environment: Environment, *facts: object) -> None:
+        self.figures: dict[str, list[float]] = {block: [] for block in BLOCKS}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "work"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        self._say(json.dumps(facts))
 
-async def _a_finished_one(client: AsyncEmoggClient) -> str:
-    session = await client.list_sessions(state="finished").first()
-    assert session is not None
-    return session.id
+    def measure(self) -> None:
+        """Add a figure of each block."""
+        assert self.process.stdout is not None
+        for block, figures in self.figures.items():
+            self._say(block)
+            figures.append(float(self.process.stdout.readline()))
+
+    def _say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        print(line, file=self.process.stdin, flush=True)
+
+    def end(self) -> None:
+        """Let the process end."""
+        self.process.communicate()
 
 
 async def coalesced(server: Server) -> tuple[int, float]:
@@ -97,30 +133,55 @@ async def coalesced(server: Server) -> tuple[int, float]:
         return client.stats.requests, time.perf_counter() - started
 
 
+async def a_finished_one(server: Server) -> str:
+    """Return the id of a session that is cached for long."""
+    async with AsyncEmoggClient(server.token, base_url=server.url) as client:
+        session = await client.list_sessions(state="finished").first()
+        assert session is not None
+        return session.id
+
+
 def main() -> None:
     """Print the figures."""
-    with served(sessions=1_000, rate_limit=(100_000_000, 60.0)) as server:
-        hand, ours, hits = [], [], []
-        for _ in range(ROUNDS):
-            hand.append(asyncio.run(by_hand(server)))
-            ours.append(asyncio.run(by_us(server)))
-            hits.append(asyncio.run(cache_hit(server)))
+    limit = (100_000_000, 60.0)
+    with checkouts() as found, served(sessions=SESSIONS, rate_limit=limit) as server:
+        facts = (
+            server.url,
+            server.token,
+            server.ids,
+            asyncio.run(a_finished_one(server)),
+        )
+        measurers = {name: Measurer(each, *facts) for name, each in found.items()}
+        for _ in range(ROUNDS + 1):
+            for measurer in measurers.values():
+                measurer.measure()
+        for measurer in measurers.values():
+            measurer.end()
         requests, seconds = asyncio.run(coalesced(server))
     print(
         f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}, "
-        f"{CALLS} gets by {WORKERS} workers, best of {ROUNDS}"
+        f"{WORKERS} workers; CPU, the median (least to most) of {ROUNDS} rounds"
     )
-    print("|                      | CPU per call | calls per second |")
-    print("| -------------------- | -----------: | ---------------: |")
-    for name, runs in (("hand-written aiohttp", hand), ("`get_session`", ours)):
-        cpu, rate = min(run[0] for run in runs), max(run[1] for run in runs)
-        print(f"| {name:<20} | {cpu:9.1f} µs | {rate:16,.0f} |")
-    ratio = min(run[0] for run in ours) / min(run[0] for run in hand)
-    pairs = sorted(us[0] / by[0] for us, by in zip(ours, hand, strict=True))
-    print(f"CPU ratio {ratio:.2f}; pair by pair {', '.join(f'{p:.2f}' for p in pairs)}")
-    print(f"a cache hit: {min(hits):.2f} µs")
+    # The first round opens the connections and warms up what it takes.
+    figures = {
+        name: {block: each[1:] for block, each in measurer.figures.items()}
+        for name, measurer in measurers.items()
+    }
+    for name, each in figures.items():
+        print(f"{name}:")
+        print(f"    a get by hand    {spread(each['hand'], 1)} µs")
+        print(f"    get_session      {spread(each['get'], 1)} µs, ", end="")
+        print(f"{spread(ratios(each['get'], each['hand']))} times as much")
+        print(f"    by pages         {spread(each['pages'], 1)} µs, ", end="")
+        print(f"{spread(ratios(each['pages'], each['hand']))} times as much")
+        print(f"    from the cache   {spread(each['hit'])} µs")
+    for name, each in list(figures.items())[1:]:
+        print(f"this over {name}, round by round:")
+        for block in BLOCKS[1:]:
+            pairs = ratios(figures["this"][block], each[block])
+            print(f"    {block:<16} {spread(pairs)}")
     print(f"10,000 gets of one id at once: {requests} request, {seconds:.2f} s")
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(work()) if sys.argv[1:] == ["work"] else main()
