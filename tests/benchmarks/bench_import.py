@@ -24,7 +24,7 @@ def milliseconds(statement: str, environment: Environment) -> float:
     program = f"import time; t = time.process_time(); {statement}; "
     program += "print((time.process_time() - t) * 1000)"
     output = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-P", "-c", program],
         env=environment,
         capture_output=True,
         text=True,
