@@ -216,7 +216,7 @@ async def test_clients_of_one_token_share_what_they_know():
 
 async def test_without_pacing_refusals_back_off():
     """`pace=False` sends at once, and waits longer from refusal to refusal."""
-    with EmoggEmulator(sessions=1, rate_limit=(2, 1.0)) as emulator:
+    with EmoggEmulator(sessions=1, rate_limit=(2, 0.4)) as emulator:
         session_id = emulator.sessions[0].id
         quick = RetryPolicy(base=0.05)
         async with emulator.client(cache=None, pace=False, retry=quick) as client:
@@ -240,7 +240,7 @@ async def test_without_pacing_refusals_back_off():
 async def test_headers_that_make_no_sense(headers):
     """Without headers to go by nothing is paced, and refusals back off."""
     with EmoggEmulator(
-        sessions=5, rate_limit=(5, 0.5), rate_headers=headers
+        sessions=5, rate_limit=(5, 0.25), rate_headers=headers
     ) as emulator:
         ids = [each.id for each in emulator.sessions]
         async with emulator.client(cache=None, retry=RetryPolicy(base=0.1)) as client:
