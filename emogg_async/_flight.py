@@ -10,7 +10,7 @@ import contextvars
 import copy
 import math
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from emogg_async._alarms import Alarms
 from emogg_async._context import Call
@@ -19,6 +19,9 @@ from emogg_async.errors import EmoggError
 __all__ = ["Abandoned", "Cut", "Flight", "Flights"]
 
 T = TypeVar("T")
+
+LAST_WORDS: Final = 1.0
+"""Seconds in which loads that are cancelled should end."""
 
 
 class Abandoned(Exception):  # noqa: N818 - a signal inside the package, no error
@@ -190,12 +193,16 @@ class Flights:
             await asyncio.wait(set(self._dying))
 
     async def close(self) -> None:
-        """Cancel all loads, wait until they have ended, and tell their waiters."""
+        """Cancel all loads, wait until they have ended, and tell their waiters.
+
+        Loads that swallow their cancellation are waited for `LAST_WORDS` at most.
+        """
         flights = list(self._aloft)
         for flight in flights:
             self.abandon(flight)
         try:
-            await self.drain()
+            if self._dying:
+                await asyncio.wait(set(self._dying), timeout=LAST_WORDS)
         finally:
             for flight in flights:
                 flight.land()  # one that was cancelled before it began has not

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -87,6 +87,7 @@ class LifeCycle:
         self._pipeline: Pipeline | None = None
         self._sessions: Sessions | None = None
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         state = (
@@ -111,12 +112,16 @@ class LifeCycle:
     async def aclose(self) -> None:
         """Close the client; calls under way end with `ClientClosedError`.
 
-        It is safe to call more than once.
+        It is safe to call more than once. Cancelling it does not stop it: it closes,
+        and raises `CancelledError` then.
         """
         self._closed = True
         if self._pipeline is not None:
             _check_loop(self._pipeline)
-            await self._pipeline.close()
+            if self._closing is None:
+                closing = self._pipeline.close()
+                self._closing = self._pipeline.loop.create_task(closing)
+            await _outlast(self._closing)
 
     def _open(self) -> Sessions:
         """Return what is open; open it at the first call."""
@@ -238,6 +243,21 @@ def _check_loop(opened: Pipeline | Sessions) -> None:
         raise ConfigurationError(
             "the client was opened in another event loop; make one client for each"
         )
+
+
+async def _outlast(task: asyncio.Task[None]) -> None:
+    """Wait for the end of *task*, also while cancelled, and raise what it raised.
+
+    A scope of anyio cancels again at each turn of the loop.
+    """
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise
+    task.result()
 
 
 def _listener(

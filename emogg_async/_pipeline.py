@@ -357,8 +357,10 @@ class Pipeline:
 
     async def close(self) -> None:
         """End every load and close the connections."""
-        await self.flights.close()
-        await self._transport.close()
+        try:
+            await self.flights.close()
+        finally:
+            await self._transport.close()
 
 
 def _key(request: Request, priority: Priority) -> tuple[str, str, Priority]:

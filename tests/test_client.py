@@ -6,6 +6,7 @@ import time
 from collections import Counter
 
 import aiohttp
+import anyio
 import pytest
 from aiocache import SimpleMemoryCache
 from rawserver import http, serving
@@ -31,6 +32,12 @@ from emogg_async.events import AttemptFailed, RateLimited, RetryScheduled
 from emogg_async.integrations.otel import instrument
 
 UNKNOWN = "0" * 24
+
+
+async def until(condition):
+    """Let the loop turn until *condition* holds; the emulator has its own thread."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -774,6 +781,68 @@ class TestLifeCycle:
         await client.aclose()
         with pytest.raises(OutcomeUnknownError):
             await call
+
+    @pytest.mark.parametrize("turns", range(6))
+    @pytest.mark.parametrize("how", ["cancel", "anyio", "timeout", "aclose"])
+    async def test_closing_closes_however_often_it_is_cancelled(
+        self, emulator, ids, how, turns
+    ):
+        """A closer that is cancelled again and again has closed when it gives up."""
+        emulator.fail(fault="hang")
+        client = emulator.client()
+
+        async def use():
+            async with client:
+                await client.get_session(ids[0])
+
+        async def use_in_scope():
+            with anyio.move_on_after(0.05):
+                await use()
+            raise asyncio.CancelledError
+
+        async def use_in_time():
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await use()
+            raise asyncio.CancelledError
+
+        async def use_and_close():
+            call = asyncio.create_task(client.get_session(ids[0]))
+            await until(lambda: emulator.requests)
+            try:
+                await client.aclose()
+            finally:
+                await asyncio.gather(call, return_exceptions=True)
+
+        uses = {"anyio": use_in_scope, "timeout": use_in_time, "aclose": use_and_close}
+        task = asyncio.create_task(uses.get(how, use)())
+        await until(lambda: emulator.requests)
+        if how == "cancel":
+            task.cancel()
+        await until(lambda: client._closed)
+        for _ in range(2):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert client._pipeline._transport._http.closed
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    async def test_all_who_close_wait_for_the_same_end(self, emulator, ids):
+        """Whoever closes a client that is being closed returns when it is closed."""
+        emulator.fail(fault="hang")
+        client = emulator.client()
+        call = asyncio.create_task(client.get_session(ids[0]))
+        await until(lambda: emulator.requests)
+        closers = [asyncio.create_task(client.aclose()) for _ in range(3)]
+        await asyncio.sleep(0)
+        closers[0].cancel()
+        for closer in asyncio.as_completed(closers[1:]):
+            await closer
+            assert client._pipeline._transport._http.closed
+        await asyncio.wait([call, *closers])
+        assert [True, False, False] == [closer.cancelled() for closer in closers]
 
     def test_belongs_to_one_event_loop(self, emulator, ids):
         """In another loop it says so, for calls and for closing alike."""

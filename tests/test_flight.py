@@ -3,6 +3,7 @@ import gc
 import math
 import traceback
 import weakref
+from contextlib import suppress
 
 import pytest
 import simulated
@@ -210,6 +211,29 @@ def test_closing_that_is_cancelled_still_tells_everybody():
         for task in (early, late):
             with pytest.raises(Cut):
                 await task
+
+    simulated.run(main())
+
+
+def test_a_load_that_will_not_end_holds_no_closer():
+    """Closing waits a second for loads that swallow their cancellation, no longer."""
+
+    async def main():
+        flights = Flights(Alarms(asyncio.get_running_loop()))
+
+        async def load(call):
+            while simulated.now() < 10:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(10)
+
+        flight = flights.start("key", Call(Priority.SINGLE, math.inf), load)
+        task = asyncio.create_task(flight.wait(math.inf))
+        await asyncio.sleep(0)
+        await flights.close()
+        assert 1.0 <= simulated.now() <= 1.01
+        with pytest.raises(Cut):
+            await task
+        await flights.drain()
 
     simulated.run(main())
 
