@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from emogg_async._alarms import Alarms
 from emogg_async._context import Call
+from emogg_async._frames import bare
 from emogg_async.errors import EmoggError
 
 __all__ = ["Abandoned", "Cut", "Flight", "Flights"]
@@ -64,9 +65,8 @@ class Flight(Generic[T]):
             self._is_loaded = True
         except Exception as error:
             # The frames of a failed load tell nothing that the error and its cause do
-            # not, and would keep all that they saw alive; those of a bug do.
-            ours = isinstance(error, EmoggError)
-            self._error = error.with_traceback(None) if ours else error
+            # not; those of a bug do.
+            self._error = bare(error) if isinstance(error, EmoggError) else error
         finally:
             self._flights.forget(self)
             self.land()

@@ -13,6 +13,7 @@ from emogg_async._alarms import Alarms
 from emogg_async._cache import CachePolicy, open_cache
 from emogg_async._checks import number, whole_number
 from emogg_async._config import usable_base_url, usable_token
+from emogg_async._frames import frameless
 from emogg_async._gate import shared_pacer
 from emogg_async._network import usable_route
 from emogg_async._pipeline import Pipeline
@@ -46,6 +47,7 @@ LONGEST: Final = 1e9
 class LifeCycle:
     """A client without its calls; `AsyncEmoggClient` says what its arguments are."""
 
+    @frameless
     def __init__(
         self,
         token: str | None = None,

@@ -17,6 +17,7 @@ import attrs
 
 from emogg_async._checks import aware, whole_number
 from emogg_async._converter import format_datetime
+from emogg_async._frames import frameless
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import Session
 
@@ -194,6 +195,7 @@ class SessionListing:
         """Yield the sessions page by page; no session comes twice, no page is empty."""
         return self._pages(None)
 
+    @frameless
     async def collect(self, limit: int | None = None) -> list[Session]:
         """Return the sessions in a list.
 
@@ -204,6 +206,7 @@ class SessionListing:
             whole_number("limit", limit, at_least=0)
         return [session async for page in self._pages(limit) for session in page]
 
+    @frameless
     async def first(self) -> Session | None:
         """Return the newest session, or None when there is none."""
         sessions = await self.collect(limit=1)

@@ -18,6 +18,7 @@ from emogg_async._alarms import Alarms
 from emogg_async._context import BULK, Backlog, Call, Priority
 from emogg_async._converter import structure
 from emogg_async._flight import Abandoned, Cut, Flights
+from emogg_async._frames import bare
 from emogg_async._gate import Gate, Pacer
 from emogg_async._protocol import SAFE, Headers, RateLimit, Request, Response
 from emogg_async._retry import Retrier, RetryPolicy, outcome_unknown
@@ -127,8 +128,10 @@ class Pipeline:
         try:
             result: T = await flight.wait(deadline)
         except (Abandoned, Cut) as signal:
-            raise self._cut_off(request, flight.call, signal) from flight.call.failure
-        return result
+            end = self._cut_off(request, flight.call, signal)
+        else:
+            return result
+        raise end from bare(flight.call.failure)  # here, or *signal* would be in it
 
     def is_under_way(self, request: Request) -> bool:
         """Tell whether a call for *request*, a read, would join a load."""
@@ -294,6 +297,7 @@ class Pipeline:
         error = self._reason(request, call, error)
         if not isinstance(error, EmoggError):
             return
+        bare(error)
         refused = isinstance(error, RateLimitedError)
         kind = events.RateLimited if refused else events.AttemptFailed
         attempt = 0 if call.refused else call.attempts
@@ -352,7 +356,8 @@ class Pipeline:
 
     def _announce(self, request: Request, call: Call, wait: float) -> None:
         call.is_repeated = True
-        facts = {"attempt": call.attempts + 1, "wait": wait, "error": call.failure}
+        error = bare(call.failure)
+        facts = {"attempt": call.attempts + 1, "wait": wait, "error": error}
         self._counters.tell(events.RetryScheduled, request, **facts)
 
     async def close(self) -> None:

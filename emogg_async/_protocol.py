@@ -104,8 +104,8 @@ class Response:
     """One response, read whole, or up to a limit."""
 
     status: int
-    headers: Headers
-    body: bytes
+    headers: Headers = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
     complete: bool = True
     """False when the body was longer than what the transport reads, and left out."""
 

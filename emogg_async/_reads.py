@@ -16,6 +16,7 @@ import attrs
 from emogg_async import _requests
 from emogg_async._cache import SessionCache
 from emogg_async._context import BULK, Call, Priority
+from emogg_async._frames import bare
 from emogg_async._listing import Page
 from emogg_async._pipeline import Pipeline
 from emogg_async._protocol import Request
@@ -183,7 +184,7 @@ class Reads:
                     raise
                 now = self.loop.time()
                 outages.note(*what, error, now, began=began, deadline=deadline)
-                why = error
+                why = bare(error)
         self._counters.stale(request, why)
         return attrs.evolve(past, stale=True)
 

@@ -18,6 +18,7 @@ import attrs
 
 from emogg_async._cache import CacheBackend
 from emogg_async._checks import whole_number
+from emogg_async._frames import frameless
 from emogg_async.errors import ConfigurationError, InvalidArgumentError
 
 __all__ = ["Address", "ClosableBackend", "parse_url", "redis_cache"]
@@ -45,6 +46,7 @@ class ClosableBackend(CacheBackend, Protocol):
         """Close it."""
 
 
+@frameless
 def redis_cache(
     url: str,
     *,

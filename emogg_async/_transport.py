@@ -16,6 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from emogg_async._alarms import Alarms
+from emogg_async._frames import bare
 from emogg_async._network import Proxy, Route
 from emogg_async._protocol import SAFE, Request, Response
 from emogg_async.errors import (
@@ -310,8 +311,7 @@ def _translated(
     error: Exception, request: Request, proxy: Proxy | None = None
 ) -> TransportError:
     """Say in our words what aiohttp's *error* means for *request*."""
-    if not isinstance(error, aiohttp.ClientConnectorError):
-        _forget_words(error)
+    _forget_words(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _refused_by_proxy(proxy, getattr(error, "status", 0), request)
     where: dict[str, Any] = {"method": request.method, "path": request.path}
@@ -362,7 +362,11 @@ def _forget_words(error: Exception) -> None:
 
     The token is in the headers of the request, and whoever answers may repeat it.
     """
-    error.__cause__ = error.__context__ = None
+    error.__cause__ = None
+    bare(error)
+    for part in vars(error).values():
+        if isinstance(part, BaseException):
+            bare(part)
     if isinstance(error, aiohttp.ClientResponseError):
         if (info := getattr(error, "request_info", None)) is not None:
             none = CIMultiDictProxy(CIMultiDict[str]())

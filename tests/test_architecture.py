@@ -14,6 +14,7 @@ ROOT = Path(emogg_async.__file__).parent
 
 IMPORTS = {
     "errors": set(),
+    "_frames": {"errors"},
     "_values": set(),
     "_checks": {"errors"},
     "_markup": set(),
@@ -34,7 +35,7 @@ IMPORTS = {
     "_converter": {"_values", "errors", "models"},
     "_pacing": {"_protocol"},
     "_gate": {"_context", "_pacing", "_protocol", "errors"},
-    "_flight": {"_alarms", "_context", "errors"},
+    "_flight": {"_alarms", "_context", "_frames", "errors"},
     "_lru": set(),
     "_memory": {"_lru"},
     "_backend": {"_converter", "_stats", "errors"},
@@ -52,10 +53,10 @@ IMPORTS = {
     },
     "_redis_pool": {"errors"},
     "_redis_backend": {"_redis_pool"},
-    "_redis": {"_cache", "_checks", "_redis_backend", "errors"},
-    "_transport": {"_alarms", "_network", "_protocol", "errors"},
+    "_redis": {"_cache", "_checks", "_frames", "_redis_backend", "errors"},
+    "_transport": {"_alarms", "_frames", "_network", "_protocol", "errors"},
     "_retry": {"_checks", "_context", "_protocol", "errors"},
-    "_listing": {"_checks", "_converter", "errors", "models"},
+    "_listing": {"_checks", "_converter", "_frames", "errors", "models"},
     "_pages": {"_converter", "_listing", "models"},
     "_jobs": {
         "_context",
@@ -72,6 +73,7 @@ IMPORTS = {
         "_context",
         "_converter",
         "_flight",
+        "_frames",
         "_gate",
         "_protocol",
         "_retry",
@@ -84,6 +86,7 @@ IMPORTS = {
     "_reads": {
         "_cache",
         "_context",
+        "_frames",
         "_listing",
         "_pipeline",
         "_protocol",
@@ -109,6 +112,7 @@ IMPORTS = {
         "_checks",
         "_config",
         "_context",
+        "_frames",
         "_gate",
         "_network",
         "_pipeline",
@@ -124,6 +128,7 @@ IMPORTS = {
     "_client": {
         "_bulk",
         "_checks",
+        "_frames",
         "_gate",
         "_jobs",
         "_lifecycle",

@@ -1,9 +1,12 @@
 import asyncio
 import copy
+import gc
 import logging
 import pickle
 import re
 import traceback
+import tracemalloc
+from datetime import UTC, datetime
 
 import pytest
 from aiocache import SimpleMemoryCache
@@ -13,10 +16,23 @@ from rawserver import always, http, serving
 from emogg_async import (
     AsyncEmoggClient,
     CachePolicy,
+    ClientClosedError,
     ConnectionLostError,
+    DeadlineError,
     EmoggError,
+    NotFoundError,
     NotSentError,
+    OutcomeUnknownError,
     RetryPolicy,
+    _listing,
+    _outcomes,
+    redis_cache,
+)
+from emogg_async.events import (
+    AttemptFailed,
+    RateLimited,
+    RetryScheduled,
+    StaleServed,
 )
 
 TOKEN = "tok-5ecret-0123456789-abcdef"
@@ -190,6 +206,261 @@ async def test_a_refused_connection_does_not_show_the_token(everything_logged):
             await c.get_session("0" * 24)
     assert_clean("".join(traceback.format_exception(caught.value)))
     assert_clean(everything_logged.text)
+
+
+def chain_of(error):
+    """Yield an error, its causes, its contexts, and the members of its groups."""
+    waiting = [error]
+    while waiting:
+        if (each := waiting.pop()) is not None:
+            yield each
+            waiting += [
+                each.__cause__,
+                each.__context__,
+                *getattr(each, "exceptions", ()),
+            ]
+
+
+@pytest.fixture
+def knowing(emulator):
+    """Give the emulator, which knows the token."""
+    emulator.add_token(TOKEN)
+    return emulator
+
+
+def opened(emulator, **options):
+    """Make a client whose token is in no local variable of a test."""
+    options = {"attempt_timeout": 0.05, "timeout": 0.5, "retry": FAST} | options
+    return emulator.client(token=TOKEN, **options)
+
+
+MAY_SHOW = {__file__, asyncio.timeouts.__file__, _listing.__file__, _outcomes.__file__}
+"""The caller's frames, and those of public methods that are generators, or raise."""
+
+
+def assert_only_the_caller_shows(error):
+    """Fail if *error* leads to a frame below the call, or shows a secret in one."""
+    for each in chain_of(error):
+        codes = [frame.f_code for frame, _ in traceback.walk_tb(each.__traceback__)]
+        assert {code.co_filename for code in codes} <= MAY_SHOW, each
+        assert {"collect", "first", "take"}.isdisjoint(code.co_name for code in codes)
+    tracked = traceback.TracebackException.from_exception(error, capture_locals=True)
+    text = "".join(tracked.format())
+    assert_clean(text)
+    for key in ("pa55word", "s3cret-key", "qu3ry-key"):
+        assert key not in text
+
+
+ID = "0" * 24
+SOURCE = "00000000-0000-0000-0000-000000000000"
+SINCE = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+async def _batch(coming):
+    (await coming).raise_for_errors()
+
+
+async def _iteration(listing):
+    async for _ in listing:
+        pass
+
+
+CALLS = {
+    "get": lambda client: client.get_session(ID),
+    "expanded": lambda client: client.get_session(ID, expand=["user"]),
+    "emotions": lambda client: client.get_emotions(ID),
+    "timeline": lambda client: client.get_emotions_timeline(ID),
+    "sentiment": lambda client: client.get_transcription_sentiment(ID),
+    "create": lambda client: client.create_session("n", STREAM),
+    "find": lambda client: client.find_created_sessions("n", since=SINCE),
+    "update": lambda client: client.update_session(ID, name="n"),
+    "stop": lambda client: client.stop_session(ID),
+    "delete": lambda client: client.delete_session(ID),
+    "register": lambda client: client.register_source(ID, name="n", format="text"),
+    "event": lambda client: client.send_event(ID, SOURCE, time=1, data="d"),
+    "bulk": lambda client: _batch(client.get_sessions([ID, "1" * 24])),
+    "pages": lambda client: _batch(
+        client.get_sessions([f"{n:024x}" for n in range(9)], via="pages")
+    ),
+    "gather": lambda client: _batch(client.gather(client.get_emotions, [ID, ID[1:]])),
+    "collect": lambda client: client.list_sessions().collect(),
+    "first": lambda client: client.list_sessions().first(),
+    "iteration": lambda client: _iteration(client.list_sessions()),
+    "iterated pages": lambda client: _iteration(client.list_sessions().pages()),
+    "request": lambda client: client.request("GET", "/v1/sessions"),
+    "post": lambda client: client.request(
+        "POST", "/v1/sessions", json={"streamUri": STREAM}
+    ),
+}
+
+
+ENDS = [
+    *({"fault": fault} for fault in ("reset", "close", "cut", "garbage", "hang")),
+    {"status": 503},
+    {"status": 401},
+    {"status": 404},
+    {"status": 429, "headers": {"Retry-After": "9999"}},
+    {"status": 200, "body": {"data": 5}},
+]
+
+
+def fail_with(fault):
+    """Return the calls that fail with *fault*."""
+    if fault == {"fault": "garbage"}:
+        return [call for name, call in CALLS.items() if name != "delete"]
+    if fault.get("status") == 200:
+        taken = {"delete", "request", "post"}
+        return [call for name, call in CALLS.items() if name not in taken]
+    return CALLS.values()
+
+
+@pytest.mark.parametrize("fault", ENDS, ids=str)
+async def test_no_error_keeps_a_frame_below_the_call(knowing, fault):
+    """An error tracker that prints locals sees those of the caller, and no secret."""
+    knowing.fail(**fault)
+    async with opened(knowing) as client:
+        for call in fail_with(fault):
+            with pytest.raises((EmoggError, ExceptionGroup)) as caught:
+                await call(client)
+            assert_only_the_caller_shows(caught.value)
+
+
+async def _ended(client, call, end):
+    """Make a call that ends in another way than by an answer; return its error."""
+    before = asyncio.create_task(client.request("GET", "/v1/other"))
+    await asyncio.sleep(0)
+
+    async def ended():
+        with client.deadline(0.05 if end == "gate" else 10):
+            async with asyncio.timeout(0.05 if end == "timeout" else None):
+                await call(client)
+
+    task = asyncio.create_task(ended())
+    if end != "gate":
+        before.cancel()
+    if end in {"closed", "cancelled"}:
+        for _ in range(9):
+            await asyncio.sleep(0.002)
+        if end == "closed":
+            await client.aclose()
+        else:
+            task.cancel()
+    await asyncio.wait([task])
+    before.cancel()
+    await asyncio.gather(before, return_exceptions=True)
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - a cancellation, too
+        await task
+    return caught.value
+
+
+@pytest.mark.parametrize("end", ["refused", "gate", "closed", "cancelled", "timeout"])
+async def test_nor_does_one_that_no_answer_led_to(knowing, end):
+    """That holds however the call ends."""
+    knowing.fail(fault="hang")
+    options = {"concurrency": 1, "timeout": 60, "attempt_timeout": 15}
+    if end == "refused":
+        options["base_url"] = "http://127.0.0.1:1"
+    kinds = {
+        "refused": NotSentError,
+        "gate": DeadlineError,
+        "closed": (ClientClosedError, OutcomeUnknownError),
+        "cancelled": asyncio.CancelledError,
+        "timeout": TimeoutError,
+    }
+    for call in CALLS.values():
+        async with opened(knowing, **options) as client:
+            error = await _ended(client, call, end)
+            ends = [each for each in chain_of(error) if isinstance(each, kinds[end])]
+            assert ends, error
+            assert_only_the_caller_shows(error)
+
+
+async def test_an_error_tells_what_was_handled_when_it_came(emulator):
+    """What the caller was handling is still its context, with the caller's frames."""
+    async with emulator.client() as client:
+        with pytest.raises(NotFoundError) as caught:
+            try:
+                {}["of the caller"]
+            except KeyError:
+                await client.get_session(ID)
+    context = caught.value.__context__
+    assert isinstance(context, KeyError)
+    assert context.__traceback__ is not None
+
+
+async def test_an_event_carries_no_frame_and_no_secret(knowing):
+    """What is told of a failure, while its call goes on, is as clean."""
+    session = knowing.add_session(token=TOKEN)
+    told, problems = [], []
+
+    def listen(event):
+        if (error := getattr(event, "error", None)) is not None:
+            told.append(type(event))
+            try:
+                assert_only_the_caller_shows(error)
+            except AssertionError as problem:  # which would hurt no call
+                problems.append(problem)
+
+    gone = CachePolicy(ttl=1e-6, live_ttl=1e-6, stale_if_error=60)
+    async with opened(knowing, on_event=listen, cache=gone) as client:
+        await client.get_session(session.id)
+        rule = knowing.fail(status=503)
+        assert (await client.get_session(session.id)).stale
+        rule.remove()
+    for fault in ENDS:
+        rule = knowing.fail(**fault)
+        async with opened(knowing, on_event=listen) as client:
+            for call in (client.get_session(ID), client.create_session("n", STREAM)):
+                with pytest.raises(EmoggError):
+                    await call
+        rule.remove()
+    assert {AttemptFailed, RateLimited, RetryScheduled, StaleServed} == {*told}
+    assert [] == problems
+
+
+def test_a_client_that_cannot_be_made_does_not_show_its_token():
+    """Nor does its constructor stay alive in the error."""
+    for wrong in ({"concurrency": 0}, {"base_url": "nonsense"}, {"retry": None}):
+        with pytest.raises(EmoggError) as caught:
+            AsyncEmoggClient(TOKEN, **wrong)
+        assert_only_the_caller_shows(caught.value)
+
+
+def test_nor_does_a_shared_cache_its_password():
+    """The URL that was refused is in no frame that the error keeps."""
+    with pytest.raises(EmoggError) as caught:
+        redis_cache(STREAM)
+    assert_only_the_caller_shows(caught.value)
+
+
+async def test_an_argument_that_is_refused_is_not_shown(emulator):
+    """A stream whose address is of the wrong kind may still hold a key."""
+    async with emulator.client() as client:
+        with pytest.raises(EmoggError) as caught:
+            await client.create_session("n", STREAM.replace("rtmp", "http"))
+    assert_only_the_caller_shows(caught.value)
+
+
+@pytest.mark.parametrize("fault", [{"fault": "reset"}, {"status": 503}], ids=str)
+async def test_a_failed_id_of_a_bulk_costs_two_kilobytes_at_most(emulator, fault):
+    """However a call fails, its error keeps little more than its words."""
+    ids = [f"{number:024x}" for number in range(100)]
+    retry = RetryPolicy(attempts=2, base=1e-9, budget=1e9)
+    async with emulator.client(retry=retry, cache=None) as client:
+        emulator.fail(**fault)
+        await client.get_sessions(ids, via="get")
+        tracemalloc.start()
+        try:
+            batch = await client.get_sessions(ids, via="get")
+            assert len(ids) == len(batch.errors)
+            gc.collect()
+            before, _ = tracemalloc.get_traced_memory()
+            del batch
+            gc.collect()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert before - after < len(ids) * 2048
 
 
 @pytest.mark.parametrize("token", [f"{TOKEN}\n{TOKEN}", f"{TOKEN}é", f"{TOKEN} x"])
