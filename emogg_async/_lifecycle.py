@@ -8,10 +8,12 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+import attrs
+
 from emogg_async import __version__, _context
 from emogg_async._alarms import Alarms
 from emogg_async._cache import CachePolicy, open_cache
-from emogg_async._checks import number, whole_number
+from emogg_async._checks import number, redacted, whole_number
 from emogg_async._config import usable_base_url, usable_token
 from emogg_async._frames import frameless
 from emogg_async._gate import shared_pacer
@@ -221,7 +223,10 @@ class LifeCycle:
     @property
     def rate_limit(self) -> RateLimit | None:
         """The user's token bucket as the last answer told it; None before the first."""
-        return self._pipeline.rate_limit if self._pipeline else None
+        limit = self._pipeline.rate_limit if self._pipeline else None
+        if limit is None or limit.policy is None or self._token not in limit.policy:
+            return limit
+        return attrs.evolve(limit, policy=redacted(limit.policy, self._token))
 
     @property
     def stats(self) -> Stats:

@@ -294,10 +294,11 @@ class Pipeline:
         return error
 
     def _tell_failure(self, request: Request, call: Call, error: BaseException) -> None:
+        """Tell of a failed attempt, whose *error* is from now on fit to be seen."""
         error = self._reason(request, call, error)
         if not isinstance(error, EmoggError):
             return
-        bare(error)
+        _protocol.purge(bare(error), request, self._secret)
         refused = isinstance(error, RateLimitedError)
         kind = events.RateLimited if refused else events.AttemptFailed
         attempt = 0 if call.refused else call.attempts

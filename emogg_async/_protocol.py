@@ -19,7 +19,7 @@ import attrs
 
 from emogg_async import errors
 from emogg_async._checks import one_line, redacted
-from emogg_async.errors import ResponseShapeError, StatusError
+from emogg_async.errors import EmoggError, ResponseShapeError, StatusError
 
 __all__ = [
     "SAFE",
@@ -30,6 +30,7 @@ __all__ = [
     "Response",
     "date_of",
     "decipher",
+    "purge",
 ]
 
 DAY: Final = 86_400.0
@@ -186,8 +187,7 @@ def decipher(
         request: What was asked.
         response: What came back, whatever its status.
         now: Tells the time (aware), against which a date in `Retry-After` is read.
-        secret: What no error may show, even if the service's message does; nor may it
-            the stream that was asked to be analysed.
+        secret: The token; see `purge`.
 
     Raises:
         StatusError: The status is not 2xx; the class says which.
@@ -196,21 +196,40 @@ def decipher(
     if not 200 <= response.status < 300:
         raise _status_error(request, response, now(), secret)
     if not response.complete:
-        raise _undecodable(request, response, "longer than what is read")
+        raise _undecodable(request, response, "longer than what is read", secret)
     if response.status == HTTPStatus.NO_CONTENT or not (
         response.body or request.repeat is SAFE
     ):
         return None
     payload = _parse(response.body)
     if payload is _GARBAGE:
-        raise _undecodable(request, response, "no valid JSON")
+        raise _undecodable(request, response, "no valid JSON", secret)
     return payload
 
 
-def _undecodable(request: Request, response: Response, problem: str) -> Exception:
-    media_type = _MEDIA_TYPE.match(
-        (response.headers.getall("Content-Type", ()) or "?")[0]
-    )
+def purge(error: EmoggError, request: Request, secret: str) -> None:
+    """Take out of *error*, the end of *request*, what nobody may see.
+
+    That is the token, and the stream that was asked to be analysed: the service, or
+    whoever else answers, may repeat both in any text.
+    """
+    error.message = _hidden(error.message, request, secret)
+    error.args = (error.message,)
+    if isinstance(error, ResponseShapeError):
+        shown = (_hidden(problem, request, secret) for problem in error.problems)
+        error.problems = tuple(shown)
+
+
+def _hidden(text: str, request: Request, secret: str) -> str:
+    """Return *text* without secrets; what is to be cut passes here before that."""
+    return redacted(text, secret, *_secrets_in(request.body))
+
+
+def _undecodable(
+    request: Request, response: Response, problem: str, secret: str
+) -> Exception:
+    content_type = (response.headers.getall("Content-Type", ()) or "?")[0]
+    media_type = _MEDIA_TYPE.match(_hidden(content_type, request, secret))
     return ResponseShapeError(
         f"the answer ({response.status}, {media_type[0] if media_type else 'untyped'}) "
         f"is {problem}",
@@ -227,9 +246,9 @@ def _status_error(
         response.status,
         errors.ServerError if response.status >= 500 else StatusError,
     )
+    message = _hidden(_service_message(response.body), request, secret)
     return kind(
-        _service_message(response.body, [secret, *_secrets_in(request.body)])
-        or _phrase(response.status),
+        one_line(message, 200) or _phrase(response.status),
         status=response.status,
         retry_after=_retry_after(response.headers, now),
         method=request.method,
@@ -237,15 +256,11 @@ def _status_error(
     )
 
 
-def _service_message(body: bytes, secrets: Sequence[str]) -> str:
-    """Return the service's own message in one printable line, or an empty string."""
+def _service_message(body: bytes) -> str:
+    """Return the service's own message, or an empty string."""
     payload = _parse(body)
     message = payload.get("message") if isinstance(payload, dict) else None
-    if not isinstance(message, str):
-        return ""
-    for secret in secrets:
-        message = redacted(message, secret)
-    return one_line(message, 200)
+    return message if isinstance(message, str) else ""
 
 
 def _secrets_in(body: bytes | None) -> list[str]:

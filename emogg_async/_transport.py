@@ -375,6 +375,8 @@ def _forget_words(error: Exception) -> None:
             )
             error.args = (error.request_info, ())
         error.message, error.headers = "", None
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        error.message, error.args = "", ()  # it can be the head of an answer
 
 
 def _reason(error: Exception) -> str:

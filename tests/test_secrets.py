@@ -1,6 +1,7 @@
 import asyncio
 import copy
 import gc
+import json
 import logging
 import pickle
 import re
@@ -164,11 +165,22 @@ async def test_no_cache_key_and_no_value_has_the_token(emulator, everything_logg
         b"HTTP/1.1 200 OK\r\nYou sent " + TOKEN.encode() + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: " + TOKEN.encode() + b"\r\n\r\n",
         b"Bearer " + TOKEN.encode() + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Echo: " + TOKEN.encode() + b"\r\nY: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nX: " + TOKEN.encode() + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{ \r\n"
+        + TOKEN.encode()
+        + b"\r\n",
     ],
-    ids=range(9),
+    ids=range(12),
 )
-async def test_no_broken_answer_shows_the_token(everything_logged, answer):
+@pytest.mark.parametrize("compiled", [True, False])
+async def test_no_broken_answer_shows_the_token(
+    everything_logged, monkeypatch, answer, compiled
+):
     """Nor do the errors of the HTTP library below, or an escaped or cut echo."""
+    if not compiled:
+        parser = "aiohttp.client_proto.HttpResponseParser"
+        monkeypatch.setattr(parser, HttpResponseParserPy)
     async with serving(always(answer, keep=False)) as server:
         async with AsyncEmoggClient(TOKEN, base_url=server.url, retry=FAST) as client:
             with pytest.raises(EmoggError) as caught:
@@ -206,6 +218,67 @@ async def test_a_refused_connection_does_not_show_the_token(everything_logged):
             await c.get_session("0" * 24)
     assert_clean("".join(traceback.format_exception(caught.value)))
     assert_clean(everything_logged.text)
+
+
+LONG_TOKEN = f"{TOKEN}/with+slashes=and-much-more-than-forty-characters=="
+
+
+def _named(token, value):
+    return json.dumps({"session": "0" * 24, "emotions": {token: value}}).encode()
+
+
+ECHOES = {
+    "type": lambda token: http("200 OK", b"<", f"Content-Type: text/{token}"),
+    "other type": lambda token: http("200 OK", b"<", f"Content-Type: {token}/html"),
+    "emotion": lambda token: http("200 OK", _named(token, "many")),
+    "part of an emotion": lambda token: http("200 OK", _named(f"x.{token}.x", [])),
+    "phrase": lambda token: http(f"404 {token}"),
+    "policy": lambda token: http(
+        "404 No",
+        b"",
+        *(f"RateLimit-{name}: 9" for name in ("Limit", "Remaining", "Reset")),
+        f"RateLimit-Policy: {token};w=60",
+    ),
+    "wait": lambda token: http("503 No", b"", f"Retry-After: {token}"),
+    "other headers": lambda token: http(
+        "302 Go", b"", f"Location: /{token}", f"X-Request-Id: {token}"
+    ),
+}
+
+
+@pytest.mark.parametrize("token", [TOKEN, LONG_TOKEN], ids=["short", "long"])
+@pytest.mark.parametrize("echo", ECHOES)
+async def test_wherever_a_service_repeats_the_token_it_is_not_shown(
+    everything_logged, echo, token
+):
+    """Neither in the error, nor in an event, a log line, or what is known of limits."""
+    told = []
+    options = {"retry": FAST, "on_event": told.append}
+    async with serving(always(ECHOES[echo](token))) as server:
+        async with AsyncEmoggClient(token, base_url=server.url, **options) as client:
+            with pytest.raises(EmoggError) as caught:
+                await client.get_emotions("0" * 24)
+            assert_clean(repr(client.rate_limit))
+    assert told
+    assert_clean(*everything_in(caught.value), everything_logged.text, repr(told))
+
+
+async def test_nor_does_a_type_show_the_key_of_a_stream(everything_logged):
+    """What a service makes of a request that it quotes is no matter."""
+    answer = http("200 OK", b"<", "Content-Type: text/s3cret-key")
+    async with serving(always(answer)) as server:
+        async with AsyncEmoggClient(TOKEN, base_url=server.url, retry=FAST) as client:
+            with pytest.raises(EmoggError) as caught:
+                await client.create_session("n", STREAM)
+    texts = [*everything_in(caught.value), everything_logged.text]
+    assert "s3cret-key" not in "".join(texts)
+
+
+async def test_what_is_known_of_limits_is_otherwise_as_the_service_says(knowing):
+    """A policy without the token is shown as it is."""
+    async with opened(knowing) as client:
+        await client.list_sessions().first()
+        assert "1000000;w=60" == client.rate_limit.policy
 
 
 def chain_of(error):
