@@ -23,7 +23,7 @@
 Each error keeps its facts as attributes, survives `pickle` and `copy`, and prints as
 one line: what failed, method and path, the number of attempts, and what to do next.
 Neither the token nor a header nor a body is ever part of it, beyond the service's own
-message.
+message. Its traceback holds the frames of the caller, and none below.
 """
 
 from datetime import datetime
