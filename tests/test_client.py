@@ -34,12 +34,6 @@ from emogg_async.integrations.otel import instrument
 UNKNOWN = "0" * 24
 
 
-async def until(condition):
-    """Let the loop turn until *condition* holds; the emulator has its own thread."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0)
-
-
 @pytest.fixture
 def ids(emulator):
     """Give the ids of all finished sessions, newest first."""
