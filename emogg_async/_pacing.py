@@ -59,8 +59,7 @@ LONGEST_PAUSE: Final = 8.0
 they are longer only where a token takes longer, or the service asks for it."""
 
 TRIAL: Final = 1.0
-"""Seconds for which the first request after a refusal goes alone, unless there is an
-answer before."""
+"""Seconds for which a request after a refusal goes alone, unless it ends before."""
 
 LOOK_AGAIN: Final = 60.0
 """Seconds after which one request may look whether a longer pause is over already."""
@@ -257,8 +256,7 @@ class BucketModel:
         self._land(now, bulk)
         self._ramp += bulk
         if self._refusals and sent > self._refused:
-            self._refusals = 0
-            self.resumes = self._trial_ends = -math.inf
+            self._refusals, self.resumes = 0, -math.inf
         if limit is None:
             self._cap(now, self._level)
             return
@@ -298,7 +296,7 @@ class BucketModel:
         """
         if sent > self._refused:
             self._refusals += 1
-            self.resumes = self._trial_ends = -math.inf  # the newest word counts
+            self.resumes = -math.inf  # the newest word counts
         self._refused = self._looked = now
         self._predicted += 1.0
         self.answer(sent, now, limit, bulk=bulk)
@@ -418,6 +416,7 @@ class BucketModel:
     def _land(self, now: float, bulk: bool) -> None:
         self._advance(now)
         self.in_flight -= 1
+        self._trial_ends = -math.inf  # however it ended
         if bulk:
             self._bulk_in_flight -= 1
 

@@ -409,6 +409,31 @@ def test_who_has_little_time_waits_for_a_trial():
     simulated.run(main())
 
 
+@pytest.mark.parametrize(
+    "error", [NotSentError("refused"), ConnectionLostError("reset")]
+)
+def test_a_trial_that_fails_holds_nobody_back(error):
+    """A service that dies after a refusal makes calls fail, and not queue."""
+
+    async def main():
+        gate = gate_that_knows(50)
+        await asyncio.sleep(0.1)
+        refuse(gate, None)
+        await asyncio.sleep(300.0)
+        began = simulated.now()
+
+        async def ask():
+            call = Call(Priority.SINGLE, math.inf)
+            await gate.enter(call)
+            await asyncio.sleep(0.01)
+            gate.failed(call, error)
+
+        await asyncio.gather(*(ask() for _ in range(20)))
+        assert simulated.now() <= began + 0.25
+
+    simulated.run(main())
+
+
 @pytest.mark.parametrize("priority", Priority)
 def test_a_long_pause_is_looked_into_every_minute(priority):
     """Calls that cannot wait are refused, but one a minute asks the service again."""
