@@ -3,15 +3,18 @@
 import importlib
 import json
 import logging
+import os
 from datetime import UTC, datetime
 
 import click
 import pytest
+from _terminal import call
 
 from emogg_async import errors
 from emogg_async._cli.app import emogg
 from emogg_async._cli.exits import Exit, ending, exit_of, explain, explain_as_json
 from emogg_async.errors import EmoggError
+from emogg_async.testing import EmoggEmulator
 
 SENT = {"method": "GET", "path": "/v1/sessions", "attempts": 3}
 SINCE = datetime(2024, 4, 1, tzinfo=UTC)
@@ -172,3 +175,98 @@ def test_a_bug_of_ours(
     assert "`emogg doctor`" in next_step
     assert "Traceback (most recent call last):" in caplog.messages
     assert all(record.levelno == logging.ERROR for record in caplog.records)
+
+
+# -- what a command that fails has printed ---------------------------------------------
+
+ANSWERING = [
+    "sessions list",
+    "sessions export",
+    "sessions get {0}",
+    "sessions get {0} {1}",
+    "sessions get {0} {1} --expand user",
+    "sessions create Pitch rtmps://stream.example.com/live",
+    "sessions rename {0} Pitch",
+    "sessions stop {0} --yes",
+    "sessions stop {0} {1} --yes",
+    "emotions totals {0}",
+    "emotions totals {0} {1}",
+    "emotions totals {0} {1} --fields emotion",
+    "emotions timeline {0}",
+    "emotions timeline {0} --fields start",
+    "sentiment {0}",
+    "sources register {0} Pulse --format scalar",
+    "events send {0} {0} --time 1 --number 2",
+]
+"""Every command that prints what the service answers."""
+
+
+@pytest.mark.parametrize(
+    ("command", "form"),
+    [
+        (command, form)
+        for command in ANSWERING
+        for form in ("json", "jsonl", "csv")
+        if (command, form) != ("sessions export", "json")
+    ],
+)
+def test_failure_prints_no_data(
+    emogg_emulator: EmoggEmulator,
+    capfd: pytest.CaptureFixture[str],
+    command: str,
+    form: str,
+) -> None:
+    """A command that fails before the first record prints no `[]` and no header."""
+    emogg_emulator.fail(status=501)
+    ids = [session.id for session in emogg_emulator.sessions[:2]]
+    done = call(capfd, *command.format(*ids).split(), "-o", form)
+    assert done.returncode > 0
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "empty"),
+    [
+        ("list --state paused -o json", "[]\n"),
+        ("list --state paused -o csv", "id,name\n"),
+        ("export --state paused -o csv", "id,name\n"),
+        (f"get --from-file {os.devnull} -o json", "[]\n"),
+        (f"get --from-file {os.devnull} -o csv", "id,name\n"),
+    ],
+)
+def test_nothing_found_is_data(
+    emogg_emulator: EmoggEmulator,
+    capfd: pytest.CaptureFixture[str],
+    command: str,
+    empty: str,
+) -> None:
+    """A command that succeeds without a record prints `[]` or the header."""
+    done = call(capfd, "sessions", *command.split(), "--fields", "id,name")
+    assert done.returncode == 0
+    assert done.stdout == empty
+
+
+def test_failure_leaves_json_open(
+    emogg_emulator: EmoggEmulator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A list that fails half-way is whole lines, but no JSON that passes for all."""
+    for _ in range(90):
+        emogg_emulator.add_session()
+    emogg_emulator.fail(status=501)
+    emogg_emulator.fail(delay=0.001, times=1)  # the first page is answered
+    done = call(capfd, "sessions", "list", "--limit", "110", "-o", "json")
+    assert done.returncode == 8
+    assert done.stdout.endswith("\n")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(done.stdout)
+    assert len(json.loads(f"{done.stdout}]")) == 100
+
+
+def test_some_failures_close_the_json(
+    emogg_emulator: EmoggEmulator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """When some of several ids fail, the array holds the others."""
+    good = emogg_emulator.sessions[0].id
+    done = call(capfd, "sessions", "get", "f" * 24, good, "-o", "json")
+    assert done.returncode == 3
+    assert [item["_id"] for item in json.loads(done.stdout)] == [good]

@@ -1,7 +1,8 @@
 """What was asked for, in the forms that programs read: JSON, JSON lines and CSV.
 
 Whatever is written is whole lines, and flushed: a command that ends early, however it
-does, leaves no half of a line behind.
+does, leaves no half of a line behind. Nothing is written before the first record, or
+before it is certain that there is none.
 """
 
 import csv
@@ -38,7 +39,7 @@ class Writer(Protocol):
         """Write what was held back."""
 
     def close(self) -> None:
-        """Write what is still missing."""
+        """Write what is still missing; a command that failed does without."""
 
 
 def put(text: str) -> None:
@@ -102,21 +103,25 @@ class JSONLinesWriter:
 
 
 class JSONWriter(JSONLinesWriter):
-    """Writes one array, an item to a line; it is valid wherever it had to end."""
+    """Writes one array, an item to a line; it is no valid JSON before its end.
 
-    _before = "[\n"
+    Commas begin lines, since what another process writes to the same terminal may stand
+    between any two of them.
+    """
+
+    _before = "["
 
     def write(self, items: Iterable[Any]) -> None:
-        """Write items, each behind the comma of the one before."""
+        """Write items, each behind its comma."""
         text = ""
         for item in items:
-            text += f"{self._before}{self._line(item)}"
-            self._before = ",\n"
+            text += f"{self._before}{self._line(item)}\n"
+            self._before = ","
         put(text)
 
     def close(self) -> None:
         """End the array."""
-        put("[]\n" if self._before == JSONWriter._before else "\n]\n")
+        put("[]\n" if self._before == JSONWriter._before else "]\n")
 
 
 class CSVWriter:
@@ -140,18 +145,21 @@ class CSVWriter:
         self._header = header
 
     def write(self, items: Iterable[Any]) -> None:
-        """Write items."""
-        rows: list[Sequence[Any]] = [self._fields] if self._header else []
-        self._header = False
-        rows += ([value_of(item, field) for field in self._fields] for item in items)
-        put(csv_lines(rows))
+        """Write items, the first of them below the header."""
+        rows = [[value_of(item, field) for field in self._fields] for item in items]
+        if rows:
+            self._put(rows)
 
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
 
     def close(self) -> None:
         """Write the header if there was no item."""
-        self.write(())
+        self._put([])
+
+    def _put(self, rows: Sequence[Sequence[Any]]) -> None:
+        put(csv_lines([self._fields, *rows] if self._header else rows))
+        self._header = False
 
 
 def csv_lines(rows: Iterable[Iterable[Any]]) -> str:

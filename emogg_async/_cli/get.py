@@ -13,6 +13,8 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
+import click
+
 from emogg_async import EmoggError, Outcome
 from emogg_async._cli.exits import CommandError
 from emogg_async._cli.formats import Writer
@@ -49,6 +51,7 @@ async def for_each(
 
     Raises:
         EmoggError: There is only one, and it failed.
+        click.exceptions.Exit: All failed.
         CommandError: They cannot be read.
     """
     is_single = isinstance(source, Sequence) and len(source) == 1 and not failed
@@ -57,10 +60,12 @@ async def for_each(
         tally.tell(session_id, error)
     if isinstance(source, Sequence):
         await _go(stream, source, source, tally)
-        return tally
-    async for ids in _readable(source):
-        # Nobody knows how many will follow; a list would say that these are all.
-        await _go(stream, ids, (session_id for session_id in ids), tally)
+    else:
+        async for ids in _readable(source):
+            # Nobody knows how many will follow; a list would say that these are all.
+            await _go(stream, ids, (session_id for session_id in ids), tally)
+    if tally.exit and not tally.succeeded:
+        raise click.exceptions.Exit(tally.exit)
     return tally
 
 

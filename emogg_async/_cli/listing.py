@@ -6,8 +6,7 @@ from typing import Final
 import click
 
 from emogg_async import AsyncEmoggClient, Session
-from emogg_async._cli.formats import Writer
-from emogg_async._cli.options import Filters
+from emogg_async._cli.options import Filters, Output
 
 __all__ = ["list_newest", "pages_of"]
 
@@ -36,7 +35,7 @@ async def list_newest(
     client: AsyncEmoggClient,
     filters: Filters,
     limit: int,
-    writer: Writer,
+    output: Output,
     *,
     hints: bool,
 ) -> int:
@@ -46,15 +45,15 @@ async def list_newest(
         client: Gets them.
         filters: Which ones.
         limit: How many.
-        writer: Writes them.
+        output: How to print them.
         hints: Whether to say on stderr that there are none, or more.
     """
     seen = 0
     # One more than is shown, if it matters whether there is one.
-    async for page in pages_of(client, filters, limit + hints):
-        writer.write(page[: limit - seen])
-        seen += len(page)
-    writer.flush()
+    with output.writer() as writer:
+        async for page in pages_of(client, filters, limit + hints):
+            writer.write(page[: limit - seen])
+            seen += len(page)
     if hints and not seen:
         click.echo("No session matches.", err=True)
     if hints and seen > limit:

@@ -318,12 +318,18 @@ class Output:
 
     @contextmanager
     def writer(self) -> "Iterator[Writer]":
-        """Have a writer, which in the end writes what is missing, whatever happens."""
+        """Have a writer, which in the end writes what is missing.
+
+        After a failure that stays missing: an array without its end cannot be taken for
+        the whole answer.
+        """
         writer = self._open()
         try:
             yield writer
-        finally:
-            writer.close()
+        except BaseException:
+            writer.flush()
+            raise
+        writer.close()
 
     def _open(self) -> "Writer":
         from emogg_async._cli import formats  # noqa: PLC0415 - loads the converter

@@ -98,8 +98,7 @@ def list_(filters: Filters, limit: int, output: Output, connection: Connection) 
     from emogg_async._cli.running import run  # noqa: PLC0415
 
     async def work(client: "AsyncEmoggClient") -> int:
-        with output.writer() as writer:
-            return await list_newest(client, filters, limit, writer, hints=hints)
+        return await list_newest(client, filters, limit, output, hints=hints)
 
     hints = sys.stderr.isatty() and not connection.quiet
     return run(connection, work)
