@@ -255,6 +255,82 @@ def test_emulator_refuses_odd_limits(limit: str) -> None:
     assert "--help" in done.stderr
 
 
+# -- what is written, in which encoding ------------------------------------------------
+
+NAME = "会議 Übung"
+
+AMBIENT: list[dict[str, str | None]] = [
+    {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+    {"PYTHONIOENCODING": "ascii:replace", "PYTHONUTF8": None},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+]
+"""Environments that would have Python write something else than UTF-8."""
+
+
+@pytest.mark.parametrize("ambient", AMBIENT, ids=["cp1252", "ascii", "C"])
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "table"])
+def test_pipes_get_utf_8(
+    emogg_emulator: EmoggEmulator, ambient: dict[str, str | None], form: str
+) -> None:
+    """Pipes get UTF-8 in every form, whatever the environment says of encodings."""
+    emogg_emulator.add_session(name=NAME)
+    command = ("sessions", "list", "--limit", "1", "--fields", "name", "-o", form)
+    done = run(*command, **ambient)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert NAME in done.stdout
+
+
+@pytest.mark.parametrize("ambient", AMBIENT, ids=["cp1252", "ascii", "C"])
+def test_charts_in_pipes_are_utf_8(
+    emogg_emulator: EmoggEmulator, ambient: dict[str, str | None]
+) -> None:
+    """A chart in a pipe is drawn with the same characters everywhere."""
+    session_id = emogg_emulator.sessions[-1].id
+    done = run("emotions", "totals", session_id, "-o", "chart", **ambient)
+    assert "█" in done.stdout
+
+
+def test_messages_in_pipes_are_utf_8() -> None:
+    """Messages are in the encoding of the data, with which `2>&1` mixes them."""
+    done = run(NAME, PYTHONIOENCODING="cp1252", PYTHONUTF8="0", LC_ALL="C.UTF-8")
+    assert done.returncode == 2
+    assert NAME in done.stderr
+
+
+@needs_terminal
+def test_terminals_have_their_encoding(emogg_emulator: EmoggEmulator) -> None:
+    """What a terminal cannot show is replaced, and escaped in JSON."""
+    emogg_emulator.add_session(name="会議")
+    command = ("sessions", "list", "--limit", "1", "--fields", "name", "-o")
+    ambient = {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    assert "\r\n??\r\n" in run_on_terminal(*command, "csv", **ambient).stdout
+    assert "\\u4f1a" in run_on_terminal(*command, "jsonl", **ambient).stdout
+
+
+@needs_signals
+def test_names_that_cannot_be_read(emogg_emulator: EmoggEmulator) -> None:
+    """A name that the locale cannot read is refused rather than sent in pieces."""
+    session_id = emogg_emulator.sessions[0].id
+    done = run("sessions", "rename", session_id, NAME, **AMBIENT[2])
+    assert done.returncode == 2
+    assert "name: expected text" in done.stderr
+    assert emogg_emulator.requests == ()
+
+
+def test_ids_in_pipes_need_no_locale(emogg_emulator: EmoggEmulator) -> None:
+    """Ids and the comments beside them are read as UTF-8 in every locale."""
+    session_id = emogg_emulator.sessions[0].id
+    done = subprocess.run(
+        [*COMMAND, "sessions", "get", "-", "--fields", "id", "-o", "csv"],
+        env=environment(**AMBIENT[2]),
+        input=f"{session_id} # {NAME}\n".encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == f"id\n{session_id}\n"
+
+
 # -- how it ends when others end it ----------------------------------------------------
 
 

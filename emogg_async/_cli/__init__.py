@@ -90,6 +90,17 @@ def _main() -> int:
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, mode)
             setattr(sys, name, open(nowhere, "w", closefd=False))  # noqa: SIM115
+    _choose_encodings()
     from emogg_async._cli.app import emogg  # noqa: PLC0415 - needs click
 
     return int(emogg.main(prog_name="emogg"))
+
+
+def _choose_encodings() -> None:
+    """Write UTF-8 to files and pipes; what a terminal cannot show is replaced.
+
+    A file or a pipe does not tell in which locale it was written.
+    """
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        encoding = None if stream.isatty() else "utf-8"
+        stream.reconfigure(encoding=encoding, errors=errors)  # type: ignore[union-attr]

@@ -140,7 +140,6 @@ class CSVWriter:
         kind: str = "session",
         header: bool = True,
     ) -> None:
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
         self._fields = COLUMNS[kind] if fields is None else fields
         self._header = header
 

@@ -1,7 +1,5 @@
 """The console that draws on stdout."""
 
-import sys
-
 from rich.console import Console
 
 __all__ = ["make_console"]
@@ -14,8 +12,7 @@ class _Console(Console):
 
 
 def make_console() -> Console:
-    """Make the console of stdout; what its encoding lacks is shown as `?`."""
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    """Make the console of stdout."""
     console = _Console(highlight=False)
     if not console.width:  # as COLUMNS=0 says, by which it would print nothing
         console.width = 80
