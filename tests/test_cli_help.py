@@ -4,15 +4,17 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import click
 import pytest
 from _terminal import (
+    BARE,
     PYTHON,
     environment,
-    help_seconds,
     run,
     run_on_terminal,
     run_python,
@@ -22,6 +24,9 @@ from emogg_async._cli.app import TOPICS, emogg
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.help import VARIABLES
 from emogg_async.testing import EmoggEmulator
+
+INNER = ("app", "exits", "text")
+"""The modules of the command that help itself needs."""
 
 HEAVY = {"aiocache", "aiohttp", "cattrs", "rich", "tenacity"}
 
@@ -41,6 +46,14 @@ def asking(line: str) -> dict[str, str]:
         "COMP_WORDS": line,
         "COMP_CWORD": f"{line.count(' ')}",
     }
+
+
+def imported_by(*arguments: str, **changes: str) -> set[str]:
+    """Return the names of the modules that Python imports for what succeeds."""
+    done = run_python("-X", "importtime", *arguments, **changes)
+    assert done.returncode == 0
+    assert done.stdout
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
 def complete(line: str) -> list[str]:
@@ -80,18 +93,23 @@ def test_help_is_cheap(line: str) -> None:
     words, asked = line.split(" "), {}
     if words[0] == "TAB":
         words, asked = [], asking(line.replace("TAB", "emogg"))
-    done = run_python("-X", "importtime", "-m", "emogg_async", *words, **asked)
-    assert done.returncode == 0
-    assert done.stdout
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    imported = imported_by("-m", "emogg_async", *words, **asked)
     assert "click" in imported
     assert imported & HEAVY == set()
 
 
 def test_help_is_quick() -> None:
-    """The help takes less than twice the time of a click program that does nothing."""
-    bare, ours = help_seconds(rounds=5)
-    assert ours < 2 * bare
+    """The help needs a few modules more than a click program that does nothing.
+
+    They are the standard library's or ours, and none is that of a subcommand.
+    """
+    needed = imported_by("-m", "emogg_async", "--help")
+    needed -= imported_by("-c", BARE, "--help")
+    assert len(needed) <= 30
+    ours = {name for name in needed if name.startswith("emogg_async")}
+    assert {name.split(".")[0] for name in needed - ours} <= sys.stdlib_module_names
+    inner = {"emogg_async._cli", *(f"emogg_async._cli.{name}" for name in INNER)}
+    assert ours <= {"emogg_async", "emogg_async.errors", *inner}
 
 
 # -- emogg help ------------------------------------------------------------------------
@@ -113,20 +131,24 @@ def test_help_of_a_subcommand() -> None:
     assert shown.startswith("Usage: emogg sessions get ")
 
 
-def _helps(command: click.Command, context: click.Context) -> Iterator[str]:
-    """Yield the help of a command, and those of all below it."""
-    yield command.get_help(context)
+def _all_commands(
+    command: click.Command = emogg,
+    name: str = "emogg",
+    parent: click.Context | None = None,
+) -> Iterator[click.Context]:
+    """Yield contexts of a command and of all below it."""
+    context = click.Context(command, info_name=name, parent=parent)
+    yield context
     if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            below = command.get_command(context, name)
+        for each in command.list_commands(context):
+            below = command.get_command(context, each)
             assert below is not None
-            inner = click.Context(below, info_name=name, parent=context)
-            yield from _helps(below, inner)
+            yield from _all_commands(below, each, context)
 
 
 def test_examples() -> None:
     """Examples stand as they are written, and begin with commands that there are."""
-    texts = list(_helps(emogg, click.Context(emogg, info_name="emogg")))
+    texts = [context.get_help() for context in _all_commands()]
     usages = {
         found[1] for text in texts if (found := re.match(r"Usage: (.*?) [\[A-Z]", text))
     }
@@ -139,6 +161,54 @@ def test_examples() -> None:
     for example in examples:
         words = example.split()
         assert " ".join(words) in usages or " ".join(words[:2]) in usages
+
+
+BY_PATH = {context.command_path: context.command for context in _all_commands()}
+
+
+def _choices(command: click.Command) -> dict[str, Sequence[str] | None]:
+    """Return the options of a command, each with the values that it takes, if few."""
+    known: dict[str, Sequence[str] | None] = {"--help": None, "-h": None}
+    for option in command.params:
+        given = option.type.choices if isinstance(option.type, click.Choice) else None
+        known |= dict.fromkeys((*option.opts, *option.secondary_opts), given)
+    return known
+
+
+def _wrong_words(words: Sequence[str], command: click.Command) -> list[str]:
+    """Return those of *words* that are no option of a command, or no value of one."""
+    known, wrong = _choices(command), []
+    for word, following in pairwise([*words, ""]):
+        if re.fullmatch(r"--?[a-z][a-z-]*", word) and word not in known:
+            wrong.append(word)
+        if (choices := known.get(word)) and following not in choices:
+            wrong.append(f"{word} {following}")
+    return wrong
+
+
+def _command_of(words: Sequence[str]) -> click.Command:
+    """Return the command that a line begins with."""
+    paths = (" ".join(words[:length]) for length in (3, 2, 1))
+    return next(BY_PATH[path] for path in paths if path in BY_PATH)
+
+
+@pytest.mark.parametrize("path", BY_PATH)
+def test_help_names_what_there_is(path: str) -> None:
+    """Each option and form that a help text names is accepted by the command."""
+    command = BY_PATH[path]
+    told = [command.help, command.epilog]
+    told += [getattr(option, "help", None) for option in command.params]
+    text = re.sub(r"\\\n\s*", " ", "\n".join(filter(None, told)))
+    example = r"\bemogg [a-z][^`\n|>)]*"
+    for line in re.findall(example, text):
+        words = line.split()
+        assert _wrong_words(words, _command_of(words)) == []
+    words = re.findall(r"[\w-]+", re.sub(example, "", text))
+    if path != "emogg completion":  # which has lines of other commands
+        assert _wrong_words(words, command) == []
+    if forms := _choices(command).get("-o"):
+        named = re.findall(r"\b(jsonl|csv|table|chart)s?\b", text.lower())
+        assert {*named} <= {*forms}
 
 
 def test_exit_codes() -> None:

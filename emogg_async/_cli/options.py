@@ -199,13 +199,18 @@ def _names(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-expand_option = click.option(
-    "--expand",
-    metavar="FIELDS",
-    default="",
-    callback=_names,
-    help="Have these IDs as the full objects, as user; -o json shows them.",
-)
+def _expand(shown_by: str) -> Option:
+    return click.option(
+        "--expand",
+        metavar="FIELDS",
+        default="",
+        callback=_names,
+        help=f"Have these IDs as the full objects, as user; {shown_by} shows them.",
+    )
+
+
+expand_option = _expand("-o json")
+"""Give a click command this option."""
 
 
 @attrs.frozen(kw_only=True)
@@ -276,7 +281,7 @@ filter_options = bundle(
             callback=_moment,
             help="Only sessions created before this time.",
         ),
-        expand_option,
+        _expand("JSON"),  # an export has only lines of it
     ),
 )
 """Give a click command these options; it gets them as `filters`."""

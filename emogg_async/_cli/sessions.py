@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sessions"]
 
-_ENDINGS: Final = f"""JSON is lossless. In CSV and in tables, what a terminal would obey
-is replaced; in CSV, what a spreadsheet would take for a formula begins with a '.
+_ENDINGS: Final = f"""JSON is lossless. Elsewhere, what a terminal would obey is
+replaced, and in CSV, what a spreadsheet would take for a formula begins with a '.
 
 {EXIT_CODES}
 """
