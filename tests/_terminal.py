@@ -4,9 +4,9 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -111,6 +111,14 @@ def run_on_terminal(
     )
 
 
+def run_in_shell(
+    line: str, *arguments: str, **changes: str | None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a shell's *line* on a terminal, which shows stderr, too; `"$@"` is ours."""
+    shell = ("/bin/sh", "-c", f"exec 2>&1; {line}", "sh", *COMMAND)
+    return run_on_terminal(*arguments, command=shell, **changes)
+
+
 def _read_all(terminal: int) -> bytes:
     chunks = []
     with contextlib.suppress(OSError):  # how Linux says that nobody writes any more
@@ -168,26 +176,27 @@ def _take_terminal() -> None:
 def run_watched(
     *arguments: str, columns: int = 80, **changes: str | None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command with its stderr on a terminal, and its stdout in a pipe."""
+    """Run the command with its stderr on a terminal, and its stdout in a file."""
     import pty  # noqa: PLC0415 - there is none on Windows
     import termios  # noqa: PLC0415
 
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, columns))
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=environment(**changes),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        encoding="utf-8",
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as file,
+        subprocess.Popen(
+            [*COMMAND, *arguments],
+            env=environment(**changes),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=theirs,
+        ) as process,
+    ):
         os.close(theirs)
-        with ThreadPoolExecutor(1) as pool:
-            watched = pool.submit(_read_all, ours)
-            assert process.stdout is not None
-            output = process.stdout.read()
-            complaints = watched.result().decode()
+        complaints = _read_all(ours).decode()
+        process.wait()
+        file.seek(0)
+        output = file.read()
     os.close(ours)
     return subprocess.CompletedProcess(
         process.args, process.returncode, output, complaints

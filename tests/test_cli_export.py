@@ -17,6 +17,7 @@ from _terminal import (
     COMMAND,
     environment,
     run,
+    run_in_shell,
     run_on_terminal,
     run_watched,
     running,
@@ -135,6 +136,21 @@ def test_export_can_be_quiet(account: EmoggEmulator) -> None:
     assert done.stderr == ""
     assert len(ids_in(done.stdout)) == 700
     assert len(account.requests) == 8
+
+
+@needs_terminal
+@pytest.mark.parametrize("reader", ["head -n 3", "tail -n 3"])
+def test_export_draws_nothing_beside_a_pipe(
+    account: EmoggEmulator, reader: str
+) -> None:
+    """What a pipe's reader writes to the terminal stands on lines of its own."""
+    account.latency = 0.05
+    command = ("sessions", "export", "--limit", "700")
+    done = run_in_shell(f'"$@" | {reader}', *command)
+    lines = [line for line in done.stdout.splitlines() if "{" in line]
+    assert len(lines) == 3
+    assert all("_id" in json.loads(line) for line in lines)
+    assert "\x1b" not in done.stdout
 
 
 # -- how it ends before the end --------------------------------------------------------

@@ -21,6 +21,7 @@ from _terminal import (
     call,
     environment,
     run,
+    run_in_shell,
     run_on_terminal,
     run_watched,
     running,
@@ -576,6 +577,30 @@ def test_list_gives_hints(emogg_emulator: EmoggEmulator) -> None:
     assert none.stderr == "No session matches.\r\n"
     quiet = run_watched("sessions", "list", "--limit", "3", "-q")
     assert quiet.stderr == ""
+
+
+@needs_terminal
+def test_hints_follow_the_data(emogg_emulator: EmoggEmulator) -> None:
+    """On a terminal the hint stands below the end of the array."""
+    done = run_in_shell('"$@"', "sessions", "list", "--limit", "3", "-o", "json")
+    *array, hint = done.stdout.splitlines()
+    assert len(json.loads("\n".join(array))) == 3
+    assert hint.startswith("Showing the newest 3;")
+
+
+@needs_terminal
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_failures_have_lines_of_their_own(
+    emogg_emulator: EmoggEmulator, form: str
+) -> None:
+    """On a terminal, no id that fails is told on the line of a session."""
+    first, second = ids_of(emogg_emulator, 2)
+    ids = (first, UNKNOWN_ID, second)
+    command = ("sessions", "get", *ids, "--fields", "id", "-o", form)
+    # One by one, so that a session is shown before the failure.
+    done = run_in_shell('"$@"', *command, "--expand", "user", "--concurrency", "1")
+    told = [line for line in done.stdout.splitlines() if "NotFoundError" in line]
+    assert [json.loads(line)["id"] for line in told] == [UNKNOWN_ID]
 
 
 def test_verbose(emogg_emulator: EmoggEmulator) -> None:

@@ -4,6 +4,8 @@ It is told to stop between two pages only, and a page is written at once. So wha
 ends it, whole lines are left, and what is missing is older than the last one.
 """
 
+import os
+import stat
 import sys
 import time
 from datetime import datetime
@@ -57,8 +59,13 @@ def export_all(
 
 
 def _is_watched(connection: Connection) -> bool:
-    """Say whether to show progress: not where the data themselves are shown."""
+    """Say whether to tell of progress: not where the data themselves are shown."""
     return sys.stderr.isatty() and not sys.stdout.isatty() and not connection.quiet
+
+
+def _is_piped() -> bool:
+    """Say whether stdout is a pipe, whose reader may write to the same terminal."""
+    return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
 
 
 def _advise(context: click.Context, connection: Connection, position: Position) -> None:
@@ -80,13 +87,15 @@ class _Export:
     async def run(self, client: AsyncEmoggClient) -> Exit:
         """Write everything, under a progress bar if somebody watches."""
         began = time.monotonic()
-        if not self.is_watched:
-            await self._write_all(client, None)
-            return Exit.OK
-        from emogg_async._cli.progress import Bar  # noqa: PLC0415 - draws, with rich
+        if self.is_watched and not _is_piped():
+            from emogg_async._cli.progress import Bar  # noqa: PLC0415 - loads rich
 
-        with Bar() as bar:
-            await self._write_all(client, bar)
+            with Bar() as bar:
+                await self._write_all(client, bar)
+        else:
+            await self._write_all(client, None)
+        if not self.is_watched:
+            return Exit.OK
         exported = counted(self.position.count, "session")
         requests = counted(client.stats.requests, "request")
         seconds = time.monotonic() - began
