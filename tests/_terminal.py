@@ -132,6 +132,7 @@ def run_answering(
     answer: str,
     prompt: str = "[y/N]",
     columns: int = 80,
+    command: Sequence[str] = COMMAND,
     **changes: str | None,
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command on a terminal, and answer when it shows its *prompt*.
@@ -144,7 +145,7 @@ def run_answering(
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, columns))
     with subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         env=environment(**changes),
         stdin=theirs,
         stdout=theirs,

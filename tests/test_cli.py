@@ -1,13 +1,17 @@
 """The `emogg` command, run as a real process against a real emulator."""
 
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +21,7 @@ from _terminal import (
     PYTHON,
     environment,
     run,
+    run_answering,
     run_on_terminal,
     run_python,
     running,
@@ -253,6 +258,298 @@ def test_emulator_refuses_odd_limits(limit: str) -> None:
     done = run("emulator", "--rate-limit", limit)
     assert done.returncode == 2
     assert "--help" in done.stderr
+
+
+# -- emogg emulator --background -------------------------------------------------------
+
+
+def asked(url: str) -> int:
+    """Return the status with which an emulator answers."""
+    request = urllib.request.Request(
+        f"{url}/v1/sessions?limit=1",
+        headers={"Authorization": "Bearer emogg-emulator-token"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return int(answer.status)
+
+
+def exports_of(output: str) -> dict[str, str]:
+    """Return the variables that an output for a shell sets, which is all it does."""
+    lines = output.splitlines()
+    assert [line.partition("=")[0] for line in lines] == [
+        "export EMOGG_BASE_URL",
+        "export EMOGG_API_TOKEN",
+    ]
+    name, token = (line.partition("=")[2] for line in lines)
+    return {"EMOGG_BASE_URL": name, "EMOGG_API_TOKEN": token}
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a temporary directory to the command; what listens there is ended."""
+    # A path of pytest's would be too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="emogg") as name:
+        monkeypatch.setenv("TMPDIR", name)
+        for variable in ("EMOGG_BASE_URL", "EMOGG_API_TOKEN"):
+            monkeypatch.delenv(variable, raising=False)
+        yield Path(name)
+        for path in Path(name).glob("*.sock"):
+            with socket.socket(socket.AF_UNIX) as left, contextlib.suppress(OSError):
+                left.connect(str(path))
+
+
+@needs_signals
+def test_background_until_stop(temporary: Path) -> None:
+    """The command returns once the emulator serves, and `--stop` once it is gone."""
+    begun = run("emulator", "--background", "--sessions", "7")
+    assert begun.returncode == 0, begun.stderr
+    assert "7 made-up sessions" in begun.stderr
+    found = exports_of(begun.stdout)
+    assert run("sessions", "list", **found).stdout.count("\n") == 7
+    (left,) = temporary.iterdir()
+    assert left.stat().st_mode & 0o077 == 0
+    ended = run("emulator", "--stop", **found)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "unset EMOGG_BASE_URL EMOGG_API_TOKEN\n"
+    with pytest.raises(urllib.error.URLError):
+        asked(found["EMOGG_BASE_URL"])
+    assert [*temporary.iterdir()] == []
+    again = run("emulator", "--stop", **found)
+    assert again.returncode == 1
+    assert len(again.stderr.splitlines()) == 2
+
+
+@needs_signals
+def test_background_outlives_its_shell(temporary: Path) -> None:
+    """Nothing that is sent to all of a shell's processes reaches the emulator."""
+    script = 'eval "$("$@")"; echo "$EMOGG_BASE_URL"; exec sleep 60'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script, "sh", *COMMAND, "emulator", "--background"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as shell:
+        assert shell.stdout is not None
+        url = shell.stdout.readline().strip()
+        os.killpg(shell.pid, signal.SIGINT)
+        os.killpg(shell.pid, signal.SIGHUP)
+        os.killpg(shell.pid, signal.SIGKILL)
+        assert shell.stdout.read() == ""  # nothing holds it any more
+    assert asked(url) == 200
+
+
+@needs_terminal
+def test_background_and_ctrl_c_at_the_prompt(temporary: Path) -> None:
+    """Ctrl-C on the terminal on which it was begun leaves the emulator alone."""
+    prompt = (
+        "import os, signal; signal.signal(2, signal.SIG_DFL)\n"
+        "print(os.environ['EMOGG_BASE_URL'], '>', flush=True); signal.pause()"
+    )
+    script = 'prompt=$1; shift; eval "$("$@")"; exec "$1" -c "$prompt"'
+    done = run_answering(
+        *("emulator", "--background"),
+        answer="\x03",
+        prompt=">",
+        command=("/bin/sh", "-c", script, "sh", prompt, *COMMAND),
+    )
+    assert done.returncode == -signal.SIGINT
+    url = re.search(r"(http://\S+) >", done.stdout)
+    assert url is not None
+    assert asked(url[1]) == 200
+
+
+@needs_signals
+def test_background_holds_nothing_of_its_shell(temporary: Path) -> None:
+    """What the shell had opened besides, as a lock, is not held by the emulator."""
+    reading, writing = os.pipe()
+    subprocess.run(
+        [*COMMAND, "emulator", "--background"],
+        env=environment(),
+        capture_output=True,
+        check=True,
+        pass_fds=[writing],
+    )
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert pipe.read() == b""
+
+
+@needs_signals
+def test_several_in_the_background(temporary: Path) -> None:
+    """Each is ended by itself: by its URL, or by its port; without either, by none."""
+    first, second = (
+        exports_of(run("emulator", "--background").stdout)["EMOGG_BASE_URL"]
+        for _ in range(2)
+    )
+    ports = {url: url.rpartition(":")[2] for url in (first, second)}
+    unclear = run("emulator", "--stop")
+    assert unclear.returncode == 1
+    assert all(port in unclear.stderr.splitlines()[1] for port in ports.values())
+    ended = run("emulator", "--stop", "--port", ports[first], EMOGG_BASE_URL=second)
+    assert (ended.returncode, ended.stdout) == (0, "")  # this shell's is another
+    with pytest.raises(urllib.error.URLError):
+        asked(first)
+    assert asked(second) == 200
+
+
+@needs_signals
+def test_stop_leaves_others_alone(
+    temporary: Path, emogg_emulator: EmoggEmulator
+) -> None:
+    """What has the port, and was not begun by `--background`, is not ended."""
+    done = run("emulator", "--stop", EMOGG_BASE_URL=emogg_emulator.url)
+    assert done.returncode == 1
+    assert "no emulator is in the background" in done.stderr
+    assert asked(emogg_emulator.url) == 200
+    assert emogg_emulator.requests[0].path == "/v1/sessions"  # nothing was asked before
+
+
+@needs_signals
+def test_background_that_was_killed(temporary: Path) -> None:
+    """One that died without a word is in nobody's way, and what it left is removed."""
+    begun = run("emulator", "--background")
+    found = re.search(r"kill (\d+)", begun.stderr)
+    assert found is not None
+    os.kill(int(found[1]), signal.SIGKILL)
+    done = run("emulator", "--stop", **exports_of(begun.stdout))
+    assert done.returncode == 1
+    assert [*temporary.iterdir()] == []
+
+
+@needs_signals
+def test_background_ends_on_a_signal(temporary: Path) -> None:
+    """SIGTERM ends it as `--stop` does."""
+    begun = run("emulator", "--background")
+    url = exports_of(begun.stdout)["EMOGG_BASE_URL"]
+    found = re.search(r"kill (\d+)", begun.stderr)
+    assert found is not None
+    (left,) = temporary.iterdir()
+    with socket.socket(socket.AF_UNIX) as end:
+        end.connect(str(left))  # it accepts this one while it ends, or not at all
+        os.kill(int(found[1]), signal.SIGTERM)
+        with contextlib.suppress(ConnectionError):
+            end.recv(1)
+    with pytest.raises(urllib.error.URLError):
+        asked(url)
+    assert [*temporary.iterdir()] == []
+
+
+@needs_signals
+def test_background_that_cannot_start(
+    temporary: Path, emogg_emulator: EmoggEmulator
+) -> None:
+    """What keeps it from serving is told by the command itself, and nothing stays."""
+    port = str(urlsplit(emogg_emulator.url).port)
+    done = run("emulator", "--background", "--port", port)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[1] == "Choose another --port."
+    assert [*temporary.iterdir()] == []
+    deep = temporary / ("x" * 99)  # too long a name for a socket
+    deep.mkdir()
+    nowhere = run("emulator", "--background", TMPDIR=f"{deep}")
+    assert [*deep.iterdir()] == []
+    assert (nowhere.returncode, nowhere.stdout) == (1, "")
+    assert nowhere.stderr.splitlines()[1] == "Let TMPDIR name another directory."
+
+
+# -- emogg emulator -- COMMAND ---------------------------------------------------------
+
+LISTENER = """
+import os, signal, sys
+heard = []
+def hear(number, _):
+    heard.append(signal.Signals(number).name)
+    if number == signal.SIGINT:
+        os.kill(os.getppid(), signal.SIGTERM)  # which is passed on after the other
+    else:
+        print("heard", *heard, flush=True)
+        sys.exit(9)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, hear)
+print("ready", os.environ["EMOGG_BASE_URL"], flush=True)
+while True:
+    signal.pause()
+"""
+"""Tells which signals it gets, and has another one follow on Ctrl-C."""
+
+
+def test_emulator_for_a_command() -> None:
+    """A command finds the emulator in its environment; both end with its code."""
+    code = "import os; print(os.environ['EMOGG_BASE_URL']); raise SystemExit(7)"
+    done = run("emulator", "--sessions", "5", "--", *PYTHON, "-c", code)
+    assert (done.returncode, done.stderr) == (7, "")
+    with pytest.raises(urllib.error.URLError):
+        asked(done.stdout.strip())
+    listed = run("emulator", "--sessions", "5", *COMMAND, "sessions", "list", "-q")
+    assert listed.stdout.count("\n") == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["no-such-command"], 127), (["/"], 126), (["sh", "-c", "kill -9 $$"], 137)],
+)
+@needs_signals
+def test_commands_that_fail(command: list[str], code: int) -> None:
+    """A command that cannot be run, or is killed, ends as it does in a shell."""
+    done = run("emulator", "--", *command)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert len(done.stderr.splitlines()) == (0 if code == 137 else 2)
+
+
+@needs_signals
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_signals_reach_the_command(name: str) -> None:
+    """Signals are passed on, and the command decides what comes of them."""
+    with subprocess.Popen(
+        [*COMMAND, "emulator", "--", *PYTHON, "-c", LISTENER],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,  # there is no terminal, whoever runs the tests
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ready")
+        process.send_signal(signal.Signals[name])
+        heard = "SIGINT SIGTERM" if name == "SIGINT" else name
+        assert process.stdout.readline() == f"heard {heard}\n"
+        assert process.wait(timeout=10) == 9
+
+
+@needs_terminal
+def test_ctrl_c_reaches_the_command_once() -> None:
+    """Ctrl-C, which the terminal sends to the command, is not sent again."""
+    arguments = ("emulator", "--", *PYTHON, "-c", LISTENER)
+    done = run_answering(*arguments, answer="\x03", prompt="ready")
+    assert done.stdout.endswith("heard SIGINT SIGTERM\r\n")
+    assert done.returncode == 9
+
+
+@needs_signals
+def test_ignored_signals_stay_ignored() -> None:
+    """A signal that is ignored, as by `nohup`, is ignored by the command, too."""
+    code = "import signal; print(signal.getsignal(signal.SIGHUP).name)"
+    script = "trap '' HUP; exec \"$@\""
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *COMMAND, "emulator", *PYTHON, "-c", code],
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.stdout == "SIG_IGN\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--background --stop", "--background -- true", "--stop -- true"],
+)
+def test_one_way_to_serve(words: str) -> None:
+    """Only one of the ways to serve can be chosen."""
+    done = run("emulator", *words.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Give only one of" in done.stderr
 
 
 # -- what is written, in which encoding ------------------------------------------------

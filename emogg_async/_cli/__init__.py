@@ -12,6 +12,8 @@ module        what it holds
 `findings`    what these find
 `probe`       what these do to the network
 `emulator`    `emogg emulator`
+`serving`     how it serves: until Ctrl-C, or for a command
+`background`  `--background`, and `--stop`
 `help`        `emogg help`
 `sessions`    `emogg sessions …`: what its commands can be told
 `get`         `emogg sessions get`, and whatever takes many ids

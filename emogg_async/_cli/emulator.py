@@ -2,14 +2,11 @@
 
 import os
 import re
-import signal
-import sys
-import time
-from typing import Final, NoReturn
+from typing import Any, Final
 
 import click
 
-from emogg_async import ConfigurationError, testing
+from emogg_async import testing
 from emogg_async._cli.exits import CommandError
 
 __all__ = ["emulator"]
@@ -29,7 +26,16 @@ def _rate_limit(
     return int(parts[1]), float(parts[2])
 
 
-@click.command()
+@click.command(
+    # From the first word on, all is the command's.
+    context_settings={"allow_interspersed_args": False},
+    epilog="""\b
+    Examples:
+      eval "$(emogg emulator --background)"
+      eval "$(emogg emulator --stop)"
+      emogg emulator --sessions 300 -- pytest tests
+    """,
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
@@ -69,50 +75,46 @@ def _rate_limit(
     show_default=True,
     help="How long every answer takes.",
 )
+@click.option(
+    "--background", is_flag=True, help="Go on serving when this command has ended."
+)
+@click.option(
+    "--stop",
+    is_flag=True,
+    help="End the one in the background at EMOGG_BASE_URL, or on --port.",
+)
+@click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 def emulator(
+    *,
+    background: bool,
+    stop: bool,
+    command: tuple[str, ...],
     port: int,
-    sessions: int,
-    rate_limit: tuple[int, float] | None,
-    seed: int,
-    latency: float,
-) -> NoReturn:
+    **settings: Any,
+) -> int:
     """Serve made-up sessions as the Emogg API does, until Ctrl-C.
 
-    What a client has to know is printed for the shell, and nothing after it. So this
-    starts it in the background and points everything in the same shell at it:
+    What a client has to know is printed for the shell, and nothing after it.
 
-        eval "$(emogg emulator &)"
+    With --background it serves on in a session of its own, where no Ctrl-C reaches it,
+    until --stop. With COMMAND, which gets EMOGG_BASE_URL and EMOGG_API_TOKEN, it serves
+    as long as that runs, and ends with its exit code.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    server = testing.EmoggEmulator(
-        port=port, sessions=sessions, rate_limit=rate_limit, seed=seed, latency=latency
+    from emogg_async._cli.background import (  # noqa: PLC0415 - opens sockets
+        serve_in_background,
+        stop_background,
     )
-    try:
-        server.start()
-    except ConfigurationError as error:
-        raise CommandError(error.message, "Choose another --port") from error
-    with server:
-        _introduce(server)
-        while True:
-            # Unlike the wait for a lock, this one ends by Ctrl-C on Windows, too.
-            time.sleep(3_600)
+    from emogg_async._cli.serving import serve, serve_command  # noqa: PLC0415
 
-
-def _introduce(server: "testing.EmoggEmulator") -> None:
-    """Print what a shell has to know, and to people what they can do now."""
-    click.echo(f"export EMOGG_BASE_URL={server.url}")
-    click.echo(f"export EMOGG_API_TOKEN={server.token}")
-    found = server.sessions
-    click.echo(
-        f"Serving {len(found)} made-up sessions until Ctrl-C, or: kill {os.getpid()}",
-        err=True,
-    )
-    if found:
-        click.echo(
-            "With these two lines in another terminal, try there:\n"
-            f"  emogg sessions get {found[0].id}",
-            err=True,
-        )
-    if not sys.stdout.isatty():
-        # Whoever reads until the end, as $(…) does, must not wait for the emulator's.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if background + stop + bool(command) > 1:
+        raise click.UsageError("Give only one of --background, --stop and a command.")
+    if (background or stop) and not hasattr(os, "fork"):
+        raise CommandError("Windows has no such background", "Use -- COMMAND")
+    if stop:
+        return stop_background(port)
+    server = testing.EmoggEmulator(port=port, **settings)
+    if background:
+        return serve_in_background(server)
+    if command:
+        return serve_command(server, command)
+    return serve(server)
