@@ -106,6 +106,9 @@ class Call:
     is_repeated: bool = False
     """Whether the next request repeats one that failed."""
 
+    status: int = 0
+    """That of the answer to the newest of them; 0 while there is none."""
+
     sending: bool = False
     """Whether a request is out, or was when the call was cut off."""
 
@@ -130,6 +133,7 @@ class Call:
             self.deadline = min(self.deadline, now + self.allowance)
             self.departed = now
         self.attempts += 1
+        self.status = 0
         self.sending = True
 
     def extend(self, deadline: float, now: float) -> None:
@@ -138,6 +142,7 @@ class Call:
             deadline = min(deadline, now + self.allowance)
         self.deadline = max(self.deadline, deadline)
 
-    def answered(self) -> None:
-        """Note that an answer came, whatever it says."""
+    def answered(self, status: int) -> None:
+        """Note that an answer came, and its *status*."""
+        self.status = status
         self.sending = False

@@ -20,6 +20,7 @@ from emogg_async.errors import (
     DeadlineError,
     NotSentError,
     RateLimitedError,
+    ResponseShapeError,
 )
 
 __all__ = ["Gate", "Pacer", "bulk_share", "shared_pacer"]
@@ -153,7 +154,7 @@ class Pacer:
         ):
             self.take_back(call.priority)
             return
-        lingers = not isinstance(error, ConnectionLostError)
+        lingers = not isinstance(error, ConnectionLostError | ResponseShapeError)
         bulk = call.priority is BULK
         self.model.lose(self._loop.time(), bulk=bulk, lingers=lingers)
 

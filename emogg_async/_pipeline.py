@@ -252,7 +252,7 @@ class Pipeline:
             raise
         finally:
             counters.in_flight -= 1
-        call.answered()
+        call.answered(response.status)
         if counters.is_watched:
             _log_answer(request, response, self.loop.time() - departure)
         self._last_headers, self._last_heard = response.headers, time.time()

@@ -6,7 +6,7 @@ failure                              GET         PATCH, PUT  stop    DELETE   PO
 not sent                             retry       retry       retry   retry    retry
 429                                  retry       retry       retry   retry    retry
 sent, answer lost or late; 5xx [1]_  retry       retry       retry   retry    unknown
-2xx that does not decode             retry once  unknown     settle  success  unknown
+answer that does not decode          retry once  unknown     settle  [2]_     unknown
 anything else                        raise       raise       raise   raise    raise
 ===================================  ==========  ==========  ======  =======  =======
 
@@ -16,6 +16,7 @@ can be: after an unknown fate a 404 to a DELETE is success; after a 400 to a sto
 an answer to it that does not decode, one GET decides.
 
 .. [1] but 501 and 505, which will not get better
+.. [2] success if its status is a 2xx, unknown if even that cannot be read
 """
 
 import asyncio

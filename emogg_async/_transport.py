@@ -11,18 +11,19 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from emogg_async._alarms import Alarms
 from emogg_async._network import Proxy, Route
-from emogg_async._protocol import SAFE, Request, Response
+from emogg_async._protocol import SAFE, TOO_LONG, Request, Response, unpacked
 from emogg_async.errors import (
     ConfigurationError,
     ConnectionLostError,
     DeadlineError,
     NotSentError,
+    ResponseShapeError,
     TransportError,
 )
 
@@ -106,7 +107,8 @@ class Transport:
             "timeout": timeout,
             "allow_redirects": False,
             "raise_for_status": False,
-            "auto_decompress": True,
+            # It would inflate more than is read, and lose the status of what it cannot.
+            "auto_decompress": False,
             "middlewares": None,
         }
         if self._proxy is not None:
@@ -140,6 +142,7 @@ class Transport:
         Raises:
             NotSentError: It never left.
             ConnectionLostError: It left, and no whole answer came.
+            ResponseShapeError: What came has not even a status.
             DeadlineError: The attempt's time was up.
         """
         if self._http.closed:
@@ -196,11 +199,16 @@ class Transport:
             raise _refused_by_proxy(self._proxy, response.status, request)
         try:
             ok = 200 <= response.status < 300
-            body, complete = await _read(response, MAX_BODY if ok else MAX_ERROR_BODY)
+            limit = MAX_BODY if ok else MAX_ERROR_BODY
+            body = await _read(response, limit)
         except BaseException:
             response.close()
             raise
-        return Response(response.status, response.headers, body, complete)
+        headers, problem = response.headers, TOO_LONG
+        if body is not None:
+            coding = headers.get("Content-Encoding", "")
+            body, problem = unpacked(body, coding, limit)
+        return Response(response.status, headers, body or b"", not problem, problem)
 
     def _too_late(
         self, request: Request, limit: float, error: TimeoutError
@@ -284,37 +292,46 @@ def _connecting(limit: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=min(CONNECT_TIMEOUT, 0.9 * limit))
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
-    """Read the body, or nothing of one over *limit* bytes; say whether it is whole."""
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """Read the body, packed as it may be; None if it has more than *limit* bytes."""
     content = response.content
     chunks: list[bytes] = []
     size = 0
     try:
         while not content.at_eof():
-            # The `readany()` of aiohttp 3.14.0 would inflate all that there is at once.
             chunk = await content.read(CHUNK)
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
                 response.close()  # the rest is not worth reading, nor the connection
-                return b"", False
+                return None
     # How aiohttp says that the connection is gone, and without its compiled parser also
     # that a chunk is none.
     except (RuntimeError, HttpProcessingError) as error:
         raise aiohttp.ClientPayloadError(type(error).__name__) from error
     response.release()
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks), True
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _translated(
     error: Exception, request: Request, proxy: Proxy | None = None
-) -> TransportError:
+) -> TransportError | ResponseShapeError:
     """Say in our words what aiohttp's *error* means for *request*."""
+    parsing = (
+        error.__cause__ if isinstance(error, aiohttp.ClientResponseError) else None
+    )
     if not isinstance(error, aiohttp.ClientConnectorError):
         _forget_words(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _refused_by_proxy(proxy, getattr(error, "status", 0), request)
     where: dict[str, Any] = {"method": request.method, "path": request.path}
+    if isinstance(parsing, HttpProcessingError):
+        is_long = isinstance(parsing.__cause__, LineTooLong)
+        what = (
+            "a line of its head is too long" if is_long else "its head is no valid HTTP"
+        )
+        said = f"the answer cannot be read: {what}"
+        return ResponseShapeError(said, problems=(what,), **where)
     if not isinstance(error, _NOT_SENT):
         kind = type(error).__name__
         return ConnectionLostError(f"the answer was lost ({kind})", **where)
