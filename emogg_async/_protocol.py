@@ -38,6 +38,13 @@ __all__ = [
 DAY: Final = 86_400.0
 """Seconds; no header that asks for a longer wait is believed."""
 
+MAX_BODY: Final = 2**20
+"""Bytes of an answer that are read at most, if its request does not say otherwise."""
+
+MAX_PARTS: Final = 1_300_000
+"""Commas and brackets of an answer, those of objects twice: its parsed form takes some
+100 bytes for each, whatever it is. A day in steps of 5 s, with 13 emotions, has less."""
+
 TOO_LONG: Final = "longer than what is read"
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -90,6 +97,9 @@ class Request:
     session_id: str = ""
     """The session that it reads or changes, in lower case; empty when it does neither,
     or nothing that is kept."""
+
+    max_body: int = MAX_BODY
+    """Bytes of its answer that are read at most, once they are unpacked."""
 
     @property
     def target(self) -> str:
@@ -214,7 +224,10 @@ def decipher(
         response.body or request.repeat is SAFE
     ):
         return None
-    payload = _parse(response.body)
+    body = response.body
+    if len(body) > MAX_BODY and sum(map(body.count, b",[{{")) > MAX_PARTS:
+        raise _undecodable(request, response, "of more parts than are read")
+    payload = _parse(body)
     if payload is _GARBAGE:
         raise _undecodable(request, response, "no valid JSON")
     return payload

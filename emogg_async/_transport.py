@@ -32,7 +32,6 @@ __all__ = ["Transport", "is_session"]
 CONNECT_TIMEOUT: Final = 5.0
 KEEPALIVE_TIMEOUT: Final = 15.0
 CHUNK: Final = 256 * 1024
-MAX_BODY: Final = 32 * 1024 * 1024
 MAX_ERROR_BODY: Final = 64 * 1024
 
 _REPEATED_BY_AIOHTTP = frozenset({"DELETE", "PUT"})
@@ -199,7 +198,7 @@ class Transport:
             raise _refused_by_proxy(self._proxy, response.status, request)
         try:
             ok = 200 <= response.status < 300
-            limit = MAX_BODY if ok else MAX_ERROR_BODY
+            limit = request.max_body if ok else MAX_ERROR_BODY
             body = await _read(response, limit)
         except BaseException:
             response.close()

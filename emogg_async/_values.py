@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from types import NoneType
 from typing import Any, Final, Self, TypeVar
 
 __all__ = ["EMPTY", "FrozenMapping", "OpenEnum", "thaw"]
@@ -10,12 +11,17 @@ __all__ = ["EMPTY", "FrozenMapping", "OpenEnum", "thaw"]
 V_co = TypeVar("V_co", covariant=True)
 
 
+_SCALARS: Final = frozenset({str, int, float, bool, NoneType})
+
+
 def freeze(value: Any) -> Any:
     """Return *value*, a JSON value, with each object and array in it immutable."""
-    if isinstance(value, Mapping):
-        return value if isinstance(value, FrozenMapping) else FrozenMapping(value)
+    if type(value) in _SCALARS:  # nearly all are, and what is below costs ten times it
+        return value
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
+    if isinstance(value, Mapping):
+        return value if isinstance(value, FrozenMapping) else FrozenMapping(value)
     return value
 
 

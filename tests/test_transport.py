@@ -7,7 +7,9 @@ import socket
 import ssl
 import time
 import traceback
+import tracemalloc
 import zlib
+from contextlib import suppress
 
 import aiohttp
 import psutil
@@ -180,6 +182,39 @@ class TestFaultsOfTheEmulator:
         assert 3 == len(emulator.requests)
 
 
+def _bomb(frame):
+    """Return what answers with so many bytes of empty arrays in place of a null."""
+
+    def answer(size):
+        arrays = b"[%s[]]" % (b"[]," * (size // 3))
+        body = json.dumps(frame).encode().replace(b"null", arrays)
+        return http("200 OK", gzip.compress(body, 1), "Content-Encoding: gzip")
+
+    return answer
+
+
+BOMBED = {
+    "session": (lambda client: client.get_session(ID), _bomb(WIRE | {"x": None})),
+    "sources": (lambda client: client.get_session(ID), _bomb(WIRE | {"sources": None})),
+    "bare": (lambda client: client.get_session(ID), _bomb(None)),
+    "created": (lambda client: client.create_session("P", "rtmp://h/k"), _bomb(None)),
+    "timeline": (
+        lambda client: client.get_emotions_timeline(ID),
+        _bomb({"session": ID, "timeline": None}),
+    ),
+    "sentiment": (
+        lambda client: client.get_transcription_sentiment(ID),
+        _bomb({"session": ID, "timeline": [], "x": None}),
+    ),
+    "page": (
+        lambda client: client.list_sessions().first(),
+        _bomb({"hasMore": False, "data": None}),
+    ),
+    "custom": (lambda client: client.request("GET", "/v1/x"), _bomb(None)),
+}
+"""Calls, and the bombs that are their answers."""
+
+
 class TestHostileServers:
     @pytest.mark.parametrize(
         ("answer", "error"),
@@ -252,6 +287,55 @@ class TestHostileServers:
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         # The emulator, in this process too, holds the bomb's 300 kB and little else.
         assert after - before < 60 * 2**20
+
+    @pytest.mark.parametrize("size", [33_000_000, 1_900_000, 1_000_000])
+    @pytest.mark.parametrize("call", BOMBED)
+    async def test_nor_does_one_that_is_json(self, call, size):
+        """What 33 MB of empty arrays inflate to, or all that is read, is not kept."""
+        ask, bomb = BOMBED[call]
+        async with serving(always(bomb(size))) as server:
+            async with client_of(server, retry=ONE_TRY) as client:
+                tracemalloc.start()
+                try:
+                    with suppress(ResponseShapeError, OutcomeUnknownError):
+                        await ask(client)
+                    peak = tracemalloc.get_traced_memory()[1]
+                finally:
+                    tracemalloc.stop()
+        assert peak < 150 * 2**20
+
+    @pytest.mark.timing
+    @pytest.mark.parametrize("call", BOMBED)
+    async def test_nor_does_one_hold_the_loop(self, call):
+        """Of 33 MB of empty arrays no more is parsed than takes a moment."""
+        ask, bomb = BOMBED[call]
+        async with serving(always(bomb(33_000_000))) as server:
+            async with client_of(server, retry=ONE_TRY) as client:
+                started = time.process_time()
+                with pytest.raises((ResponseShapeError, OutcomeUnknownError)):
+                    await ask(client)
+                assert time.process_time() - started < 1.0
+
+    async def test_a_whole_day_is_read(self):
+        """A timeline of a day in steps of 5 s is below all limits, and so is a page."""
+        names = ["exaltation", "focus", "shock", "seriousness", "fatigue", "disgust"]
+        measures = {
+            name: {"people": 3, "quantity": 2.654, "intensity": 0.8850000000001}
+            for name in [*names, "overwhelming"]
+        }
+        intervals = [
+            {"start": n, "end": n + 5, "detectedFaces": 3, "emotions": measures}
+            for n in range(0, 86_400, 5)
+        ]
+        day = http(
+            "200 OK", json.dumps({"session": ID, "timeline": intervals}).encode()
+        )
+        data = [WIRE | {"user": {"_id": "u", "about": "x" * 30_000}}] * 100
+        page = http("200 OK", json.dumps({"hasMore": False, "data": data}).encode())
+        async with serving(always(day, page)) as server, client_of(server) as client:
+            timeline = await client.get_emotions_timeline(ID, granularity=5)
+            assert 17_280 == len(timeline.intervals)
+            assert ID == (await client.list_sessions(expand=["user"]).first()).id
 
     @pytest.mark.timing
     @pytest.mark.parametrize("part", [b"X-Slow: ", b"Content-Length: 500\r\n\r\n"])
