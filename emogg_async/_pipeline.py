@@ -4,10 +4,12 @@ Each hop adds one policy. The pipeline belongs to the event loop in which it was
 """
 
 import asyncio
+import json
 import logging
 import math
 import random
 import time
+import unicodedata
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -212,8 +214,7 @@ class Pipeline:
         payload = await self._carry_out(request, call)
         try:
             value = structure(payload, model)
-            if request.session_id:
-                _check_subject(request, value)
+            _check_subject(request, value)
         except ResponseShapeError as error:
             error.method, error.path = request.method, request.path
             error.attempts = call.attempts
@@ -378,14 +379,24 @@ def _too_late(request: Request, call: Call) -> DeadlineError:
 
 
 def _check_subject(request: Request, value: Any) -> None:
-    """Refuse what is about another session than *request*."""
-    asked = request.session_id
-    if isinstance(value, Session):
-        field, found = "_id", value.id
-    else:
-        field, found = "session", getattr(value, "session", asked)
-    if found.lower() != asked:
+    """Refuse what is about something else than *request*."""
+    asked, problem = request.session_id, ""
+    field = "_id" if isinstance(value, Session) else "session"
+    found = value.id if isinstance(value, Session) else getattr(value, field, asked)
+    if asked and found.lower() != asked:
         problem = f"{field}: not the id that was asked for"
+    elif request.body is not None:
+        told = json.loads(request.body)
+        for field in ("name", "format"):
+            found = getattr(value, field, "")
+            if field in told and _spelt(found) != _spelt(told[field]):
+                problem = f"{field}: not what was asked for"
+    if problem:
         raise ResponseShapeError(
             f"the answer is not what was asked for: {problem}", problems=(problem,)
         )
+
+
+def _spelt(text: str) -> str:
+    """Return *text* as a service might write it that trims and normalizes."""
+    return " ".join(unicodedata.normalize("NFC", text).split())

@@ -43,7 +43,7 @@ MAX_BODY: Final = 2**20
 
 MAX_PARTS: Final = 1_300_000
 """Commas and brackets of an answer, those of objects twice: its parsed form takes some
-100 bytes for each, whatever it is. A day in steps of 5 s, with 13 emotions, has less."""
+100 bytes for each, whatever it is. A day in steps of 5 s has less, with 13 emotions."""
 
 TOO_LONG: Final = "longer than what is read"
 

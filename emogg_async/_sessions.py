@@ -57,11 +57,16 @@ class Sessions(Reads):
         """Carry out a stop; what is in doubt is settled by one get."""
 
         async def load(call: Call) -> Session:
+            cause: BaseException | None
             try:
-                return await self.pipeline.fetch(request, call, Session)
+                stopped = await self.pipeline.fetch(request, call, Session)
+                if stopped.state != SessionState.ACTIVE:
+                    return stopped
+                cause = ResponseShapeError("it is still active")
+                doubt = outcome_unknown(request, call, cause.message)
             except OutcomeUnknownError as error:
                 doubt, cause = error, error.__cause__
-            # Refused after an unknown fate, or an answer that does not decode.
+            # Refused after an unknown fate, or an answer that is none to a stop.
             if not isinstance(cause, BadRequestError | ResponseShapeError):
                 raise doubt
             session = await self._settle(request, call)

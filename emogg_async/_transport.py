@@ -16,6 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from emogg_async._alarms import Alarms
+from emogg_async._connector import Connector, UnaskedError, close_spoilt
 from emogg_async._network import Proxy, Route
 from emogg_async._protocol import SAFE, TOO_LONG, Request, Response, unpacked
 from emogg_async.errors import (
@@ -83,6 +84,7 @@ class Transport:
     ) -> None:
         self._alarms = alarms
         self._base_url = base_url
+        self._host = URL(base_url).raw_host
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
@@ -146,6 +148,8 @@ class Transport:
         """
         if self._http.closed:
             raise ConfigurationError("the ClientSession passed as http= is closed")
+        if not self._owns_http:
+            close_spoilt(self._http, self._host)
         limit = min(self._attempt_timeout, time_left)
         try:
             with self._alarms.limit(limit):
@@ -248,7 +252,7 @@ class _TunnelError(aiohttp.ClientProxyConnectionError):
     """A proxy closed the connection, or answered nonsense, before a tunnel stood."""
 
 
-class _Tunneller(aiohttp.TCPConnector):
+class _Tunneller(Connector):
     """Says of what goes wrong at a proxy that nothing was sent yet.
 
     aiohttp says only that the server disconnected, as it does of a request that was
@@ -272,7 +276,7 @@ class _Tunneller(aiohttp.TCPConnector):
 
 
 def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSession:
-    kind = _Tunneller if route.proxy else aiohttp.TCPConnector
+    kind = _Tunneller if route.proxy else Connector
     return aiohttp.ClientSession(
         headers=headers,
         # The gate owns the slots; c-ares, where installed, would ignore the hosts file.
@@ -392,6 +396,8 @@ def _forget_words(error: Exception) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, _TunnelError):
         return "it closed the connection, or did not answer as a proxy"
+    if isinstance(error, UnaskedError):
+        return "it answers before it is asked"
     cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
     if isinstance(cause, ssl.SSLError):
         return str(getattr(cause, "reason", None) or "TLS failed")

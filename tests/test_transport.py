@@ -8,8 +8,9 @@ import ssl
 import time
 import traceback
 import tracemalloc
+import unicodedata
 import zlib
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import psutil
@@ -498,6 +499,126 @@ class TestUnreadableAnswers:
                 with pytest.raises(ResponseShapeError) as caught:
                     await client.get_session(ID)
         assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+OTHER = json.dumps(WIRE | {"_id": "1" * 24, "name": "Other"}).encode()
+STRAYS = {
+    "201": http("201 Created", OTHER),
+    "200": http("200 OK", BODY),
+    "404": http("404 Not Found", b'{"message": "Session not found"}'),
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "bytes": b"{}",
+    "half": b"HTTP/1.1 20",
+    "lines": b"\r\n\r\n",
+}
+"""What a broken server or proxy sends although nobody has asked."""
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "passed"])
+@pytest.mark.parametrize("stray", STRAYS)
+class TestUnaskedAnswers:
+    """After an answer there comes another one on the same connection."""
+
+    @staticmethod
+    @asynccontextmanager
+    async def after_one(stray, own, answer):
+        """Give a client that has got a session, and then what nobody asked for."""
+
+        async def answer_twice(writer, number):
+            writer.write(OK if number == 1 else answer)
+            if number == 1:
+                asyncio.get_running_loop().call_later(0.02, writer.write, STRAYS[stray])
+            return True
+
+        async with serving(answer_twice) as server, aiohttp.ClientSession() as passed:
+            options = {} if own else {"http": passed}
+            async with client_of(server, retry=ONE_TRY, **options) as client:
+                await client.get_session(ID)
+                await asyncio.sleep(0.05)
+                yield client
+        assert 2 == len(server.heads)
+
+    async def test_are_not_taken_for_that_to_a_create(self, stray, own):
+        """What a create returns is what it has made."""
+        made = http("201 Created", BODY)
+        async with self.after_one(stray, own, made) as client:
+            session = await client.create_session("Pitch", "rtmp://host/key")
+        assert (ID, "Pitch") == (session.id, session.name)
+
+    async def test_are_not_taken_for_that_to_a_rename(self, stray, own):
+        """A session that was renamed was renamed."""
+        renamed = http("200 OK", BODY.replace(b"Pitch", b"New"))
+        async with self.after_one(stray, own, renamed) as client:
+            assert "New" == (await client.update_session(ID, name="New")).name
+
+    async def test_are_not_taken_for_that_to_a_delete(self, stray, own):
+        """A session that was deleted was deleted, and nothing but."""
+        async with self.after_one(stray, own, STRAYS["204"]) as client:
+            assert await client.delete_session(ID) is None
+
+    async def test_are_not_taken_for_that_to_a_get(self, stray, own):
+        """What a get returns is newer than the get."""
+        newer = http("200 OK", BODY.replace(b"Pitch", b"New"))
+        async with self.after_one(stray, own, newer) as client:
+            assert "New" == (await client.get_session(ID, fresh=True)).name
+
+
+class TestWritesAreWhatWasAsked:
+    @pytest.mark.parametrize("name", ["Pitch", " Pitch ", "Cafe\u0301"])
+    async def test_as_far_as_spelling_goes(self, name):
+        """A service may trim a name, or write its accents in another way."""
+        spelt = unicodedata.normalize("NFC", name.strip())
+        answer = http("201 Created", json.dumps(WIRE | {"name": spelt}).encode())
+        async with serving(always(answer)) as server, client_of(server) as client:
+            session = await client.create_session(name, "rtmp://host/key")
+            assert (
+                spelt
+                == session.name
+                == (await client.update_session(ID, name=name)).name
+            )
+
+    async def test_or_in_doubt(self):
+        """A write whose answer is about something else may have taken effect or not."""
+        source = {"id": "s", "device": "d", "type": "t", "name": "Pulse"}
+        answers = [
+            WIRE,
+            WIRE,
+            source | {"format": "scalar", "name": "Other"},
+            source | {"format": "text"},
+        ]
+        answers = [http("201 Created", json.dumps(each).encode()) for each in answers]
+        async with serving(always(*answers)) as server, client_of(server) as client:
+            for write, field in (
+                (lambda: client.create_session("New", "rtmp://host/key"), "name"),
+                (lambda: client.update_session(ID, name="New"), "name"),
+                (
+                    lambda: client.register_source(ID, name="Pulse", format="scalar"),
+                    "name",
+                ),
+                (
+                    lambda: client.register_source(ID, name="Pulse", format="scalar"),
+                    "format",
+                ),
+            ):
+                with pytest.raises(
+                    OutcomeUnknownError, match=f"{field}: not what was asked for"
+                ):
+                    await write()
+        assert 4 == len(server.heads)
+
+    @pytest.mark.parametrize("later", ["finished", "active"])
+    async def test_or_looked_at(self, later):
+        """A stop that brings an active session is settled by a get."""
+        active = json.dumps(WIRE | {"state": "active"}).encode()
+        now = json.dumps(WIRE | {"state": later}).encode()
+        answers = always(http("200 OK", active), http("200 OK", now))
+        async with serving(answers) as server, client_of(server) as client:
+            if later == "active":
+                with pytest.raises(OutcomeUnknownError, match="still active"):
+                    await client.stop_session(ID)
+            else:
+                assert later == (await client.stop_session(ID)).state
+        assert [b"POST", b"GET "] == [head[:4] for head in server.heads]
 
 
 class TestDeadConnections:
