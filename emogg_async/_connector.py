@@ -1,5 +1,7 @@
 """Connections: which of them are used again, and what they keep."""
 
+import asyncio
+from contextvars import Context
 from typing import Any, Final
 
 import aiohttp
@@ -17,7 +19,8 @@ class UnaskedError(aiohttp.ClientConnectorError):
 class Connector(aiohttp.TCPConnector):
     """Uses no connection on which something came that nobody has asked for.
 
-    aiohttp would take it for the answer to the next request.
+    aiohttp would take it for the answer to the next request. And what outlives a load,
+    a connection and the timer that closes it, does not keep the context of that load.
     """
 
     async def connect(
@@ -33,6 +36,20 @@ class Connector(aiohttp.TCPConnector):
                 return connection
             connection.close()
         raise UnaskedError(req.connection_key, OSError())
+
+    async def _create_connection(self, *args: Any) -> Any:
+        task: asyncio.Task[Any] = Context().run(
+            self._loop.create_task, super()._create_connection(*args)
+        )
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.done() and not task.cancelled() and task.exception() is None:
+                task.result().close()  # it was there, and nobody will use it
+            raise
+
+    def _release(self, *args: Any, **options: Any) -> None:
+        Context().run(super()._release, *args, **options)
 
 
 def close_spoilt(http: aiohttp.ClientSession, host: str | None) -> None:

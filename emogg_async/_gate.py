@@ -9,6 +9,7 @@ import asyncio
 import math
 import random
 from collections import OrderedDict
+from contextvars import Context
 from typing import Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -186,7 +187,7 @@ class Pacer:
             if self._timer.when() <= when:
                 return  # it will find out itself that it is early
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._ring)
+        self._timer = self._loop.call_at(when, self._ring, context=Context())
 
     def _ring(self) -> None:
         self._timer = None

@@ -120,9 +120,7 @@ class Pipeline:
             key = _key(request, call.priority)
             flight = self.flights.find(key)
         if flight is None:
-            instrument = self._counters.instrument
-            context = None if instrument is None else instrument.context()
-            flight = self.flights.start(key, call, load, context)
+            flight = self.flights.start(key, call, load)
         else:
             self._counters.coalesced += 1
             flight.call.extend(deadline, self.loop.time())

@@ -47,6 +47,16 @@ _NOT_SENT = (
 )
 
 
+_OPTIONS: Final[dict[str, Any]] = {
+    "allow_redirects": False,
+    "raise_for_status": False,
+    # It would inflate more than is read, and lose the status of what it cannot.
+    "auto_decompress": False,
+    "middlewares": None,
+    # A connection that pauses would go on in, and keep, the context of a load.
+    "read_bufsize": 16 * 1024 * 1024,
+}
+
 _PROXY_REFUSES: Final = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
 
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -106,11 +116,7 @@ class Transport:
         self._plain: dict[str, Any] = {
             "headers": None if shared else headers,
             "timeout": timeout,
-            "allow_redirects": False,
-            "raise_for_status": False,
-            # It would inflate more than is read, and lose the status of what it cannot.
-            "auto_decompress": False,
-            "middlewares": None,
+            **_OPTIONS,
         }
         if self._proxy is not None:
             self._use_proxy(self._proxy, headers)

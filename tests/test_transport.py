@@ -1,7 +1,10 @@
 import asyncio
+import contextvars
+import gc
 import gzip
 import inspect
 import json
+import math
 import resource
 import socket
 import ssl
@@ -9,8 +12,10 @@ import time
 import traceback
 import tracemalloc
 import unicodedata
+import weakref
 import zlib
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 
 import aiohttp
 import psutil
@@ -33,6 +38,7 @@ from emogg_async import (
     ServerError,
     StatusError,
     TransportError,
+    _context,
 )
 from emogg_async._protocol import Request
 from emogg_async._transport import _translated
@@ -619,6 +625,77 @@ class TestWritesAreWhatWasAsked:
             else:
                 assert later == (await client.stop_session(ID)).state
         assert [b"POST", b"GET "] == [head[:4] for head in server.heads]
+
+
+WHO = ContextVar("WHO")
+
+
+class TestContext:
+    """What runs below a call runs in its context."""
+
+    async def test_is_that_of_the_caller(self):
+        """Traces and middlewares of a session that is passed in see its variables."""
+        seen = []
+
+        async def traced(session, context, params):
+            seen.append(WHO.get())
+
+        async def between(request, handler):
+            seen.append(WHO.get())
+            return await handler(request)
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(traced)
+        options = {"trace_configs": [trace], "middlewares": [between]}
+        async with serving(always(OK)) as server:
+            async with aiohttp.ClientSession(**options) as http_:
+                async with client_of(server, http=http_) as client:
+                    WHO.set("get")
+                    await client.get_session(ID)
+                    WHO.set("bulk")
+                    await client.get_sessions([ID], fresh=True)
+                    WHO.set("write")
+                    await client.update_session(ID, name="Pitch")
+        assert ["get"] * 2 + ["bulk"] * 2 + ["write"] * 2 == seen
+
+    async def test_has_nothing_of_ours(self):
+        """What a middleware asks for by itself has neither deadline nor rank of it."""
+        seen = []
+
+        async def between(request, handler):
+            ours = _context.deadline, _context.priority, _context.backlog
+            seen.append([variable.get() for variable in ours])
+            return await handler(request)
+
+        async with serving(always(OK)) as server:
+            async with aiohttp.ClientSession(middlewares=[between]) as http_:
+                async with client_of(server, http=http_) as client:
+                    with client.deadline(9.0):
+                        await client.get_sessions([ID])
+        assert [[math.inf, _context.SINGLE, _context.UNKNOWN]] == seen
+
+    @pytest.mark.parametrize("size", [0, 900_000])
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    async def test_is_let_go_with_the_call(self, method, size):
+        """A call's context is not kept by the connection, or by a timer, after it."""
+
+        class Visit:
+            pass
+
+        answer = http("200 OK", json.dumps({"x": "x" * size}).encode())
+        async with serving(always(answer)) as server, client_of(server) as client:
+            visit = Visit()
+            gone = weakref.ref(visit)
+            context = contextvars.copy_context()
+            context.run(WHO.set, visit)
+            call = client.request(method, "/v1/x")
+            await asyncio.create_task(call, context=context)
+            del visit, context, call
+            await asyncio.sleep(0)  # the loop itself lets go of the task
+            gc.collect()
+            assert gone() is None
+            await client.request("GET", "/v1/x")
+        assert 1 == server.connections
 
 
 class TestDeadConnections:
