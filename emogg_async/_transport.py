@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
+from aiohttp import ClientSession
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -28,7 +29,7 @@ from emogg_async.errors import (
     TransportError,
 )
 
-__all__ = ["Transport", "is_session"]
+__all__ = ["ClientSession", "Transport", "is_session"]
 
 CONNECT_TIMEOUT: Final = 5.0
 KEEPALIVE_TIMEOUT: Final = 15.0
