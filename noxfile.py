@@ -79,7 +79,8 @@ def typing(session: nox.Session) -> None:
         ".[cli,redis]", *TEST_TOOLS, "mypy>=1.14", "pyright[nodejs]>=1.1.390"
     )
     session.run("mypy")
-    session.run("mypy", "--strict", "tests/typing", "examples")
+    strict = ("--strict", "--warn-unreachable")
+    session.run("mypy", *strict, "tests/typing", "examples")
     session.run("pyright", "tests/typing")
     session.run("pyright", "--verifytypes", "emogg_async", "--ignoreexternal")
 
