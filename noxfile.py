@@ -107,7 +107,8 @@ def typing(session: nox.Session) -> None:
     """Check the types of the package, of its use, and that all of it has some."""
     install(session, "mypy>=1.14", "pyright[nodejs]>=1.1.390")
     session.run("mypy")
-    session.run("mypy", "--strict", "tests/typing", "examples")
+    strict = ("--strict", "--warn-unreachable")
+    session.run("mypy", *strict, "tests/typing", "examples")
     session.run("pyright", "tests/typing")
     session.run("pyright", "--verifytypes", "emogg_async", "--ignoreexternal")
 

@@ -7,6 +7,7 @@ all that fall into the same hundredth of a second share one.
 
 import asyncio
 from collections.abc import Callable, Hashable
+from contextvars import Context
 from typing import Any, Final, Self, TypeVar, cast
 
 __all__ = ["Alarms"]
@@ -31,7 +32,10 @@ class Alarms:
         alarms = self._slots.get(slot)
         if alarms is None:
             alarms = self._slots[slot] = {}
-            self._timers[slot] = self.loop.call_at(slot * GRAIN, self._strike, slot)
+            # The context of whoever is first would be kept until then.
+            self._timers[slot] = self.loop.call_at(
+                slot * GRAIN, self._strike, slot, context=Context()
+            )
         alarms[key] = ring
         return slot
 

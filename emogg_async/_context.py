@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
@@ -24,6 +24,7 @@ __all__ = [
     "Call",
     "Priority",
     "backlog",
+    "context_of_a_load",
     "deadline",
     "deadline_in",
     "priority",
@@ -63,6 +64,22 @@ backlog: ContextVar[Backlog] = ContextVar("backlog", default=UNKNOWN)
 
 deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 """When, on the loop's clock, the calls made in this context must be over."""
+
+
+def context_of_a_load() -> Context:
+    """Copy the present context, less what is ours in it: a load has a record instead.
+
+    What traces requests below us finds its own there.
+    """
+    context = copy_context()
+    context.run(_forget_ours)
+    return context
+
+
+def _forget_ours() -> None:
+    priority.set(SINGLE)
+    backlog.set(UNKNOWN)
+    deadline.set(math.inf)
 
 
 @contextmanager
@@ -106,6 +123,9 @@ class Call:
     is_repeated: bool = False
     """Whether the next request repeats one that failed."""
 
+    status: int = 0
+    """That of the answer to the newest of them; 0 while there is none."""
+
     sending: bool = False
     """Whether a request is out, or was when the call was cut off."""
 
@@ -130,6 +150,7 @@ class Call:
             self.deadline = min(self.deadline, now + self.allowance)
             self.departed = now
         self.attempts += 1
+        self.status = 0
         self.sending = True
 
     def extend(self, deadline: float, now: float) -> None:
@@ -138,6 +159,7 @@ class Call:
             deadline = min(deadline, now + self.allowance)
         self.deadline = max(self.deadline, deadline)
 
-    def answered(self) -> None:
-        """Note that an answer came, whatever it says."""
+    def answered(self, status: int) -> None:
+        """Note that an answer came, and its *status*."""
+        self.status = status
         self.sending = False

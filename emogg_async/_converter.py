@@ -10,11 +10,10 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
 from cattrs import Converter, transform_error
-from cattrs.cols import list_structure_factory
 from cattrs.errors import (
     ClassValidationError,
     IterableValidationError,
@@ -29,6 +28,9 @@ from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 __all__ = ["format_datetime", "structure", "to_dict"]
 
 T = TypeVar("T")
+
+MAX_PROBLEMS: Final = 100
+"""Those of an array, or of an object with names of its own, after which it is left."""
 
 _JSON_NAMES = {
     dict: "an object",
@@ -51,6 +53,9 @@ class _MismatchError(ValueError):
         )
 
 
+_WRONG = (ClassValidationError, IterableValidationError, _MismatchError)
+
+
 def structure(payload: object, model: type[T]) -> T:
     """Make a *model* of *payload*, a parsed JSON value.
 
@@ -59,7 +64,7 @@ def structure(payload: object, model: type[T]) -> T:
     """
     try:
         return _converter.structure(payload, model)
-    except (ClassValidationError, IterableValidationError, _MismatchError) as error:
+    except _WRONG as error:
         problems = tuple(_problems(error))
     except RecursionError:
         problems = ("nested too deeply",)
@@ -184,15 +189,32 @@ def _open_enum(kind: type[OpenEnum]) -> Callable[[Any, Any], OpenEnum]:
 
 
 def _array(kind: Any, converter: Converter) -> Callable[[Any, Any], tuple[Any, ...]]:
-    list_type: Any = list[get_args(kind)[0]]  # type: ignore[misc]
-    items = list_structure_factory(list_type, converter)
+    inner = get_args(kind)[0]
+    hook = converter.get_structure_hook(inner)
 
-    def structure_array(value: Any, _: Any) -> tuple[Any, ...]:
-        if type(value) is not list:
-            raise _MismatchError("an array", value)
-        return tuple(items(value, kind))
+    def structure_array(payload: Any, _: Any) -> tuple[Any, ...]:
+        if type(payload) is not list:
+            raise _MismatchError("an array", payload)
+        values: list[Any] = []
+        errors: list[Exception] = []
+        for value in payload:
+            try:
+                values.append(hook(value, inner))
+            except _WRONG as error:
+                _note(errors, error, len(values) + len(errors), inner)
+        if errors:
+            raise IterableValidationError("", errors, tuple)
+        return tuple(values)
 
     return structure_array
+
+
+def _note(errors: list[Exception], error: Exception, key: int | str, kind: Any) -> None:
+    """Take in that what stands at *key* is none of that *kind*; the last is raised."""
+    error.add_note(IterableValidationNote("", key, kind))
+    errors.append(error)
+    if len(errors) == MAX_PROBLEMS:
+        raise IterableValidationError("", errors, kind)
 
 
 def _optional(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
@@ -213,15 +235,15 @@ def _named_values(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     def structure_values(payload: Any, _: Any) -> Any:
         if type(payload) is not dict:
             raise _MismatchError("an object", payload)
-        values, errors = {}, []
+        values: dict[str, Any] = {}
+        errors: list[Exception] = []
         for key, value in payload.items():
             try:
                 values[key] = hook(value, inner)
-            except (ClassValidationError, _MismatchError) as error:
+            except _WRONG as error:
                 # Of the body's text only what looks like a name gets into an error.
                 name = key if _SHOWABLE.fullmatch(key) else "…"
-                error.add_note(IterableValidationNote("", name, inner))
-                errors.append(error)
+                _note(errors, error, name, inner)
         if errors:
             raise IterableValidationError("", errors, FrozenMapping)
         return FrozenMapping(values)

@@ -1,19 +1,18 @@
 """Single-flight: calls that want the same thing at the same time share one load.
 
-A load runs in a task of its own, in a context that has no more than what traces it, so
-that no caller's cancellation or context variable reaches the others. It lives as long
-as somebody waits for it.
+A load runs in a task of its own, so that no caller's cancellation reaches the others,
+and in a copy of the context of the call that began it, without what is ours in that. It
+lives as long as somebody waits for it.
 """
 
 import asyncio
-import contextvars
 import copy
 import math
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Final, Generic, TypeVar, cast
 
 from emogg_async._alarms import Alarms
-from emogg_async._context import Call
+from emogg_async._context import Call, context_of_a_load
 from emogg_async._frames import bare
 from emogg_async.errors import EmoggError
 
@@ -147,18 +146,14 @@ class Flights:
         key: Hashable | None,
         call: Call,
         load: Callable[[Call], Awaitable[T]],
-        context: contextvars.Context | None = None,
     ) -> Flight[T]:
-        """Start a load; later calls may join it by *key*, none if that is None.
-
-        It runs in *context*; None is an empty one.
-        """
+        """Start a load; later calls may join it by *key*, none if that is None."""
         flight: Flight[T] = Flight(self, key, call)
         self._aloft.add(flight)
         if key is not None:
             self._joinable[key] = flight
-        flight.task = self.alarms.loop.create_task(
-            flight.carry_out(load), context=context or contextvars.Context()
+        flight.task = context_of_a_load().run(
+            self.alarms.loop.create_task, flight.carry_out(load)
         )
         return flight
 

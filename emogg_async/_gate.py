@@ -10,6 +10,7 @@ import asyncio
 import math
 import random
 from collections import OrderedDict
+from contextvars import Context
 from typing import Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -21,6 +22,7 @@ from emogg_async.errors import (
     DeadlineError,
     NotSentError,
     RateLimitedError,
+    ResponseShapeError,
 )
 
 __all__ = ["Gate", "Pacer", "bulk_share", "shared_pacer"]
@@ -172,7 +174,7 @@ class Pacer:
         ):
             self.take_back(call.priority)
             return
-        lingers = not isinstance(error, ConnectionLostError)
+        lingers = not isinstance(error, ConnectionLostError | ResponseShapeError)
         bulk = call.priority is BULK
         self.model.lose(self._loop.time(), bulk=bulk, lingers=lingers)
 
@@ -207,7 +209,7 @@ class Pacer:
             if self._timer.when() <= when:
                 return  # it will find out itself that it is early
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._ring)
+        self._timer = self._loop.call_at(when, self._ring, context=Context())
 
     def _ring(self) -> None:
         self._timer = None

@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+import ssl as tls
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from inspect import iscoroutinefunction
+from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import attrs
 
@@ -24,19 +26,13 @@ from emogg_async._retry import RetryPolicy
 from emogg_async._sessions import Sessions
 from emogg_async._stale import Outages
 from emogg_async._stats import Counters, Instrument, Stats
-from emogg_async._transport import Transport, is_session
+from emogg_async._transport import ClientSession, Transport, is_session
 from emogg_async.errors import (
     ClientClosedError,
     ConfigurationError,
     InvalidArgumentError,
 )
 from emogg_async.events import Event
-
-if TYPE_CHECKING:
-    import ssl as tls
-    from os import PathLike
-
-    import aiohttp
 
 __all__ = ["LifeCycle"]
 
@@ -64,9 +60,9 @@ class LifeCycle:
         on_event: Callable[[Event], object] | None = None,
         allow_http: bool = False,
         proxy: str | None = None,
-        ssl: "tls.SSLContext | str | PathLike[str] | None" = None,
+        ssl: tls.SSLContext | str | PathLike[str] | None = None,
         trust_env: bool = False,
-        http: "aiohttp.ClientSession | None" = None,
+        http: ClientSession | None = None,
     ) -> None:
         self._token = usable_token(token)
         self._base_url = usable_base_url(base_url, allow_http=allow_http)

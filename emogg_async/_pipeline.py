@@ -4,10 +4,12 @@ Each hop adds one policy. The pipeline belongs to the event loop in which it was
 """
 
 import asyncio
+import json
 import logging
 import math
 import random
 import time
+import unicodedata
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -119,9 +121,7 @@ class Pipeline:
             key = _key(request, call.priority)
             flight = self.flights.find(key)
         if flight is None:
-            instrument = self._counters.instrument
-            context = None if instrument is None else instrument.context()
-            flight = self.flights.start(key, call, load, context)
+            flight = self.flights.start(key, call, load)
         else:
             self._counters.coalesced += 1
             flight.call.extend(deadline, self.loop.time())
@@ -215,8 +215,7 @@ class Pipeline:
         payload = await self._carry_out(request, call)
         try:
             value = structure(payload, model)
-            if request.session_id:
-                _check_subject(request, value)
+            _check_subject(request, value)
         except ResponseShapeError as error:
             error.method, error.path = request.method, request.path
             error.attempts = call.attempts
@@ -255,7 +254,7 @@ class Pipeline:
             raise
         finally:
             counters.in_flight -= 1
-        call.answered()
+        call.answered(response.status)
         if counters.is_watched:
             _log_answer(request, response, self.loop.time() - departure)
         self._last_headers, self._last_heard = response.headers, time.time()
@@ -393,14 +392,24 @@ def _too_late(request: Request, call: Call) -> DeadlineError:
 
 
 def _check_subject(request: Request, value: Any) -> None:
-    """Refuse what is about another session than *request*."""
-    asked = request.session_id
-    if isinstance(value, Session):
-        field, found = "_id", value.id
-    else:
-        field, found = "session", getattr(value, "session", asked)
-    if found.lower() != asked:
+    """Refuse what is about something else than *request*."""
+    asked, problem = request.session_id, ""
+    field = "_id" if isinstance(value, Session) else "session"
+    found = value.id if isinstance(value, Session) else getattr(value, field, asked)
+    if asked and found.lower() != asked:
         problem = f"{field}: not the id that was asked for"
+    elif request.body is not None:
+        told = json.loads(request.body)
+        for field in ("name", "format"):
+            found = getattr(value, field, "")
+            if field in told and _spelt(found) != _spelt(told[field]):
+                problem = f"{field}: not what was asked for"
+    if problem:
         raise ResponseShapeError(
             f"the answer is not what was asked for: {problem}", problems=(problem,)
         )
+
+
+def _spelt(text: str) -> str:
+    """Return *text* as a service might write it that trims and normalizes."""
+    return " ".join(unicodedata.normalize("NFC", text).split())

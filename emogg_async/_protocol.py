@@ -7,6 +7,7 @@ Source: https://docs.emogg.com.
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,7 @@ from emogg_async.errors import EmoggError, ResponseShapeError, StatusError
 
 __all__ = [
     "SAFE",
+    "TOO_LONG",
     "Headers",
     "RateLimit",
     "Repeat",
@@ -31,11 +33,26 @@ __all__ = [
     "date_of",
     "decipher",
     "purge",
+    "unpacked",
 ]
 
 DAY: Final = 86_400.0
 """Seconds; no `RateLimit-Reset` above it is believed."""
 
+MAX_BODY: Final = 2**20
+"""Bytes of an answer that are read at most, if its request does not say otherwise."""
+
+MAX_PARTS: Final = 1_300_000
+"""Commas and brackets of an answer, those of objects twice: its parsed form takes some
+100 bytes for each, whatever it is. A day in steps of 5 s has less, with 13 emotions."""
+
+TOO_LONG: Final = "longer than what is read"
+
+_GZIP = 16 + zlib.MAX_WBITS
+"""How zlib is told of gzip."""
+
+_PACKED_AS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
+_NOT_ASKED_FOR = frozenset({"br", "compress", "zstd"})
 _BYTE_ORDER_MARK = "\ufeff"
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
@@ -82,6 +99,9 @@ class Request:
     """The session that it reads or changes, in lower case; empty when it does neither,
     or nothing that is kept."""
 
+    max_body: int = MAX_BODY
+    """Bytes of its answer that are read at most, once they are unpacked."""
+
     @property
     def target(self) -> str:
         """Path and query, encoded."""
@@ -108,7 +128,10 @@ class Response:
     headers: Headers = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     complete: bool = True
-    """False when the body was longer than what the transport reads, and left out."""
+    """False when the body was left out, because of its *problem*."""
+
+    problem: str = TOO_LONG
+    """Why it was left out, if it was: the end of a sentence about the answer."""
 
 
 @attrs.frozen
@@ -191,17 +214,20 @@ def decipher(
 
     Raises:
         StatusError: The status is not 2xx; the class says which.
-        ResponseShapeError: The status is 2xx and the body is no JSON, or too long.
+        ResponseShapeError: The status is 2xx and the body is no JSON, or left out.
     """
     if not 200 <= response.status < 300:
         raise _status_error(request, response, now(), secret)
     if not response.complete:
-        raise _undecodable(request, response, "longer than what is read", secret)
+        raise _undecodable(request, response, response.problem, secret)
     if response.status == HTTPStatus.NO_CONTENT or not (
         response.body or request.repeat is SAFE
     ):
         return None
-    payload = _parse(response.body)
+    body = response.body
+    if len(body) > MAX_BODY and sum(map(body.count, b",[{{")) > MAX_PARTS:
+        raise _undecodable(request, response, "of more parts than are read", secret)
+    payload = _parse(body)
     if payload is _GARBAGE:
         raise _undecodable(request, response, "no valid JSON", secret)
     return payload
@@ -223,6 +249,39 @@ def purge(error: EmoggError, request: Request, secret: str) -> None:
 def _hidden(text: str, request: Request, secret: str) -> str:
     """Return *text* without secrets; what is to be cut passes here before that."""
     return redacted(text, secret, *_secrets_in(request.body))
+
+
+def unpacked(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
+    """Undo the *coding* of a body, as its `Content-Encoding` names it.
+
+    Returns:
+        The body and no problem; or nothing and what is wrong with the answer: it is
+        longer than *limit* bytes, damaged, or packed in a way that was not asked for.
+    """
+    coding = coding.lower()
+    if not body or coding in {"", "identity"}:
+        return body, ""
+    wbits = _PACKED_AS.get(coding)
+    if wbits is None:
+        how = f"as {coding}" if coding in _NOT_ASKED_FOR else "in an unknown way"
+        return b"", f"packed {how}, which was not asked for"
+    if coding == "deflate" and body[0] & 0x0F != zlib.DEFLATED:
+        wbits = -wbits  # without the two bytes of zlib, as some write it
+    damaged = b"", f"no valid {coding}"
+    parts: list[bytes] = []
+    try:
+        while body:  # a gzip may have several members
+            unpacking = zlib.decompressobj(wbits)
+            parts.append(unpacking.decompress(body, limit + 1))
+            limit -= len(parts[-1])
+            if limit < 0:
+                return b"", TOO_LONG
+            if not unpacking.eof:
+                return damaged
+            body = unpacking.unused_data
+    except zlib.error:
+        return damaged
+    return b"".join(parts), ""
 
 
 def _undecodable(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from emogg_async._checks import number, shown, whole_number
-from emogg_async._protocol import Repeat, Request
+from emogg_async._protocol import MAX_BODY, Repeat, Request
 from emogg_async.errors import InvalidArgumentError
 
 __all__ = [
@@ -41,6 +41,15 @@ QueryValue = str | int | float | bool
 MAX_NAME: Final = 256
 MIN_GRANULARITY: Final = 5
 MAX_GRANULARITY: Final = 3_600
+MAX_PAGE: Final = 4 * 2**20
+"""Bytes of a page: 40 kB for each of 100 sessions, with all that `expand` brings."""
+
+MAX_TIMELINE: Final = 16 * 2**20
+"""Bytes of a timeline: twice what a day in steps of 5 s has with seven emotions."""
+
+MAX_CUSTOM: Final = 32 * 2**20
+"""Bytes of an answer of which nobody knows here what it is."""
+
 STREAM_SCHEMES: Final = ("rtmp", "rtmps", "rtsp")
 FORMATS: Final = ("text", "scalar")
 
@@ -161,7 +170,7 @@ def get_session(session_id: str, expand: Iterable[str] = ()) -> Request:
 
 def list_sessions(query: Iterable[tuple[str, str]]) -> Request:
     """Build "List sessions"; the *query* was checked."""
-    return Request("GET", "/v1/sessions", tuple(query))
+    return Request("GET", "/v1/sessions", tuple(query), max_body=MAX_PAGE)
 
 
 def create_session(name: object, stream_uri: object) -> Request:
@@ -207,7 +216,7 @@ def get_emotions_timeline(
 ) -> Request:
     """Build "Get emotions timeline"."""
     span = _span(granularity, start, end)
-    return _derived(session_id, "emotions/timeline", span, expand)
+    return _derived(session_id, "emotions/timeline", span, expand, MAX_TIMELINE)
 
 
 def get_transcription_sentiment(
@@ -215,16 +224,21 @@ def get_transcription_sentiment(
 ) -> Request:
     """Build "Get transcription sentiment"."""
     span = _span(granularity, start, end)
-    return _derived(session_id, "audio/transcription-sentiment", span, expand)
+    what = "audio/transcription-sentiment"
+    return _derived(session_id, what, span, expand, MAX_TIMELINE)
 
 
 def _derived(
-    session_id: object, what: str, span: tuple[tuple[str, str], ...], expand: object
+    session_id: object,
+    what: str,
+    span: tuple[tuple[str, str], ...],
+    expand: object,
+    max_body: int = MAX_BODY,
 ) -> Request:
     checked = check_session_id(session_id)
     query = span + _expansion(check_expand(expand))
     path = f"/v1/sessions/{checked}/{what}"
-    return Request("GET", path, query, session_id=checked)
+    return Request("GET", path, query, session_id=checked, max_body=max_body)
 
 
 def _span(
@@ -369,6 +383,7 @@ def custom(
         _encoded(payload),
         repeat,
         session_id=changed[1].lower() if changed else "",
+        max_body=MAX_CUSTOM,
     )
 
 

@@ -7,7 +7,7 @@ not sent                           retry       retry       retry   retry    retr
 429                                retry       retry       retry   retry    retry
 sent, answer lost or late;         retry       retry       retry   retry    unknown
 408 [1]_; 5xx [2]_
-2xx that does not decode           retry once  unknown     settle  success  unknown
+answer that does not decode        retry once  unknown     settle  [3]_     unknown
 anything else                      raise       raise       raise   raise    raise
 =================================  ==========  ==========  ======  =======  =======
 
@@ -18,6 +18,7 @@ an answer to it that does not decode, one GET decides.
 
 .. [1] with which some servers end an idle connection, just as a request leaves
 .. [2] but 501 and 505, which will not get better
+.. [3] success if its status is a 2xx, unknown if even that cannot be read
 """
 
 import asyncio

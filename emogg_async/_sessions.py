@@ -57,11 +57,16 @@ class Sessions(Reads):
         """Carry out a stop; what is in doubt is settled by one get."""
 
         async def load(call: Call) -> Session:
+            cause: BaseException | None
             try:
-                return await self.pipeline.fetch(request, call, Session)
+                stopped = await self.pipeline.fetch(request, call, Session)
+                if stopped.state != SessionState.ACTIVE:
+                    return stopped
+                cause = ResponseShapeError("it is still active")
+                doubt = outcome_unknown(request, call, cause.message)
             except OutcomeUnknownError as error:
                 doubt, cause = error, error.__cause__
-            # Refused after an unknown fate, or a success that does not decode.
+            # Refused after an unknown fate, or an answer that is none to a stop.
             if not isinstance(cause, BadRequestError | ResponseShapeError):
                 raise doubt
             session = await self._settle(request, call)
@@ -90,9 +95,12 @@ class Sessions(Reads):
             try:
                 return await self.pipeline.payload(request, call)
             except OutcomeUnknownError as error:
-                # An earlier send did it and its answer was lost, or this one is
-                # garbled.
-                done = isinstance(error.__cause__, NotFoundError | ResponseShapeError)
+                # An earlier send did it and its answer was lost, or this one's status
+                # says so, and no more of it can be read.
+                cause = error.__cause__
+                done = isinstance(cause, NotFoundError) or (
+                    isinstance(cause, ResponseShapeError) and call.status
+                )
                 if request.method == "DELETE" and done:
                     return None
                 raise

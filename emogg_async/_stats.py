@@ -4,7 +4,6 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Mapping
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
@@ -44,8 +43,7 @@ _LINES: Final[dict[type[Event], tuple[logging.Logger, str]]] = {
 def log(logger: logging.Logger, level: int, line: str, *facts: object) -> None:
     """Log a line; a filter or handler that raises hurts no call.
 
-    A filter that looks for a context variable does: loads run in a context of their
-    own. As `logging` does itself with what its handlers raise, it is shown.
+    As `logging` does itself with what its handlers raise, it is shown.
     """
     try:
         logger.log(level, line, *facts)
@@ -72,9 +70,6 @@ class Trace(Protocol):
 
 class Instrument(Protocol):
     """Makes a trace for each request."""
-
-    def context(self) -> Context:
-        """Make the context of a load that begins in the present one."""
 
     def __call__(self, request: "Request") -> Trace:
         """Begin to trace *request*, in the context of its load."""

@@ -11,28 +11,30 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import ClientSession
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from emogg_async._alarms import Alarms
+from emogg_async._connector import Connector, UnaskedError, close_spoilt
 from emogg_async._frames import bare
 from emogg_async._network import Proxy, Route
-from emogg_async._protocol import SAFE, Request, Response
+from emogg_async._protocol import SAFE, TOO_LONG, Request, Response, unpacked
 from emogg_async.errors import (
     ConfigurationError,
     ConnectionLostError,
     DeadlineError,
     NotSentError,
+    ResponseShapeError,
     TransportError,
 )
 
-__all__ = ["Transport", "is_session"]
+__all__ = ["ClientSession", "Transport", "is_session"]
 
 CONNECT_TIMEOUT: Final = 5.0
 KEEPALIVE_TIMEOUT: Final = 15.0
 CHUNK: Final = 256 * 1024
-MAX_BODY: Final = 32 * 1024 * 1024
 MAX_ERROR_BODY: Final = 64 * 1024
 
 _REPEATED_BY_AIOHTTP = frozenset({"DELETE", "PUT"})
@@ -46,6 +48,16 @@ _NOT_SENT = (
     aiohttp.NonHttpUrlClientError,
 )
 
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "allow_redirects": False,
+    "raise_for_status": False,
+    # It would inflate more than is read, and lose the status of what it cannot.
+    "auto_decompress": False,
+    "middlewares": None,
+    # A connection that pauses would go on in, and keep, the context of a load.
+    "read_bufsize": 16 * 1024 * 1024,
+}
 
 _PROXY_REFUSES: Final = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
 
@@ -84,6 +96,7 @@ class Transport:
     ) -> None:
         self._alarms = alarms
         self._base_url = base_url
+        self._host = URL(base_url).raw_host
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
@@ -105,10 +118,7 @@ class Transport:
         self._plain: dict[str, Any] = {
             "headers": None if shared else headers,
             "timeout": timeout,
-            "allow_redirects": False,
-            "raise_for_status": False,
-            "auto_decompress": True,
-            "middlewares": None,
+            **_OPTIONS,
         }
         if self._proxy is not None:
             self._use_proxy(self._proxy, headers)
@@ -141,10 +151,13 @@ class Transport:
         Raises:
             NotSentError: It never left.
             ConnectionLostError: It left, and no whole answer came.
+            ResponseShapeError: What came has not even a status.
             DeadlineError: The attempt's time was up.
         """
         if self._http.closed:
             raise ConfigurationError("the ClientSession passed as http= is closed")
+        if not self._owns_http:
+            close_spoilt(self._http, self._host)
         limit = min(self._attempt_timeout, time_left)
         try:
             with self._alarms.limit(limit):
@@ -197,11 +210,16 @@ class Transport:
             raise _refused_by_proxy(self._proxy, response.status, request)
         try:
             ok = 200 <= response.status < 300
-            body, complete = await _read(response, MAX_BODY if ok else MAX_ERROR_BODY)
+            limit = request.max_body if ok else MAX_ERROR_BODY
+            body = await _read(response, limit)
         except BaseException:
             response.close()
             raise
-        return Response(response.status, response.headers, body, complete)
+        headers, problem = response.headers, TOO_LONG
+        if body is not None:
+            coding = headers.get("Content-Encoding", "")
+            body, problem = unpacked(body, coding, limit)
+        return Response(response.status, headers, body or b"", not problem, problem)
 
     def _too_late(
         self, request: Request, limit: float, error: TimeoutError
@@ -242,7 +260,7 @@ class _TunnelError(aiohttp.ClientProxyConnectionError):
     """A proxy closed the connection, or answered nonsense, before a tunnel stood."""
 
 
-class _Tunneller(aiohttp.TCPConnector):
+class _Tunneller(Connector):
     """Says of what goes wrong at a proxy that nothing was sent yet.
 
     aiohttp says only that the server disconnected, as it does of a request that was
@@ -266,7 +284,7 @@ class _Tunneller(aiohttp.TCPConnector):
 
 
 def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSession:
-    kind = _Tunneller if route.proxy else aiohttp.TCPConnector
+    kind = _Tunneller if route.proxy else Connector
     return aiohttp.ClientSession(
         headers=headers,
         # The gate owns the slots; c-ares, where installed, would ignore the hosts file.
@@ -285,36 +303,45 @@ def _connecting(limit: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=min(CONNECT_TIMEOUT, 0.9 * limit))
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
-    """Read the body, or nothing of one over *limit* bytes; say whether it is whole."""
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """Read the body, packed as it may be; None if it has more than *limit* bytes."""
     content = response.content
     chunks: list[bytes] = []
     size = 0
     try:
         while not content.at_eof():
-            # The `readany()` of aiohttp 3.14.0 would inflate all that there is at once.
             chunk = await content.read(CHUNK)
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
                 response.close()  # the rest is not worth reading, nor the connection
-                return b"", False
+                return None
     # How aiohttp says that the connection is gone, and without its compiled parser also
     # that a chunk is none.
     except (RuntimeError, HttpProcessingError) as error:
         raise aiohttp.ClientPayloadError(type(error).__name__) from error
     response.release()
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks), True
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _translated(
     error: Exception, request: Request, proxy: Proxy | None = None
-) -> TransportError:
+) -> TransportError | ResponseShapeError:
     """Say in our words what aiohttp's *error* means for *request*."""
+    parsing = (
+        error.__cause__ if isinstance(error, aiohttp.ClientResponseError) else None
+    )
     _forget_words(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _refused_by_proxy(proxy, getattr(error, "status", 0), request)
     where: dict[str, Any] = {"method": request.method, "path": request.path}
+    if isinstance(parsing, HttpProcessingError):
+        is_long = isinstance(parsing.__cause__, LineTooLong)
+        what = (
+            "a line of its head is too long" if is_long else "its head is no valid HTTP"
+        )
+        said = f"the answer cannot be read: {what}"
+        return ResponseShapeError(said, problems=(what,), **where)
     if not isinstance(error, _NOT_SENT):
         kind = type(error).__name__
         return ConnectionLostError(f"the answer was lost ({kind})", **where)
@@ -382,6 +409,8 @@ def _forget_words(error: Exception) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, _TunnelError):
         return "it closed the connection, or did not answer as a proxy"
+    if isinstance(error, UnaskedError):
+        return "it answers before it is asked"
     cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
     if isinstance(cause, ssl.SSLError):
         return str(getattr(cause, "reason", None) or "TLS failed")

@@ -17,7 +17,7 @@
     │   ├── NotFoundError           404
     │   ├── RateLimitedError        429
     │   └── ServerError             5xx
-    ├── ResponseShapeError          a 2xx that is not what the reference promises
+    ├── ResponseShapeError          an answer that is not what the reference promises
     └── OutcomeUnknownError         a write was sent; did it take effect? nobody knows
 
 Each error keeps its facts as attributes, survives `pickle` and `copy`, and prints as
@@ -249,7 +249,7 @@ class ServerError(StatusError):
 
 
 class ResponseShapeError(EmoggError):
-    """A 2xx answer is not what the reference promises.
+    """An answer is not what the reference promises: a 2xx, or no HTTP at all.
 
     Attributes:
         problems: A line for each problem, after its path: `sources[1].id: required, …`.

@@ -7,11 +7,11 @@ notebooks they are tables and charts; what draws these is imported when it is ne
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 
-from emogg_async._values import EMPTY, FrozenMapping, OpenEnum
+from emogg_async._values import EMPTY, FrozenMapping, OpenEnum, member
 
 __all__ = [
     "CustomEvent",
@@ -38,21 +38,21 @@ __all__ = [
 class SessionType(OpenEnum):
     """What kind of session it is. The service publishes no list: others can occur."""
 
-    LIVE_ANALYSIS = "live_analysis"
+    LIVE_ANALYSIS: ClassVar["SessionType"] = member("live_analysis")
 
 
 class SessionState(OpenEnum):
     """How far a session is. The service publishes no list: others can occur."""
 
-    ACTIVE = "active"
-    PROCESSING = "processing"
-    FINISHED = "finished"
+    ACTIVE: ClassVar["SessionState"] = member("active")
+    PROCESSING: ClassVar["SessionState"] = member("processing")
+    FINISHED: ClassVar["SessionState"] = member("finished")
 
 
 class SessionWorkerState(OpenEnum):
     """What the worker that analyses a session does. Others can occur."""
 
-    WORKING = "working"
+    WORKING: ClassVar["SessionWorkerState"] = member("working")
 
 
 @attrs.frozen(kw_only=True)

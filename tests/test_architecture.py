@@ -54,7 +54,15 @@ IMPORTS = {
     "_redis_pool": {"errors"},
     "_redis_backend": {"_redis_pool"},
     "_redis": {"_cache", "_checks", "_frames", "_redis_backend", "errors"},
-    "_transport": {"_alarms", "_frames", "_network", "_protocol", "errors"},
+    "_connector": set(),
+    "_transport": {
+        "_alarms",
+        "_connector",
+        "_frames",
+        "_network",
+        "_protocol",
+        "errors",
+    },
     "_retry": {"_checks", "_context", "_protocol", "errors"},
     "_listing": {"_checks", "_converter", "_frames", "errors", "models"},
     "_pages": {"_converter", "_listing", "models"},
@@ -153,7 +161,7 @@ BESIDE_IMPORTS = {
 }
 
 HOMES = {
-    "aiohttp": ["_transport", "integrations", "testing"],
+    "aiohttp": ["_connector", "_transport", "integrations", "testing"],
     "yarl": ["_transport", "testing"],
     "tenacity": ["_retry"],
     "aiocache": ["_cache", "_memory", "_redis_backend"],

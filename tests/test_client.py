@@ -350,19 +350,21 @@ class TestSingleFlight:
             assert 0 == client.stats.coalesced
 
     async def test_context_of_a_caller_stays_with_it(self, emulator, ids):
-        """A load runs in no caller's context; each caller keeps its own."""
+        """A load runs in a copy of its first caller's context; that keeps its own."""
         variable = contextvars.ContextVar("variable", default="untouched")
         variable.set("mine")
         seen = []
 
         async def look(request, handler):
             seen.append(variable.get())
+            variable.set("touched")
             return await handler(request)
 
         async with aiohttp.ClientSession(middlewares=[look]) as http:
             async with emulator.client(http=http) as client:
                 await client.get_session(ids[0])
-        assert ["untouched"] == seen
+                await client.get_session(ids[0], fresh=True)
+        assert ["mine", "mine"] == seen
         assert "mine" == variable.get()
 
     async def test_a_more_patient_caller_gives_a_load_more_time(

@@ -255,6 +255,23 @@ def test_every_problem_is_named_at_once():
     assert [*caught.value.problems[:3], "…"] == shown.split("; ")
 
 
+@pytest.mark.parametrize(
+    ("payload", "model"),
+    [
+        (wire(sources=[[]] * 100_000), Session),
+        ({"session": "s", "timeline": [1] * 100_000}, models.EmotionsTimeline),
+        (
+            {"session": "s", "emotions": dict.fromkeys(map(str, range(100_000)), "")},
+            models.EmotionTotals,
+        ),
+    ],
+    ids=["sources", "timeline", "emotions"],
+)
+def test_of_many_problems_a_hundred_are_named(payload, model):
+    """An array or object that is wrong all through is not looked at to its end."""
+    assert 100 == len(problems(payload, model))
+
+
 @pytest.mark.parametrize("payload", [None, True, 1, 1.5, "text", [], [{}]])
 def test_other_json_is_no_session(payload):
     """A JSON value that is no object is refused as a whole."""

@@ -347,9 +347,8 @@ class TestLog:
     async def test_a_filter_that_raises_hurts_no_call(
         self, emulator, capsys, monkeypatch, shows
     ):
-        """As one that looks for a context variable: it is shown, if logging may."""
+        """As one that misses a context variable: it is shown, if logging may."""
         request_id = ContextVar("request_id")
-        request_id.set("of the visitor")
         handler = logging.StreamHandler(io.StringIO())
         handler.addFilter(lambda _: request_id.get())
         logger = logging.getLogger("emogg_async")

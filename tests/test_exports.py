@@ -1,8 +1,10 @@
 import importlib
+import inspect
 import json
 import pkgutil
 import subprocess
 import sys
+import typing
 
 import pytest
 
@@ -62,6 +64,18 @@ EXPORTS = [
     "to_dict",
 ]
 """Every public name of the root: whoever changes it, changes the promise."""
+
+PUBLIC_MODULES = [
+    "emogg_async",
+    "emogg_async.errors",
+    "emogg_async.events",
+    "emogg_async.integrations",
+    "emogg_async.integrations.aiohttp_web",
+    "emogg_async.integrations.otel",
+    "emogg_async.integrations.starlette",
+    "emogg_async.models",
+    "emogg_async.testing",
+]
 
 LIBRARIES = {
     *("aiocache", "aiohttp", "attrs", "cattrs", "click", "opentelemetry", "redis"),
@@ -196,6 +210,35 @@ def test_every_module_says_what_it_exports(name):
     assert sorted(set(exported), key=by_kind) == [*exported]
     missing = [export for export in exported if not hasattr(module, export)]
     assert missing == []
+
+
+def public_objects():
+    """Give each public class, and each public function or method, with its name."""
+    for module_name in PUBLIC_MODULES:
+        module = importlib.import_module(module_name)
+        for name in module.__all__:
+            found = getattr(module, name)
+            kinds = inspect.getmro(found) if inspect.isclass(found) else ()
+            ours = [kind for kind in kinds if kind.__module__.startswith("emogg_async")]
+            for owner in ours:
+                yield f"{module_name}:{name}", owner
+                for key, member in vars(owner).items():
+                    plain = getattr(member, "fget", inspect.unwrap(member))
+                    plain = getattr(plain, "__func__", plain)
+                    is_private = key.startswith("_") and not key.endswith("__")
+                    if inspect.isfunction(plain) and not is_private:
+                        yield f"{module_name}:{name}.{key}", plain
+            if inspect.isfunction(found):
+                yield f"{module_name}:{name}", inspect.unwrap(found)
+
+
+@pytest.mark.parametrize(
+    "public", [pytest.param(each, id=name) for name, each in public_objects()]
+)
+def test_every_annotation_resolves(public):
+    """What reads annotations, as dependency injection does, can read all of ours."""
+    hints = typing.get_type_hints(public)
+    assert [] == [name for name, hint in hints.items() if isinstance(hint, str)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import aiohttp
 import pytest
 from aiocache import SimpleMemoryCache
 from opentelemetry import trace
@@ -181,6 +182,26 @@ class TestSpans:
         assert ["GET", "GET /v1/sessions/{id}", "SET"] == [span.name for span in work]
         assert [page.context.span_id] * 3 == [span.parent.span_id for span in work]
         assert last.parent is None
+
+    async def test_so_is_that_of_an_instrumented_session(self, emulator, telemetry):
+        """Spans of what traces aiohttp itself have a parent, without `instrument`."""
+        tracer = telemetry.traces.get_tracer("aiohttp")
+
+        async def start(session, context, params):
+            context.span = tracer.start_span("HTTP")
+
+        async def end(session, context, params):
+            context.span.end()
+
+        config = aiohttp.TraceConfig()
+        config.on_request_start.append(start)
+        config.on_request_end.append(end)
+        async with aiohttp.ClientSession(trace_configs=[config]) as http_:
+            async with emulator.client(http=http_) as client:
+                with tracer.start_as_current_span("page"):
+                    await client.get_session(emulator.sessions[0].id)
+        request, page = telemetry.spans
+        assert page.context.span_id == request.parent.span_id
 
     async def test_it_travels_in_the_headers(self, telemetry):
         """The service learns the span by the propagators' headers, in each request."""

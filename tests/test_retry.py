@@ -72,7 +72,7 @@ class Service:
             end = await end()
         if isinstance(end, BaseException):
             raise end
-        call.answered()
+        call.answered(200)
         return end
 
     async def run(self, deadline=60.0):

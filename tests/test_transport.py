@@ -1,12 +1,21 @@
 import asyncio
+import contextvars
+import gc
 import gzip
 import inspect
 import json
+import math
 import resource
 import socket
 import ssl
 import time
+import traceback
+import tracemalloc
+import unicodedata
+import weakref
 import zlib
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 
 import aiohttp
 import psutil
@@ -20,6 +29,7 @@ from emogg_async import (
     ConnectionLostError,
     DeadlineError,
     EmoggError,
+    NotFoundError,
     NotSentError,
     OutcomeUnknownError,
     RateLimit,
@@ -28,6 +38,7 @@ from emogg_async import (
     ServerError,
     StatusError,
     TransportError,
+    _context,
 )
 from emogg_async._protocol import Request
 from emogg_async._transport import _translated
@@ -222,19 +233,52 @@ class TestIdleConnections:
         assert (2, 408) == (len(server.heads), caught.value.__cause__.status)
 
 
+def _bomb(frame):
+    """Return what answers with so many bytes of empty arrays in place of a null."""
+
+    def answer(size):
+        arrays = b"[%s[]]" % (b"[]," * (size // 3))
+        body = json.dumps(frame).encode().replace(b"null", arrays)
+        return http("200 OK", gzip.compress(body, 1), "Content-Encoding: gzip")
+
+    return answer
+
+
+BOMBED = {
+    "session": (lambda client: client.get_session(ID), _bomb(WIRE | {"x": None})),
+    "sources": (lambda client: client.get_session(ID), _bomb(WIRE | {"sources": None})),
+    "bare": (lambda client: client.get_session(ID), _bomb(None)),
+    "created": (lambda client: client.create_session("P", "rtmp://h/k"), _bomb(None)),
+    "timeline": (
+        lambda client: client.get_emotions_timeline(ID),
+        _bomb({"session": ID, "timeline": None}),
+    ),
+    "sentiment": (
+        lambda client: client.get_transcription_sentiment(ID),
+        _bomb({"session": ID, "timeline": [], "x": None}),
+    ),
+    "page": (
+        lambda client: client.list_sessions().first(),
+        _bomb({"hasMore": False, "data": None}),
+    ),
+    "custom": (lambda client: client.request("GET", "/v1/x"), _bomb(None)),
+}
+"""Calls, and the bombs that are their answers."""
+
+
 class TestHostileServers:
     @pytest.mark.parametrize(
         ("answer", "error"),
         [
-            (b"nonsense\r\n\r\n", ConnectionLostError),
-            (b"HTTP/1.1 999999 No\r\n\r\n", ConnectionLostError),
+            (b"nonsense\r\n\r\n", ResponseShapeError),
+            (b"HTTP/1.1 999999 No\r\n\r\n", ResponseShapeError),
             (http("200 OK", b""), ResponseShapeError),
             (http("200 OK", b"[]"), ResponseShapeError),
             (http("200 OK", b"null"), ResponseShapeError),
             (http("200 OK", b"\xff\xfe{}"), ResponseShapeError),
             (http("200 OK", b"[" * 200_000), ResponseShapeError),
-            (http("200 OK", b"x" * 50, "Content-Encoding: gzip"), ConnectionLostError),
-            (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 2**20, ConnectionLostError),
+            (http("200 OK", b"x" * 50, "Content-Encoding: gzip"), ResponseShapeError),
+            (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 2**20, ResponseShapeError),
             (
                 http(
                     "502 Bad Gateway", b"<html>oops</html>", "Content-Type: text/html"
@@ -261,10 +305,20 @@ class TestHostileServers:
         async with serving(always(answer)) as server, client_of(server) as client:
             assert ID == (await client.get_session(ID)).id
 
-    @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-    async def test_compressed_answers_are_read(self, coding):
+    @pytest.mark.parametrize(
+        ("coding", "packed"),
+        [
+            ("gzip", gzip.compress(BODY)),
+            ("X-GZIP", gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])),
+            ("deflate", zlib.compress(BODY)),
+            ("deflate", zlib.compress(BODY, wbits=-15)),
+            ("identity", BODY),
+            ("", BODY),
+        ],
+        ids=range(6),
+    )
+    async def test_compressed_answers_are_read(self, coding, packed):
         """A compressed body is a body."""
-        packed = gzip.compress(BODY) if coding == "gzip" else zlib.compress(BODY)
         answer = http("200 OK", packed, f"Content-Encoding: {coding}")
         async with serving(always(answer)) as server, client_of(server) as client:
             assert ID == (await client.get_session(ID)).id
@@ -284,6 +338,55 @@ class TestHostileServers:
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         # The emulator, in this process too, holds the bomb's 300 kB and little else.
         assert after - before < 60 * 2**20
+
+    @pytest.mark.parametrize("size", [33_000_000, 1_900_000, 1_000_000])
+    @pytest.mark.parametrize("call", BOMBED)
+    async def test_nor_does_one_that_is_json(self, call, size):
+        """What 33 MB of empty arrays inflate to, or all that is read, is not kept."""
+        ask, bomb = BOMBED[call]
+        async with serving(always(bomb(size))) as server:
+            async with client_of(server, retry=ONE_TRY) as client:
+                tracemalloc.start()
+                try:
+                    with suppress(ResponseShapeError, OutcomeUnknownError):
+                        await ask(client)
+                    peak = tracemalloc.get_traced_memory()[1]
+                finally:
+                    tracemalloc.stop()
+        assert peak < 150 * 2**20
+
+    @pytest.mark.timing
+    @pytest.mark.parametrize("call", BOMBED)
+    async def test_nor_does_one_hold_the_loop(self, call):
+        """Of 33 MB of empty arrays no more is parsed than takes a moment."""
+        ask, bomb = BOMBED[call]
+        async with serving(always(bomb(33_000_000))) as server:
+            async with client_of(server, retry=ONE_TRY) as client:
+                started = time.process_time()
+                with pytest.raises((ResponseShapeError, OutcomeUnknownError)):
+                    await ask(client)
+                assert time.process_time() - started < 1.0
+
+    async def test_a_whole_day_is_read(self):
+        """A timeline of a day in steps of 5 s is below all limits, and so is a page."""
+        names = ["exaltation", "focus", "shock", "seriousness", "fatigue", "disgust"]
+        measures = {
+            name: {"people": 3, "quantity": 2.654, "intensity": 0.8850000000001}
+            for name in [*names, "overwhelming"]
+        }
+        intervals = [
+            {"start": n, "end": n + 5, "detectedFaces": 3, "emotions": measures}
+            for n in range(0, 86_400, 5)
+        ]
+        day = http(
+            "200 OK", json.dumps({"session": ID, "timeline": intervals}).encode()
+        )
+        data = [WIRE | {"user": {"_id": "u", "about": "x" * 30_000}}] * 100
+        page = http("200 OK", json.dumps({"hasMore": False, "data": data}).encode())
+        async with serving(always(day, page)) as server, client_of(server) as client:
+            timeline = await client.get_emotions_timeline(ID, granularity=5)
+            assert 17_280 == len(timeline.intervals)
+            assert ID == (await client.list_sessions(expand=["user"]).first()).id
 
     @pytest.mark.timing
     @pytest.mark.parametrize("part", [b"X-Slow: ", b"Content-Length: 500\r\n\r\n"])
@@ -341,6 +444,302 @@ class TestHostileServers:
             async with client_of(server, concurrency=1, retry=policy) as client:
                 assert ID == (await client.get_session(ID)).id
         assert 2 == len(server.heads)
+
+
+UNREADABLE = {
+    "br": (
+        http("200 OK", b"\x0b\x02\x80{}\x03", "Content-Encoding: br"),
+        "packed as br",
+    ),
+    "zstd": (http("200 OK", b"(\xb5/\xfd", "Content-Encoding: zstd"), "packed as zstd"),
+    "unknown": (
+        http("200 OK", BODY, "Content-Encoding: x"),
+        "packed in an unknown way",
+    ),
+    "twice": (
+        http("200 OK", gzip.compress(BODY), "Content-Encoding: br, gzip"),
+        "packed in an unknown way",
+    ),
+    "gzip": (http("200 OK", BODY, "Content-Encoding: gzip"), "no valid gzip"),
+    "deflate": (http("200 OK", BODY, "Content-Encoding: deflate"), "no valid deflate"),
+    "half": (
+        http("200 OK", gzip.compress(BODY)[:-9], "Content-Encoding: gzip"),
+        "no valid gzip",
+    ),
+    "behind": (
+        http("200 OK", gzip.compress(BODY) + b"x", "Content-Encoding: gzip"),
+        "no valid gzip",
+    ),
+    "header": (http("200 OK", BODY, "X: " + "a" * 9_000), "a line of its head is too"),
+    "reason": (http("200 " + "a" * 9_000, BODY), "a line of its head is too long"),
+    "status": (b"HTTP/1.1 no\r\n\r\n", "its head is no valid HTTP"),
+    "nonsense": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "its head is no valid HTTP"),
+    "control": (http("200 OK", BODY, "X: a\x00b"), "its head is no valid HTTP"),
+    "name": (http("200 OK", BODY, "X\x01: a"), "its head is no valid HTTP"),
+    "many": (http("200 OK", BODY, *(f"X{n}: a" for n in range(300))), "its head is no"),
+}
+"""Answers that no try makes readable, and what is wrong with them."""
+
+HEADLESS = ("header", "reason", "status", "nonsense", "control", "name", "many")
+"""Those of them whose status cannot be read either."""
+
+
+class TestUnreadableAnswers:
+    @pytest.mark.parametrize("kind", UNREADABLE)
+    async def test_say_what_they_are_after_a_second_try(self, kind):
+        """A read is tried twice, and its error says what came instead of an answer."""
+        answer, problem = UNREADABLE[kind]
+        async with serving(always(answer, keep=False)) as server:
+            async with client_of(server, retry=RetryPolicy(base=0.001)) as client:
+                with pytest.raises(ResponseShapeError, match=problem) as caught:
+                    await client.get_session(ID)
+        assert 2 == len(server.heads) == caught.value.attempts
+        assert problem in caught.value.problems[0]
+        assert 300 > len(str(caught.value))
+
+    @pytest.mark.parametrize("kind", UNREADABLE)
+    async def test_leave_the_fate_of_a_write_unknown(self, kind):
+        """A write is sent once, whatever could not be read of its answer."""
+        answer, problem = UNREADABLE[kind]
+        async with serving(always(answer, keep=False)) as server:
+            async with client_of(server, retry=RetryPolicy(base=0.001)) as client:
+                for write in (
+                    lambda: client.create_session("Pitch", "rtmp://host/key"),
+                    lambda: client.update_session(ID, name="Pitch"),
+                ):
+                    with pytest.raises(OutcomeUnknownError, match=problem):
+                        await write()
+        assert 2 == len(server.heads)
+
+    @pytest.mark.parametrize("kind", UNREADABLE)
+    async def test_of_a_delete_count_by_their_status(self, kind):
+        """A DELETE has worked if its answer said so, packed or not, and only then."""
+        answer, problem = UNREADABLE[kind]
+        async with serving(always(answer, keep=False)) as server:
+            async with client_of(server) as client:
+                if kind in HEADLESS:
+                    with pytest.raises(OutcomeUnknownError, match=problem):
+                        await client.delete_session(ID)
+                else:
+                    await client.delete_session(ID)
+        assert 1 == len(server.heads)
+
+    @pytest.mark.parametrize("kind", ["status", "br"])
+    async def test_of_a_stop_are_settled(self, kind):
+        """After an unreadable answer to a stop, one get decides."""
+        answer, _ = UNREADABLE[kind]
+        async with serving(always(answer, OK)) as server, client_of(server) as client:
+            assert "finished" == (await client.stop_session(ID)).state
+        assert [b"POST", b"GET "] == [head[:4] for head in server.heads]
+
+    @pytest.mark.parametrize("coding", ["br", "gzip", "x"])
+    async def test_with_a_status_are_that_status(self, coding):
+        """An error whose body cannot be unpacked is the error that its status names."""
+        answer = http("404 Not Found", b"???", f"Content-Encoding: {coding}")
+        async with serving(always(answer)) as server, client_of(server) as client:
+            with pytest.raises(NotFoundError, match="404: Not Found"):
+                await client.get_session(ID)
+        assert 1 == len(server.heads)
+
+    async def test_show_nothing_of_what_came(self):
+        """A head that cannot be read is not quoted: it may repeat the token."""
+        answer = b"HTTP/1.1 s3cret-token\r\nX: s3cret-token\r\n\r\n"
+        async with serving(always(answer, keep=False)) as server:
+            async with client_of(server, retry=ONE_TRY) as client:
+                with pytest.raises(ResponseShapeError) as caught:
+                    await client.get_session(ID)
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+OTHER = json.dumps(WIRE | {"_id": "1" * 24, "name": "Other"}).encode()
+STRAYS = {
+    "201": http("201 Created", OTHER),
+    "200": http("200 OK", BODY),
+    "404": http("404 Not Found", b'{"message": "Session not found"}'),
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "bytes": b"{}",
+    "half": b"HTTP/1.1 20",
+    "lines": b"\r\n\r\n",
+}
+"""What a broken server or proxy sends although nobody has asked."""
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "passed"])
+@pytest.mark.parametrize("stray", STRAYS)
+class TestUnaskedAnswers:
+    """After an answer there comes another one on the same connection."""
+
+    @staticmethod
+    @asynccontextmanager
+    async def after_one(stray, own, answer):
+        """Give a client that has got a session, and then what nobody asked for."""
+
+        async def answer_twice(writer, number):
+            writer.write(OK if number == 1 else answer)
+            if number == 1:
+                asyncio.get_running_loop().call_later(0.02, writer.write, STRAYS[stray])
+            return True
+
+        async with serving(answer_twice) as server, aiohttp.ClientSession() as passed:
+            options = {} if own else {"http": passed}
+            async with client_of(server, retry=ONE_TRY, **options) as client:
+                await client.get_session(ID)
+                await asyncio.sleep(0.05)
+                yield client
+        assert 2 == len(server.heads)
+
+    async def test_are_not_taken_for_that_to_a_create(self, stray, own):
+        """What a create returns is what it has made."""
+        made = http("201 Created", BODY)
+        async with self.after_one(stray, own, made) as client:
+            session = await client.create_session("Pitch", "rtmp://host/key")
+        assert (ID, "Pitch") == (session.id, session.name)
+
+    async def test_are_not_taken_for_that_to_a_rename(self, stray, own):
+        """A session that was renamed was renamed."""
+        renamed = http("200 OK", BODY.replace(b"Pitch", b"New"))
+        async with self.after_one(stray, own, renamed) as client:
+            assert "New" == (await client.update_session(ID, name="New")).name
+
+    async def test_are_not_taken_for_that_to_a_delete(self, stray, own):
+        """A session that was deleted was deleted, and nothing but."""
+        async with self.after_one(stray, own, STRAYS["204"]) as client:
+            assert await client.delete_session(ID) is None
+
+    async def test_are_not_taken_for_that_to_a_get(self, stray, own):
+        """What a get returns is newer than the get."""
+        newer = http("200 OK", BODY.replace(b"Pitch", b"New"))
+        async with self.after_one(stray, own, newer) as client:
+            assert "New" == (await client.get_session(ID, fresh=True)).name
+
+
+class TestWritesAreWhatWasAsked:
+    @pytest.mark.parametrize("name", ["Pitch", " Pitch ", "Cafe\u0301"])
+    async def test_as_far_as_spelling_goes(self, name):
+        """A service may trim a name, or write its accents in another way."""
+        spelt = unicodedata.normalize("NFC", name.strip())
+        answer = http("201 Created", json.dumps(WIRE | {"name": spelt}).encode())
+        async with serving(always(answer)) as server, client_of(server) as client:
+            session = await client.create_session(name, "rtmp://host/key")
+            assert (
+                spelt
+                == session.name
+                == (await client.update_session(ID, name=name)).name
+            )
+
+    async def test_or_in_doubt(self):
+        """A write whose answer is about something else may have taken effect or not."""
+        source = {"id": "s", "device": "d", "type": "t", "name": "Pulse"}
+        answers = [
+            WIRE,
+            WIRE,
+            source | {"format": "scalar", "name": "Other"},
+            source | {"format": "text"},
+        ]
+        answers = [http("201 Created", json.dumps(each).encode()) for each in answers]
+        async with serving(always(*answers)) as server, client_of(server) as client:
+            for write, field in (
+                (lambda: client.create_session("New", "rtmp://host/key"), "name"),
+                (lambda: client.update_session(ID, name="New"), "name"),
+                (
+                    lambda: client.register_source(ID, name="Pulse", format="scalar"),
+                    "name",
+                ),
+                (
+                    lambda: client.register_source(ID, name="Pulse", format="scalar"),
+                    "format",
+                ),
+            ):
+                with pytest.raises(
+                    OutcomeUnknownError, match=f"{field}: not what was asked for"
+                ):
+                    await write()
+        assert 4 == len(server.heads)
+
+    @pytest.mark.parametrize("later", ["finished", "active"])
+    async def test_or_looked_at(self, later):
+        """A stop that brings an active session is settled by a get."""
+        active = json.dumps(WIRE | {"state": "active"}).encode()
+        now = json.dumps(WIRE | {"state": later}).encode()
+        answers = always(http("200 OK", active), http("200 OK", now))
+        async with serving(answers) as server, client_of(server) as client:
+            if later == "active":
+                with pytest.raises(OutcomeUnknownError, match="still active"):
+                    await client.stop_session(ID)
+            else:
+                assert later == (await client.stop_session(ID)).state
+        assert [b"POST", b"GET "] == [head[:4] for head in server.heads]
+
+
+WHO = ContextVar("WHO")
+
+
+class TestContext:
+    """What runs below a call runs in its context."""
+
+    async def test_is_that_of_the_caller(self):
+        """Traces and middlewares of a session that is passed in see its variables."""
+        seen = []
+
+        async def traced(session, context, params):
+            seen.append(WHO.get())
+
+        async def between(request, handler):
+            seen.append(WHO.get())
+            return await handler(request)
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(traced)
+        options = {"trace_configs": [trace], "middlewares": [between]}
+        async with serving(always(OK)) as server:
+            async with aiohttp.ClientSession(**options) as http_:
+                async with client_of(server, http=http_) as client:
+                    WHO.set("get")
+                    await client.get_session(ID)
+                    WHO.set("bulk")
+                    await client.get_sessions([ID], fresh=True)
+                    WHO.set("write")
+                    await client.update_session(ID, name="Pitch")
+        assert ["get"] * 2 + ["bulk"] * 2 + ["write"] * 2 == seen
+
+    async def test_has_nothing_of_ours(self):
+        """What a middleware asks for by itself has neither deadline nor rank of it."""
+        seen = []
+
+        async def between(request, handler):
+            ours = _context.deadline, _context.priority, _context.backlog
+            seen.append([variable.get() for variable in ours])
+            return await handler(request)
+
+        async with serving(always(OK)) as server:
+            async with aiohttp.ClientSession(middlewares=[between]) as http_:
+                async with client_of(server, http=http_) as client:
+                    with client.deadline(9.0):
+                        await client.get_sessions([ID])
+        assert [[math.inf, _context.SINGLE, _context.UNKNOWN]] == seen
+
+    @pytest.mark.parametrize("size", [0, 900_000])
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    async def test_is_let_go_with_the_call(self, method, size):
+        """A call's context is not kept by the connection, or by a timer, after it."""
+
+        class Visit:
+            pass
+
+        answer = http("200 OK", json.dumps({"x": "x" * size}).encode())
+        async with serving(always(answer)) as server, client_of(server) as client:
+            visit = Visit()
+            gone = weakref.ref(visit)
+            context = contextvars.copy_context()
+            context.run(WHO.set, visit)
+            call = client.request(method, "/v1/x")
+            await asyncio.create_task(call, context=context)
+            del visit, context, call
+            await asyncio.sleep(0)  # the loop itself lets go of the task
+            gc.collect()
+            assert gone() is None
+            await client.request("GET", "/v1/x")
+        assert 1 == server.connections
 
 
 class TestDeadConnections:

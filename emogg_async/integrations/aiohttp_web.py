@@ -10,11 +10,10 @@ Handlers get the client by `get_client(request)`. Run the app with
 goes on to its end.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from emogg_async import AsyncEmoggClient
 from emogg_async.errors import ConfigurationError, EmoggError
@@ -58,7 +57,9 @@ def get_client(request: web.Request) -> AsyncEmoggClient:
 
 @web.middleware
 async def error_middleware(
-    request: web.Request, handler: Handler
+    request: web.Request,
+    # The name that aiohttp has for it cannot be resolved from outside.
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
     """Answer an `EmoggError` with what `emogg_async.integrations.answer_to` says.
 

@@ -32,7 +32,6 @@ Source: https://opentelemetry.io/docs/specs/semconv/http/.
 
 import time
 from collections.abc import Mapping
-from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -114,12 +113,6 @@ class _Instrument:
             unit="{request}",
             description="Number of active HTTP requests.",
         )
-
-    def context(self) -> Context:
-        # Nothing but the caller's span, baggage and whatever else is OpenTelemetry's.
-        context = Context()
-        context.run(otel.attach, otel.get_current())
-        return context
 
     def __call__(self, request: "Request") -> "_Trace":
         return _Trace(self, request)

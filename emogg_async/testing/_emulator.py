@@ -5,8 +5,9 @@ import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
+from emogg_async import AsyncEmoggClient
 from emogg_async._converter import structure
 from emogg_async.errors import ConfigurationError
 from emogg_async.models import CustomEvent, Session, Source
@@ -18,9 +19,6 @@ from emogg_async.testing._server import make_application
 from emogg_async.testing._state import Settings, State
 from emogg_async.testing._thread import HOST, ServerThread
 from emogg_async.testing._world import User
-
-if TYPE_CHECKING:
-    from emogg_async import AsyncEmoggClient
 
 __all__ = ["EmoggEmulator"]
 
@@ -397,15 +395,13 @@ class EmoggEmulator:
         rules.add(rule)
         return rule
 
-    def client(self, **options: Any) -> "AsyncEmoggClient":
+    def client(self, **options: Any) -> AsyncEmoggClient:
         """Make a client of this emulator.
 
         Args:
             **options: What else `AsyncEmoggClient` takes; they win over this token and
                 URL.
         """
-        from emogg_async import AsyncEmoggClient  # noqa: PLC0415 - not needed to serve
-
         return AsyncEmoggClient(**{"token": self.token, "base_url": self.url} | options)
 
     def _user(self, token: str) -> User:

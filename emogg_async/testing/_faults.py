@@ -37,6 +37,46 @@ _BODY_FAULTS: Final = frozenset({"cut", "cut_chunked"})
 _STATUSES: Final = range(200, 600)
 
 
+class FaultRules:
+    """The rules in force, newest first; safe to use from any thread."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._lock = threading.Lock()
+        self._rng = rng
+        self._rules: list[FaultRule] = []
+
+    def add(self, rule: "FaultRule") -> None:
+        """Put *rule* in force, before all others."""
+        with self._lock:
+            self._rules.insert(0, rule)
+
+    def remove(self, rule: "FaultRule") -> None:
+        """Take *rule* out of force, if it is."""
+        with self._lock:
+            if rule in self._rules:
+                self._rules.remove(rule)
+
+    def choose(self, method: str, path: str) -> "FaultRule | None":
+        """Return the newest rule that meets the request, and count the hit."""
+        if not self._rules:
+            return None
+        with self._lock:
+            for rule in self._rules:
+                if self._meets(rule, method, path):
+                    rule.hits += 1
+                    if rule.hits == rule.times:
+                        self._rules.remove(rule)
+                    return rule
+        return None
+
+    def _meets(self, rule: "FaultRule", method: str, path: str) -> bool:
+        return (
+            fnmatchcase(method, rule.method)
+            and fnmatchcase(path, rule.path)
+            and (rule.probability == 1.0 or self._rng.random() < rule.probability)
+        )
+
+
 @attrs.define(eq=False, kw_only=True)
 class FaultRule:
     """A fault in force, as `EmoggEmulator.fail` returns it."""
@@ -77,51 +117,11 @@ class FaultRule:
     hits: int = attrs.field(default=0, init=False)
     """How many requests it has met."""
 
-    _rules: "FaultRules" = attrs.field(repr=False)
+    _rules: FaultRules = attrs.field(repr=False)
 
     def remove(self) -> None:
         """Take the rule out of force; it does not matter whether it still is."""
         self._rules.remove(self)
-
-
-class FaultRules:
-    """The rules in force, newest first; safe to use from any thread."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._lock = threading.Lock()
-        self._rng = rng
-        self._rules: list[FaultRule] = []
-
-    def add(self, rule: FaultRule) -> None:
-        """Put *rule* in force, before all others."""
-        with self._lock:
-            self._rules.insert(0, rule)
-
-    def remove(self, rule: FaultRule) -> None:
-        """Take *rule* out of force, if it is."""
-        with self._lock:
-            if rule in self._rules:
-                self._rules.remove(rule)
-
-    def choose(self, method: str, path: str) -> FaultRule | None:
-        """Return the newest rule that meets the request, and count the hit."""
-        if not self._rules:
-            return None
-        with self._lock:
-            for rule in self._rules:
-                if self._meets(rule, method, path):
-                    rule.hits += 1
-                    if rule.hits == rule.times:
-                        self._rules.remove(rule)
-                    return rule
-        return None
-
-    def _meets(self, rule: FaultRule, method: str, path: str) -> bool:
-        return (
-            fnmatchcase(method, rule.method)
-            and fnmatchcase(path, rule.path)
-            and (rule.probability == 1.0 or self._rng.random() < rule.probability)
-        )
 
 
 def make_rule(rules: FaultRules, **options: Any) -> FaultRule:

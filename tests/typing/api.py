@@ -207,6 +207,40 @@ async def one_session(client: AsyncEmoggClient) -> None:
     to_dict({"_id": ID})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+def until_finished(session: Session) -> str:  # noqa: PLR0911
+    """Enums are open: no comparison narrows them, and no `match` is exhaustive."""
+    assert_type(SessionState.FINISHED, SessionState)
+    assert_type(SessionState.FINISHED.value, str)
+    assert_type(SessionState.FINISHED.name, str)
+    assert_type(list(SessionState), list[SessionState])
+    assert_type(SessionState["ACTIVE"], SessionState)
+    if session.state == SessionState.FINISHED:
+        return "done"
+    if session.state == "failed":
+        return "failed"
+    if session.type == SessionType.LIVE_ANALYSIS and session.type == "live":
+        return "live"
+    if session.state in {SessionState.ACTIVE, "paused"}:
+        return "later"
+    match session.state:
+        case SessionState.ACTIVE:
+            return "active"
+        case SessionState.PROCESSING:
+            return "processing"
+        case SessionState.FINISHED:
+            return "finished"
+        case "failed":
+            return "failed"
+    return session.state.name  # reached: mypy says of code if it is not
+
+
+def all_of_them(state: SessionState) -> int:  # type: ignore[return]
+    """A `match` over all that is known leaves what is not."""
+    match state:  # pyright: ignore[reportMatchNotExhaustive]
+        case SessionState.ACTIVE | SessionState.PROCESSING | SessionState.FINISHED:
+            return 1
+
+
 async def writes(client: AsyncEmoggClient) -> None:
     """What a write returns has its type, and its options are keyword-only."""
     created = await client.create_session("name", "rtmp://host/key")
