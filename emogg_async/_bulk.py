@@ -79,7 +79,7 @@ class OutcomeStream(Generic[T]):
         context.run(_context.backlog.set, self._jobs.backlog)
         loop = asyncio.get_running_loop()
         for _ in range(self._workers):
-            task = loop.create_task(self._work(), context=context.copy())
+            task = context.run(loop.create_task, self._work())  # which copies it
             task.add_done_callback(lambda _: self._news.set())
             self._tasks.append(task)
         return self

@@ -154,8 +154,9 @@ class Flights:
         self._aloft.add(flight)
         if key is not None:
             self._joinable[key] = flight
-        flight.task = self.alarms.loop.create_task(
-            flight.carry_out(load), context=context or contextvars.Context()
+        # By way of the context: not every task factory knows the argument.
+        flight.task = (context or contextvars.Context()).run(
+            self.alarms.loop.create_task, flight.carry_out(load)
         )
         return flight
 

@@ -383,6 +383,22 @@ class TestWaysToConnect:
                     with pytest.raises(redis.exceptions.ConnectionError):
                         await cache.get("k")
 
+    @both_ways
+    async def test_a_server_that_comes_later(self, tmp_path, get, other_tasks):
+        """A socket that is missing at first is used as soon as it is there."""
+        path = tmp_path / "r.sock"
+        with other_tasks():
+            async with redis_cache(f"unix://{path}") as cache:
+                for _ in range(3):
+                    with pytest.raises(redis.exceptions.ConnectionError):
+                        await get(cache, "k")
+                with redis_serving(tmp_path, "--unixsocket", str(path)):
+                    assert await cache.set("k", 1)
+                    assert [b"1"] * 50 == await asyncio.gather(
+                        *(get(cache, "k") for _ in range(50))
+                    )
+            assert {asyncio.current_task()} == asyncio.all_tasks()
+
     @pytest.mark.parametrize("place", ["", f":{ENCODED}@", f"me:{ENCODED}@"])
     @pytest.mark.parametrize("database", ["", "/3"])
     async def test_sends_what_it_says_and_no_more(
