@@ -178,7 +178,7 @@ class Reads:
                 return await self.pipeline.share(request, load)
             except EmoggError as error:
                 if is_outage(error):
-                    past = await self._stand_in(request, look, outages)
+                    past = await self._stand_in(request, look, outages, deadline)
                 if past is None:
                     raise
                 now = self.loop.time()
@@ -192,15 +192,20 @@ class Reads:
         request: Request,
         look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
         outages: Outages,
+        deadline: float,
     ) -> Kept | None:
-        """Return what stands in for the answer to *request*, if anything may."""
+        """Return what stands in for the answer to *request*, if anything may.
+
+        The cache is asked until *deadline*; one at hand has answered even then.
+        """
         session_id = request.session_id
         if session_id in self._being_written:
             return None
         past: Kept | None = outages.find(session_id, request.target, self.loop.time())
         if past is None:  # the time was up before the load had looked, or it was fresh
-            epoch = self._epoch
-            found = await look()
+            epoch, found = self._epoch, None
+            with suppress(TimeoutError), self.pipeline.limit(deadline):
+                found = await look()
             if isinstance(found, Past) and epoch == self._epoch:
                 outages.keep(session_id, request.target, found, self.loop.time())
                 return found.value
@@ -281,7 +286,8 @@ class Reads:
             if epoch == self._epoch and not self._being_written:
                 for session in sessions:
                     self._recover(session.id.lower())
-                await self.cache.put_many(sessions, asked_at)
+                with suppress(TimeoutError), self.pipeline.limit():
+                    await self.cache.put_many(sessions, asked_at)
         return sessions
 
     async def list_page(
