@@ -75,6 +75,7 @@ class Pipeline:
         self.gate = Gate(slots, pacer)
         self.flights = Flights(alarms)
         self.rate_limit: RateLimit | None = None
+        self.at_end: list[Callable[[], Awaitable[None]]] = []
         self._transport = transport
         self._retrier = Retrier(
             retry,
@@ -352,6 +353,8 @@ class Pipeline:
     async def close(self) -> None:
         """End every load and close the connections."""
         await self.flights.close()
+        for end in self.at_end:
+            await end()
         await self._transport.close()
 
 

@@ -65,6 +65,8 @@ class Reads:
     ) -> None:
         self.pipeline = pipeline
         self.cache = cache
+        if cache is not None:
+            pipeline.at_end.append(cache.close)
         self.loop = pipeline.loop
         self._outages = outages if cache else None
         self._page_timeout = page_timeout
@@ -122,9 +124,9 @@ class Reads:
         cache = None if _requests.is_expanded(request) else self.cache
 
         async def load(call: Call) -> Derived:
-            finished = None
+            origin = None
             if cache:
-                finished, found = await cache.get_derived(request, model)
+                origin, found = await cache.get_derived(request, model)
                 if isinstance(found, model):
                     self._recover(request.session_id, request.target)
                     self._counters.hit(request)
@@ -138,8 +140,8 @@ class Reads:
                 raise
             if cache and self._may_store(call, request.session_id):
                 self._recover(request.session_id, request.target)
-                if finished:
-                    await cache.put_derived(request, finished, value)
+                if origin:
+                    await cache.put_derived(request, origin, value)
             return value
 
         if cache is None or self._outages is None:
@@ -226,12 +228,12 @@ class Reads:
         if self._outages is not None:
             self._outages.forget(session_id, target)
 
-    async def _lose(self, session_id: str) -> None:
-        """Keep nothing of a session that the service would not show."""
+    async def _lose(self, session_id: str, *, is_written: bool = False) -> None:
+        """Keep nothing of a session that the service would not show, or was written."""
         self._epoch += 1
         self._recover(session_id)
         if self.cache:
-            await self.cache.drop(session_id)
+            await self.cache.drop(session_id, is_written=is_written)
 
     # -- many ----------------------------------------------------------------------
 
