@@ -151,7 +151,9 @@ class SharedCache:
         That is whole seconds, and a month of them at most: memcached takes nothing
         else, and more is a date to it. The envelope knows the freshness.
         """
-        kept = min(math.ceil(ttl + self._policy.stale_if_error), LONGEST)
+        kept: float = min(math.ceil(ttl + self._policy.stale_if_error), LONGEST)
+        if getattr(self._backend, "NAME", "") == "redis":
+            kept = float(kept)  # for an int aiocache uses what redis-py has deprecated
         await self._backend.set(key, text, ttl=kept, dumps_fn=_as_text)
 
     async def get_derived(
