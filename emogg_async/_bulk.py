@@ -86,7 +86,7 @@ class OutcomeStream(Generic[T]):
         context.run(_context.backlog.set, self._jobs.backlog)
         loop = asyncio.get_running_loop()
         for _ in range(self._workers):
-            task = loop.create_task(self._work(), context=context.copy())
+            task = context.run(loop.create_task, self._work())  # which copies it
             task.add_done_callback(self._note_end)
             self._tasks.append(task)
         return self

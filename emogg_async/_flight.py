@@ -152,6 +152,7 @@ class Flights:
         self._aloft.add(flight)
         if key is not None:
             self._joinable[key] = flight
+        # By way of the context: not every task factory knows the argument.
         flight.task = context_of_a_load().run(
             self.alarms.loop.create_task, flight.carry_out(load)
         )

@@ -78,6 +78,7 @@ class Pipeline:
         self.gate = Gate(slots, pacer)
         self.flights = Flights(alarms)
         self.rate_limit: RateLimit | None = None
+        self.at_end: list[Callable[[], Awaitable[None]]] = []
         self._transport = transport
         self._retrier = Retrier(
             retry,
@@ -144,13 +145,14 @@ class Pipeline:
             return deadline  # its item's own time begins with its first send
         return min(deadline, now + self._timeout)
 
-    def limit(self) -> AbstractContextManager[object]:
-        """Bound the body of a `with` by the deadline of the context, if there is one.
+    def limit(self, deadline: float | None = None) -> AbstractContextManager[object]:
+        """Bound the body of a `with` by a *deadline*; None is that of the context.
 
         Raises:
             TimeoutError: On leaving, when the time was up first.
         """
-        deadline = _context.deadline.get()
+        if deadline is None:
+            deadline = _context.deadline.get()
         if deadline == math.inf:
             return nullcontext()
         return self.flights.alarms.limit(deadline - self.loop.time())
@@ -364,6 +366,8 @@ class Pipeline:
         """End every load and close the connections."""
         try:
             await self.flights.close()
+            for end in self.at_end:
+                await end()
         finally:
             await self._transport.close()
 

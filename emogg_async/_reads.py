@@ -66,6 +66,8 @@ class Reads:
     ) -> None:
         self.pipeline = pipeline
         self.cache = cache
+        if cache is not None:
+            pipeline.at_end.append(cache.close)
         self.loop = pipeline.loop
         self._outages = outages if cache else None
         self._page_timeout = page_timeout
@@ -123,9 +125,9 @@ class Reads:
         cache = None if _requests.is_expanded(request) else self.cache
 
         async def load(call: Call) -> Derived:
-            finished = None
+            origin = None
             if cache:
-                finished, found = await cache.get_derived(request, model)
+                origin, found = await cache.get_derived(request, model)
                 if isinstance(found, model):
                     self._recover(request.session_id, request.target)
                     self._counters.hit(request)
@@ -139,8 +141,8 @@ class Reads:
                 raise
             if cache and self._may_store(call, request.session_id):
                 self._recover(request.session_id, request.target)
-                if finished:
-                    await cache.put_derived(request, finished, value)
+                if origin:
+                    await cache.put_derived(request, origin, value)
             return value
 
         if cache is None or self._outages is None:
@@ -179,7 +181,7 @@ class Reads:
                 return await self.pipeline.share(request, load)
             except EmoggError as error:
                 if is_outage(error):
-                    past = await self._stand_in(request, look, outages)
+                    past = await self._stand_in(request, look, outages, deadline)
                 if past is None:
                     raise
                 now = self.loop.time()
@@ -193,15 +195,20 @@ class Reads:
         request: Request,
         look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
         outages: Outages,
+        deadline: float,
     ) -> Kept | None:
-        """Return what stands in for the answer to *request*, if anything may."""
+        """Return what stands in for the answer to *request*, if anything may.
+
+        The cache is asked until *deadline*; one at hand has answered even then.
+        """
         session_id = request.session_id
         if session_id in self._being_written:
             return None
         past: Kept | None = outages.find(session_id, request.target, self.loop.time())
         if past is None:  # the time was up before the load had looked, or it was fresh
-            epoch = self._epoch
-            found = await look()
+            epoch, found = self._epoch, None
+            with suppress(TimeoutError), self.pipeline.limit(deadline):
+                found = await look()
             if isinstance(found, Past) and epoch == self._epoch:
                 outages.keep(session_id, request.target, found, self.loop.time())
                 return found.value
@@ -222,12 +229,12 @@ class Reads:
         if self._outages is not None:
             self._outages.forget(session_id, target)
 
-    async def _lose(self, session_id: str) -> None:
-        """Keep nothing of a session that the service would not show."""
+    async def _lose(self, session_id: str, *, is_written: bool = False) -> None:
+        """Keep nothing of a session that the service would not show, or was written."""
         self._epoch += 1
         self._recover(session_id)
         if self.cache:
-            await self.cache.drop(session_id)
+            await self.cache.drop(session_id, is_written=is_written)
 
     # -- many ----------------------------------------------------------------------
 
@@ -282,7 +289,8 @@ class Reads:
             if epoch == self._epoch and not self._being_written:
                 for session in sessions:
                     self._recover(session.id.lower())
-                await self.cache.put_many(sessions, asked_at)
+                with suppress(TimeoutError), self.pipeline.limit():
+                    await self.cache.put_many(sessions, asked_at)
         return sessions
 
     async def list_page(

@@ -71,15 +71,16 @@ def redis_cache(
     calls share one request.
 
     A server that is down, hangs or answers nonsense costs a miss, never an error. It
-    has to be one server, or look like one; a Redis Cluster does not. The user of *url*
-    needs the commands MGET, SET and DEL, and for `clear()` SCAN and UNLINK.
+    has to be one server, or look like one; a Redis Cluster does not. What is sent is
+    MGET, SET and DEL, AUTH for a *url* with a password, SELECT for one with a database
+    other than 0, and for `clear()` SCAN and UNLINK.
 
     Args:
         url: `redis://user:password@host:port/database`, `rediss://…` for TLS, or
             `unix://user:password@/path/to.sock?db=database`. All but the host and the
             path can be left out; user and password are percent-encoded.
-        max_connections: Connections for each event loop at most; who finds none free
-            waits for the next one.
+        max_connections: Connections for each event loop at most. One mostly suffices:
+            what is asked at the same time travels together.
         namespace: What each key begins with, before a colon; "" is nothing.
         ssl: For `rediss://`: what to trust instead of this machine's authorities, as a
             context or as the path of a PEM file; None trusts these. Host names are

@@ -5,17 +5,20 @@ error, fails on bytes that are no text and on lists that others left, clears by 
 the whole database, knows no unix sockets, and closes in a deprecated way.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from ssl import SSLContext
 from typing import Any, Final
 
 from aiocache.backends.redis import RedisCache
+from aiocache.base import BaseCache
 from aiocache.serializers import JsonSerializer
 from redis.asyncio import Connection, SSLConnection
 from redis.asyncio.connection import UnixDomainSocketConnection
+from redis.credentials import UsernamePasswordCredentialProvider
 
-from emogg_async._redis_pool import CONNECT, Pool
+from emogg_async._redis_pool import Client
 
 __all__ = ["RedisBackend"]
 
@@ -52,29 +55,39 @@ class RedisBackend(RedisCache):
             kind = UnixDomainSocketConnection
         elif tls is not None:
             kind, extra = _TLSConnection, {"context": tls}
-        self._pool = Pool(
-            connection_class=kind,
-            max_connections=max_connections,
-            # 3, the default of redis-py 8, brings answers that nobody asked for.
-            protocol=2,
-            # Who asks bounds the time; redis-py's way costs a task for each command,
-            # and on Python 3.11 swallows cancellations.
-            socket_timeout=None,
-            socket_connect_timeout=CONNECT,
-            **options,
+        place = {**options}
+        user = place.pop("username"), place.pop("password")
+        if any(user):  # this way no representation of redis-py's shows the password
+            extra["credential_provider"] = UsernamePasswordCredentialProvider(*user)
+        self._options = {
+            "connection_class": kind,
+            "max_connections": max_connections,
+            **place,
             **extra,
-        )
-        super().__init__(
+        }
+        self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
+        # Past aiocache's own, which makes one client for all event loops.
+        BaseCache.__init__(
+            self,
             serializer=JsonSerializer(encoding=None),  # bytes may be no text
             namespace=namespace or None,
             timeout=None,  # aiocache's own loses cancellations
-            # aiocache has no way to give it a pool, nor one for unix sockets.
-            connection_pool_class=lambda **_: self._pool,
         )
         self._name = name
 
     def __repr__(self) -> str:
         return f"<redis_cache {self._name}>"
+
+    @property
+    def client(self) -> Client:
+        """Return the client of the running event loop."""
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            for each in [each for each in self._clients if each.is_closed()]:
+                del self._clients[each]
+            client = self._clients[loop] = Client(self._options)
+        return client
 
     async def _get(
         self, key: str, encoding: str | None = None, _conn: object = None
@@ -86,7 +99,9 @@ class RedisBackend(RedisCache):
         self, keys: list[str], encoding: str | None = None, _conn: object = None
     ) -> list[Any]:
         # MGET for one key, too: GET fails where somebody keeps a list or a hash.
-        values: list[Any] = await self._pool.ask("MGET", *keys) if keys else []
+        if not keys:
+            return []
+        values: list[Any] = await self.client.execute_command("MGET", *keys)
         if encoding is None:
             return values
         return [each if each is None else each.decode(encoding) for each in values]
@@ -102,14 +117,26 @@ class RedisBackend(RedisCache):
         if _cas_token is not None:
             return await super()._set(key, value, ttl, _cas_token)
         if ttl is None:
-            return bool(await self._pool.ask("SET", key, value))
+            return bool(await self.client.execute_command("SET", key, value))
         if not ttl > 0:  # NaN too; aiocache: for ever, or an error
             return bool(await self._delete(key))
         milliseconds = max(1, round(min(ttl, LONGEST) * 1000))
-        return bool(await self._pool.ask("SET", key, value, "PX", milliseconds))
+        return bool(
+            await self.client.execute_command("SET", key, value, "PX", milliseconds)
+        )
+
+    async def _multi_set(
+        self,
+        pairs: list[tuple[str, Any]],
+        ttl: float | None = None,
+        _conn: object = None,
+    ) -> bool:
+        # They travel together all the same; aiocache takes a connection for itself.
+        await asyncio.gather(*(self._set(key, value, ttl) for key, value in pairs))
+        return True
 
     async def _delete(self, key: str, _conn: object = None) -> Any:
-        return await self._pool.ask("DEL", key)
+        return await self.client.execute_command("DEL", key)
 
     async def _clear(self, namespace: str | None = None, _conn: object = None) -> bool:
         # aiocache: FLUSHDB, which takes what is not ours, or KEYS, which stops all.

@@ -160,7 +160,7 @@ class Sessions(Reads):
 
     async def _forget(self, session_id: str) -> None:
         self._detach(session_id)
-        await self._lose(session_id)
+        await self._lose(session_id, is_written=True)
 
     def _detach(self, session_id: str) -> None:
         self._epoch += 1

@@ -1,5 +1,7 @@
+import asyncio
 import os
 import signal
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -70,3 +72,31 @@ def own_redis(tmp_path):
     """Give a Redis or Valkey that the test may kill."""
     with redis_serving(tmp_path) as running:
         yield running
+
+
+def _plain(loop, coroutine):
+    """Make a task as the simplest factories do, which know no context."""
+    return asyncio.Task(coroutine, loop=loop)
+
+
+FACTORIES = [
+    pytest.param(factory, id=factory.__name__)
+    for factory in (_plain, getattr(asyncio, "eager_task_factory", None))  # 3.12
+    if factory
+]
+
+
+@pytest.fixture(params=FACTORIES)
+def other_tasks(request):
+    """Give a context in which the event loop makes its tasks in another way."""
+
+    @contextmanager
+    def made():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(request.param)
+        try:
+            yield
+        finally:
+            loop.set_task_factory(None)
+
+    return made

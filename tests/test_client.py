@@ -900,6 +900,45 @@ class TestLifeCycle:
         assert {logging.DEBUG} == {record.levelno for record in caplog.records}
 
 
+class TestTaskFactories:
+    """Whatever the loop makes its tasks with, calls work, and leave none behind."""
+
+    async def test_calls(self, emulator, ids, other_tasks):
+        """Single calls, bulks, listings and writes do what they do elsewhere."""
+        with other_tasks():
+            async with emulator.client() as client:
+                assert ids[0] == (await client.get_session(ids[0])).id
+                (await client.get_sessions(ids)).raise_for_errors()
+                found = await client.gather(client.get_emotions, ids[:5])
+                assert [*ids[:5]] == [*found]
+                assert 3 == len(await client.list_sessions().collect(limit=3))
+                renamed = await client.update_session(ids[0], name="new")
+                assert renamed == await client.get_session(ids[0])
+                shared = [client.get_session(ids[1], fresh=True) for _ in range(3)]
+                assert 1 == len({*await asyncio.gather(*shared)})
+                async with client.stream_sessions(ids, via="get") as outcomes:
+                    async for outcome in outcomes:
+                        outcome.unwrap()
+                        break
+            assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    async def test_leaving(self, emulator, ids, other_tasks):
+        """A cancellation, a deadline and closing each end what is under way."""
+        emulator.fail(fault="hang")
+        with other_tasks():
+            async with emulator.client(cache=None) as client:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await client.get_session(ids[0])
+                with client.deadline(0.01), pytest.raises(DeadlineError):
+                    await client.get_session(ids[1])
+                call = asyncio.ensure_future(client.get_session(ids[2]))
+                await asyncio.sleep(0)
+            with pytest.raises(ClientClosedError):
+                await call
+            assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
 class TestStatsAndLimits:
     async def test_counts_what_happens(self, emulator, client, ids):
         """Each counter counts its own."""

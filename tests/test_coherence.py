@@ -20,7 +20,9 @@ from emogg_async import (
     OutcomeUnknownError,
     RetryPolicy,
     SentimentTimeline,
-    _cache,
+    ServerError,
+    _backend,
+    _shared,
     to_dict,
 )
 
@@ -340,8 +342,11 @@ class TestFailingBackend:
         assert {DeadlineError} == {type(error) for error in batch.errors.values()}
         assert ids == [*batch.errors]
 
-    async def test_what_it_failed_to_delete_is_never_used(self, emulator, finished):
+    async def test_what_it_failed_to_delete_is_never_used(
+        self, emulator, finished, monkeypatch
+    ):
         """A backend that is down for the rename does not bring the old name back."""
+        monkeypatch.setattr(_shared, "SOON", 60.0)
         backend = SimpleMemoryCache(timeout=None)
         async with emulator.client(cache=CachePolicy(backend=backend)) as client:
             await client.get_session(finished)
@@ -353,7 +358,7 @@ class TestFailingBackend:
             backend.delete = fails
             await client.update_session(finished, name="New")
             backend.delete = delete
-            assert 1 == len(backend._cache)
+            assert any(":session:" in key for key in backend._cache)
             assert "New" == (await client.get_session(finished)).name
             assert "New" == (await client.get_sessions([finished]))[finished].name
             before = client.stats.requests
@@ -364,15 +369,15 @@ class TestFailingBackend:
         self, emulator, finished, monkeypatch
     ):
         """However much is written, memory is bounded, and nothing old comes back."""
-        monkeypatch.setattr(_cache, "NOTED_WRITES", 100)
+        monkeypatch.setattr(_shared, "NOTED_WRITES", 100)
         policy = CachePolicy(backend=SimpleMemoryCache(timeout=None))
         async with emulator.client(cache=policy) as client:
             await client.get_session(finished)
             cache = client._open().cache
             for number in range(100):
-                await cache.drop(str(number))
+                await cache.drop(str(number), is_written=True)
             assert await cache.get(finished) is not None
-            await cache.drop("last")
+            await cache.drop("last", is_written=True)
             assert 100 == len(cache._written)
             assert await cache.get("0") is None
             assert await cache.get(finished) is None  # it is older than what was noted
@@ -395,7 +400,7 @@ class TestFailingBackend:
             backend.set = store
             for args, options in late:
                 await store(*args, **options)
-            assert 1 == len(backend._cache)
+            assert any(":session:" in key for key in backend._cache)
             assert "New" == (await client.get_session(finished)).name
             assert "New" == (await client.get_sessions([finished]))[finished].name
 
@@ -416,7 +421,7 @@ class TestFailingBackend:
             await until(lambda: emulator.in_flight == 1)
             await client.update_session(finished, name="New")
             assert "Old" == (await slow)[finished].name
-            assert 1 == len(policy.backend._cache)
+            assert any(":session:" in key for key in policy.backend._cache)
             assert "New" == (await client.get_session(finished)).name
             assert "New" == (await other.get_session(finished)).name
 
@@ -442,6 +447,169 @@ class TestFailingBackend:
             await slow
             assert "New" == (await client.get_session(finished)).name
             assert not client._open().cache._turns._locks
+
+
+class Failing(SimpleMemoryCache):
+    """A view of another backend, which fails as it is told."""
+
+    def __init__(self, backend):
+        super().__init__(timeout=None)
+        self._cache, self._handlers = backend._cache, backend._handlers
+        self.failure = None
+
+    async def fail(self):
+        if self.failure == "error":
+            raise OSError
+        if self.failure == "hang":
+            await asyncio.sleep(60)
+
+    async def get(self, *args, **options):
+        await self.fail()
+        return await super().get(*args, **options)
+
+    async def multi_get(self, *args, **options):
+        await self.fail()
+        return await super().multi_get(*args, **options)
+
+    async def set(self, *args, **options):
+        await self.fail()
+        return await super().set(*args, **options)
+
+    async def delete(self, *args, **options):
+        await self.fail()
+        return await super().delete(*args, **options)
+
+
+@pytest.fixture
+async def pair(emulator):
+    """Give two clients that share a backend, which fails for the first one alone."""
+    backend = SimpleMemoryCache(timeout=None)
+    failing = Failing(backend)
+    caches = [CachePolicy(backend=each, live_ttl=60.0) for each in (failing, backend)]
+    one, two = (emulator.client(cache=each, retry=QUICK) for each in caches)
+    async with one, two:
+        yield one, two, failing
+
+
+async def eventually(is_so):
+    """Wait until *is_so* returns something true."""
+    async with asyncio.timeout(30):
+        while not is_so():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+
+
+class TestOwedRemovals:
+    """What a backend failed to remove is removed when it is back."""
+
+    @pytest.fixture(autouse=True)
+    def _soon(self, monkeypatch):
+        monkeypatch.setattr(_backend, "PAUSE", 0.2)
+        monkeypatch.setattr(_shared, "PAUSE", 0.2)
+        monkeypatch.setattr(_shared, "SOON", 0.02)
+
+    @pytest.mark.parametrize("failure", ["error", "hang"])
+    @pytest.mark.parametrize("write", ["update", "delete", "custom"])
+    async def test_another_client_sees_the_write(
+        self, emulator, pair, finished, failure, write
+    ):
+        """A backend that failed during a write keeps nothing old for the others."""
+        one, two, failing = pair
+        await two.get_session(finished)
+        await two.get_emotions(finished)
+        failing.failure = failure
+        await WRITES[write](one, finished)
+        assert "Old" == (await two.get_session(finished)).name
+        failing.failure = None
+        await eventually(lambda: not one._open().cache._owed)
+        if write == "delete":
+            with pytest.raises(NotFoundError):
+                await two.get_session(finished)
+        else:
+            assert "New" == (await two.get_session(finished)).name
+
+    async def test_closing_tries_once_more(self, emulator, pair, finished, monkeypatch):
+        """A client that is closed first makes a last attempt, and leaves nothing."""
+        monkeypatch.setattr(_shared, "SOON", 60.0)
+        one, two, failing = pair
+        await two.get_session(finished)
+        failing.failure = "error"
+        await one.update_session(finished, name="New")
+        failing.failure = None
+        await one.aclose()
+        assert "New" == (await two.get_session(finished)).name
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    @pytest.mark.parametrize("failure", ["error", "hang"])
+    async def test_closing_waits_for_no_backend(self, pair, finished, failure):
+        """A backend that is still out does not keep a client from being closed."""
+        one, _, failing = pair
+        failing.failure = failure
+        await one.update_session(finished, name="New")
+        async with asyncio.timeout(5):
+            await one.aclose()
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    async def test_it_is_bounded(self, pair, monkeypatch):
+        """However many fail, memory is bounded."""
+        monkeypatch.setattr(_shared, "NOTED_WRITES", 100)
+        one, _, failing = pair
+        failing.failure = "error"
+        cache = one._open().cache
+        for number in range(300):
+            await cache.drop(f"{number:024x}", is_written=True)
+        assert 100 == len(cache._owed)
+
+    async def test_a_write_that_is_cut_off_is_owed_too(self, pair, finished):
+        """A deadline that ends the wait for the backend does not end the debt."""
+        one, two, failing = pair
+        await two.get_session(finished)
+        failing.failure = "hang"
+        with one.deadline(0.02), pytest.raises(DeadlineError):
+            await one.update_session(finished, name="New")
+        await eventually(lambda: [finished] == [*one._open().cache._owed])
+
+
+class TestNotStored:
+    """What the policy does not store replaces what is stored."""
+
+    @pytest.fixture(params=["memory", "shared"])
+    async def client(self, request, emulator):
+        """Give a client that keeps what is finished, and nothing else."""
+        backend = SimpleMemoryCache(timeout=None) if request.param == "shared" else None
+        cache = CachePolicy(live_ttl=0, stale_if_error=60.0, backend=backend)
+        async with emulator.client(cache=cache, retry=QUICK) as opened:
+            yield opened
+
+    @pytest.mark.parametrize("via", ["get", "bulk", "pages"])
+    async def test_a_newer_state_is_not_forgotten(
+        self, emulator, client, finished, via
+    ):
+        """Who has seen another state never gets the older one after that."""
+        await client.get_session(finished)
+        emulator.update_session(finished, state="processing")
+        if via == "get":
+            seen = await client.get_session(finished, fresh=True)
+        else:
+            how = {"bulk": "get", "pages": "pages"}[via]
+            batch = await client.get_sessions([finished], fresh=True, via=how)
+            seen = batch[finished]
+        assert "processing" == seen.state
+        assert "processing" == (await client.get_session(finished)).state
+        emulator.fail(status=503)
+        with pytest.raises(ServerError):
+            await client.get_session(finished)
+
+    async def test_a_backend_that_fails_is_passed_by(self, emulator, finished):
+        """What could not be removed is not used."""
+        failing = Failing(SimpleMemoryCache(timeout=None))
+        cache = CachePolicy(live_ttl=0, backend=failing)
+        async with emulator.client(cache=cache) as client:
+            await client.get_session(finished)
+            emulator.update_session(finished, state="processing")
+            failing.failure = "error"
+            await client.get_session(finished, fresh=True)
+            failing.failure = None
+            assert "processing" == (await client.get_session(finished)).state
 
 
 TIMELINE = {"granularity": 60, "start": 0, "end": 300}
@@ -537,6 +705,32 @@ class TestDerived:
             assert before + 2 == client.stats.requests
             await get(client, finished)
             assert before + 2 == client.stats.requests
+
+    async def test_goes_with_a_write_that_left_the_session_as_it_was(
+        self, emulator, client, finished, model, get
+    ):
+        """What a write may have done to what is derived is seen."""
+        session = await client.get_session(finished)
+        await get(client, finished)
+        emulator.fail("POST", status=200, body={}, times=1)
+        await client.request("POST", f"/v1/sessions/{finished}/analysis")
+        assert session == await client.get_session(finished)
+        before = client.stats.requests
+        await get(client, finished)
+        assert before + 1 == client.stats.requests
+        await get(client, finished)
+        assert before + 1 == client.stats.requests
+
+    async def test_stays_when_its_session_is_refreshed(
+        self, client, finished, model, get
+    ):
+        """A session that is the same when it is asked for anew loses nothing."""
+        await client.get_session(finished)
+        await get(client, finished)
+        await client.get_session(finished, fresh=True)
+        before = client.stats.requests
+        await get(client, finished)
+        assert before == client.stats.requests
 
     async def test_a_load_before_a_write_is_neither_kept_nor_joined(
         self, emulator, client, finished, model, get
@@ -674,7 +868,19 @@ class TestSharedBackend:
                 await two.update_session(finished, name="New")
                 await one.get_emotions(finished)
                 assert 3 == one.stats.requests
-        bodies = [json.loads(text)["body"] for text in policy.backend._cache.values()]
+                # So does any other write, after which the session is the same.
+                await one.get_session(finished)
+                totals = await one.get_emotions(finished)
+                emulator.fail("POST", status=200, body={}, times=1)
+                await two.request("POST", f"/v1/sessions/{finished}/analysis")
+                await one.get_session(finished)
+                before = one.stats.requests
+                await one.get_emotions(finished)
+                assert before + 1 == one.stats.requests
+        stored = policy.backend._cache.items()
+        bodies = [
+            json.loads(text)["body"] for key, text in stored if "written" not in key
+        ]
         assert to_dict(totals) in bodies
 
     @pytest.mark.parametrize(
@@ -704,6 +910,25 @@ class TestSharedBackend:
             before = client.stats.requests
             await client.get_emotions(finished)
             assert before + 1 == client.stats.requests
+
+    async def test_a_load_from_before_another_clients_write_is_not_used(
+        self, emulator, finished
+    ):
+        """What was asked for before a write, and stored after it, is of no use."""
+        policy = CachePolicy(backend=SimpleMemoryCache(timeout=None))
+        one, two = (emulator.client(cache=policy) for _ in range(2))
+        async with one, two:
+            await one.get_session(finished)
+            emulator.fail("GET", "*/emotions", lag=0.15, times=1)
+            slow = asyncio.create_task(one.get_emotions(finished))
+            await asyncio.sleep(0.03)
+            emulator.fail("POST", status=200, body={}, times=1)
+            await two.request("POST", f"/v1/sessions/{finished}/analysis")
+            await slow
+            await one.get_session(finished)
+            before = one.stats.requests
+            await one.get_emotions(finished)
+            assert before + 1 == one.stats.requests
 
     async def test_a_backend_that_answers_too_little_is_a_miss(
         self, emulator, finished

@@ -125,7 +125,7 @@ def test_trust_without_tls_is_refused():
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
-def test_no_representation_shows_the_password(scheme):
+async def test_no_representation_shows_the_password(scheme):
     """Neither the cache nor what is below it prints name or password."""
     cache = redis_cache(f"{scheme}://me-myself:s3cret-word@a.example:7000/3")
     assert f"<redis_cache {scheme}://a.example:7000/3>" == repr(cache)
@@ -136,7 +136,7 @@ def test_no_representation_shows_the_password(scheme):
         assert "s3cret" not in text
 
 
-def test_trusts_what_it_is_told(tmp_path):
+async def test_trusts_what_it_is_told(tmp_path):
     """`ssl` is a context or a PEM file; without it, hosts are checked all the same."""
     authority = trustme.CA()
     path = tmp_path / "ca.pem"

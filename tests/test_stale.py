@@ -5,6 +5,7 @@ import copy
 import pickle
 import random
 import time
+from contextlib import suppress
 
 import attrs
 import pytest
@@ -60,6 +61,45 @@ class Slow(SimpleMemoryCache):
     async def multi_get(self, *args, **options):
         await asyncio.sleep(0.002)
         return await super().multi_get(*args, **options)
+
+
+class Hanging(SimpleMemoryCache):
+    """A backend that may stop to answer."""
+
+    hangs = False
+
+    async def get(self, *args, **options):
+        await self._answer()
+        return await super().get(*args, **options)
+
+    async def multi_get(self, *args, **options):
+        await self._answer()
+        return await super().multi_get(*args, **options)
+
+    async def set(self, *args, **options):
+        await self._answer()
+        return await super().set(*args, **options)
+
+    async def delete(self, *args, **options):
+        await self._answer()
+        return await super().delete(*args, **options)
+
+    async def _answer(self):
+        if self.hangs:
+            await asyncio.sleep(60)
+
+
+CALLS = {
+    "session": lambda client, each: client.get_session(each),
+    "fresh": lambda client, each: client.get_session(each, fresh=True),
+    "emotions": lambda client, each: client.get_emotions(each),
+    "rename": lambda client, each: client.update_session(each, name="New"),
+    "delete": lambda client, each: client.delete_session(each),
+    "pages": lambda client, each: client.get_sessions([each], via="pages"),
+    "gets": lambda client, each: client.get_sessions([each], via="get"),
+    "gather": lambda client, each: client.gather(client.get_emotions, [each]),
+    "list": lambda client, _: client.list_sessions().first(),
+}
 
 
 BACKENDS = {"memory": lambda: None, "shared": lambda: SimpleMemoryCache(timeout=None)}
@@ -226,6 +266,42 @@ class TestWhen:
             started = time.monotonic()
             assert (await client.get_session(finished)).stale
         assert time.monotonic() - started < seconds + 0.1
+
+    @pytest.mark.timing
+    @pytest.mark.parametrize("service", [{"fault": "hang"}, {"delay": 0.05}])
+    @pytest.mark.parametrize("call", CALLS)
+    async def test_a_deadline_is_kept_whatever_the_cache_does(
+        self, emulator, finished, call, service
+    ):
+        """No question to a cache that hangs outlives the time of the call it is for."""
+        late = []
+        for _ in range(2):  # what else happens on the machine can only add
+            backend = Hanging(timeout=None)
+            async with emulator.client(cache=policy(backend)) as client:
+                await client.get_session(finished)
+                emulator.fail(**service)
+                backend.hangs = True
+                began = time.monotonic()
+                with client.deadline(0.12), suppress(EmoggError):
+                    await CALLS[call](client, finished)
+                late.append(time.monotonic() - began - 0.12)
+            emulator.reset()
+            emulator.add_session(id=finished, name="Old", state="finished")
+        assert min(late) < 0.04
+
+    @pytest.mark.timing
+    async def test_a_timeout_is_kept_whatever_the_cache_does(self, emulator, finished):
+        """The time of a call counts as much as a deadline round it."""
+        backend = Hanging(timeout=None)
+        options = {"cache": policy(backend), "timeout": 0.3, "retry": QUICK}
+        async with emulator.client(**options) as client:
+            await client.get_session(finished)
+            emulator.fail(fault="hang")
+            backend.hangs = True
+            began = time.monotonic()
+            with pytest.raises(DeadlineError):
+                await client.get_session(finished)
+        assert time.monotonic() - began < 0.36
 
     async def test_no_token_in_time_is_an_outage(self, finished, emulator):
         """A call that our own pacer refuses has the past value, and sends nothing."""

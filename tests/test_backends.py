@@ -1,0 +1,145 @@
+"""Each cache that aiocache ships, a real memcached above all, as a shared backend."""
+
+import asyncio
+import time
+
+import pytest
+from aiocache import MemcachedCache, RedisCache, SimpleMemoryCache
+from memcached_server import memcached_serving
+
+from emogg_async import CachePolicy, redis_cache
+from emogg_async._backend import PATIENCE
+
+MONTHS = 90 * 86_400.0
+
+
+@pytest.fixture(scope="module")
+def memcached():
+    """Start one memcached for all tests of this module."""
+    with memcached_serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def own_memcached():
+    """Give a memcached that the test may stop."""
+    with memcached_serving() as server:
+        yield server
+
+
+def in_memcached(request):
+    """Make aiocache's cache in a memcached that is empty."""
+    server = request.getfixturevalue("memcached")
+    server.flush()
+    return MemcachedCache(endpoint="127.0.0.1", port=server.port)
+
+
+def in_redis(request):
+    """Make aiocache's own cache in Redis."""
+    port = request.getfixturevalue("redis_server").port
+    return RedisCache(endpoint="127.0.0.1", port=port)
+
+
+BACKENDS = {
+    "memory": lambda _: SimpleMemoryCache(),
+    "memcached": in_memcached,
+    "aiocache-redis": in_redis,
+    "redis": lambda request: redis_cache(request.getfixturevalue("redis_server").url),
+}
+
+
+@pytest.fixture(params=BACKENDS)
+async def backend(request):
+    """Give each kind of cache that people pass in."""
+    cache = BACKENDS[request.param](request)
+    yield cache
+    if request.param == "aiocache-redis":  # its own way to close is deprecated
+        await cache.client.connection_pool.disconnect()
+    else:
+        await cache.close()
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """Do not give a busy machine up after 0.1 s."""
+    monkeypatch.setattr("emogg_async._backend.PATIENCE", 100 * PATIENCE)
+
+
+@pytest.fixture
+def finished(emulator):
+    """Give the id of a finished session."""
+    return emulator.add_session(name="Old", state="finished", duration=600.0).id
+
+
+class TestEachBackend:
+    @pytest.mark.parametrize(
+        "times",
+        [{}, {"ttl": 0.7, "live_ttl": 0.2}, {"ttl": MONTHS, "stale_if_error": MONTHS}],
+        ids=["usual", "short", "months"],
+    )
+    async def test_shares(self, emulator, backend, finished, times):
+        """What one client got, another one has, whatever the times to live are."""
+        policy = CachePolicy(backend=backend, **times)
+        one, two = (emulator.client(cache=policy) for _ in range(2))
+        async with one, two:
+            session = await one.get_session(finished)
+            totals = await one.get_emotions(finished)
+            timeline = await one.get_emotions_timeline(finished, start=0.1, end=599.9)
+            assert session == await two.get_session(finished)
+            assert totals == await two.get_emotions(finished)
+            assert timeline == await two.get_emotions_timeline(
+                finished, start=0.1, end=599.9
+            )
+            assert [session] == [*(await two.get_sessions([finished])).values()]
+            assert (0, 4) == (two.stats.requests, two.stats.cache_hits)
+
+    async def test_forgets_what_is_written(self, emulator, backend, finished):
+        """After a write by one client, the others ask anew."""
+        policy = CachePolicy(backend=backend)
+        one, two = (emulator.client(cache=policy) for _ in range(2))
+        async with one, two:
+            await two.get_session(finished)
+            await two.get_emotions(finished)
+            await one.update_session(finished, name="New")
+            assert "New" == (await two.get_session(finished)).name
+            await two.get_emotions(finished)
+            assert 4 == two.stats.requests
+            await two.get_emotions(finished)
+            assert 4 == two.stats.requests
+
+    async def test_what_is_too_large_is_a_miss(self, emulator, backend, finished):
+        """A value that a backend does not take costs a request and no more."""
+        policy = CachePolicy(backend=backend)
+        async with emulator.client(cache=policy) as client:
+            body = (await client.request("GET", f"/v1/sessions/{finished}")) | {
+                "notes": "x" * 3_000_000
+            }
+            emulator.fail("GET", status=200, body=body)
+            for _ in range(2):
+                assert 3_000_000 == len(
+                    (await client.get_session(finished)).extra["notes"]
+                )
+
+
+async def test_memcached_hangs(emulator, own_memcached, monkeypatch):
+    """A memcached that stood still is used again, and mixes nothing up."""
+    monkeypatch.setattr("emogg_async._backend.PATIENCE", 0.02)
+    monkeypatch.setattr("emogg_async._backend.PAUSE", 0.1)
+    ids = [each.id for each in emulator.sessions[:20]]
+    backend = MemcachedCache(endpoint="127.0.0.1", port=own_memcached.port)
+    policy = CachePolicy(backend=backend, live_ttl=300.0)
+    async with emulator.client(cache=policy) as client:
+        await asyncio.gather(*map(client.get_session, ids))
+        own_memcached.hang()
+        for each in ids:
+            assert each == (await client.get_session(each)).id
+        own_memcached.go_on()
+        deadline = time.monotonic() + 30
+        hits = 0
+        while hits < len(ids):
+            assert time.monotonic() < deadline
+            before = client.stats.cache_hits
+            for each in ids:
+                assert each == (await client.get_session(each)).id
+            hits = client.stats.cache_hits - before
+    await backend.close()
