@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         Source,
     )
 
-__version__ = "0.5.0"
+__version__ = "0.5.1"
 
 __all__ = [
     "AsyncEmoggClient",
