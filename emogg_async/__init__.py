@@ -17,15 +17,17 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from emogg_async._version import __version__
+
 if TYPE_CHECKING:
-    from emogg_async._cache import CacheBackend, CachePolicy
+    from emogg_async._caching.policy import CacheBackend, CachePolicy
+    from emogg_async._caching.redis import redis_cache
+    from emogg_async._calls.retry import RetryPolicy
+    from emogg_async._calls.telemetry import Stats
     from emogg_async._client import AsyncEmoggClient
-    from emogg_async._converter import to_dict
-    from emogg_async._outcomes import Batch, Failed, Fetched, Outcome
-    from emogg_async._protocol import RateLimit
-    from emogg_async._redis import redis_cache
-    from emogg_async._retry import RetryPolicy
-    from emogg_async._stats import Stats
+    from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
+    from emogg_async._wire.converter import to_dict
+    from emogg_async._wire.protocol import RateLimit
     from emogg_async.errors import (
         AuthenticationError,
         BadRequestError,
@@ -65,8 +67,6 @@ if TYPE_CHECKING:
         SessionWorkerState,
         Source,
     )
-
-__version__ = "0.5.1"
 
 __all__ = [
     "AsyncEmoggClient",
@@ -121,19 +121,19 @@ __all__ = [
 
 _HOMES = {
     "AsyncEmoggClient": "_client",
-    "Batch": "_outcomes",
-    "CacheBackend": "_cache",
-    "CachePolicy": "_cache",
-    "Failed": "_outcomes",
-    "Fetched": "_outcomes",
+    "Batch": "_many.outcomes",
+    "CacheBackend": "_caching.policy",
+    "CachePolicy": "_caching.policy",
+    "Failed": "_many.outcomes",
+    "Fetched": "_many.outcomes",
     "FrozenMapping": "models",
     "OpenEnum": "models",
-    "Outcome": "_outcomes",
-    "RateLimit": "_protocol",
-    "RetryPolicy": "_retry",
-    "Stats": "_stats",
-    "redis_cache": "_redis",
-    "to_dict": "_converter",
+    "Outcome": "_many.outcomes",
+    "RateLimit": "_wire.protocol",
+    "RetryPolicy": "_calls.retry",
+    "Stats": "_calls.telemetry",
+    "redis_cache": "_caching.redis",
+    "to_dict": "_wire.converter",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

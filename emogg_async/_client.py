@@ -12,14 +12,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
-from emogg_async import _bulk, _jobs, _listing, _requests
+from emogg_async._calls.frames import ENDS, frameless
+from emogg_async._calls.gate import bulk_share
 from emogg_async._checks import aware, whole_number
-from emogg_async._frames import ENDS, frameless
-from emogg_async._gate import bulk_share
 from emogg_async._lifecycle import LifeCycle
-from emogg_async._outcomes import Batch
-from emogg_async._pages import EAGER, THRIFTY, Thrift
-from emogg_async._requests import QueryValue
+from emogg_async._many import jobs, listing
+from emogg_async._many.outcomes import Batch
+from emogg_async._many.plan import EAGER, THRIFTY, Thrift
+from emogg_async._many.stream import OutcomeStream, check_call, check_ids, collect
+from emogg_async._wire import requests
+from emogg_async._wire.requests import QueryValue
 from emogg_async.errors import InvalidArgumentError
 from emogg_async.models import (
     CustomEvent,
@@ -123,8 +125,8 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        session_id = _requests.check_session_id(session_id)
-        names = NOTHING if expand is NOTHING else _requests.check_expand(expand)
+        session_id = requests.check_session_id(session_id)
+        names = NOTHING if expand is NOTHING else requests.check_expand(expand)
         counters = self._counters
         counters.calls += 1
         if not fresh and sessions.cache is not None and not names:
@@ -163,7 +165,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.get_emotions(session_id, expand)
+        request = requests.get_emotions(session_id, expand)
         self._counters.calls += 1
         return await sessions.derived(request, EmotionTotals)
 
@@ -195,7 +197,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.get_emotions_timeline(
+        request = requests.get_emotions_timeline(
             session_id, granularity, start, end, expand
         )
         self._counters.calls += 1
@@ -228,7 +230,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.get_transcription_sentiment(
+        request = requests.get_transcription_sentiment(
             session_id, granularity, start, end, expand
         )
         self._counters.calls += 1
@@ -259,7 +261,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.create_session(name, stream_uri)
+        request = requests.create_session(name, stream_uri)
         self._counters.calls += 1
         return await sessions.write(request, Session)
 
@@ -294,7 +296,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        _requests.check_name(name)
+        requests.check_name(name)
         if not ERA[0] < aware("since", since).year < ERA[1]:
             raise InvalidArgumentError("since: expected a date in this era")
         if sessions.pipeline.skew() is None:  # nothing was heard of the service so far
@@ -328,7 +330,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.update_session(session_id, name)
+        request = requests.update_session(session_id, name)
         self._counters.calls += 1
         return await sessions.write(request, Session)
 
@@ -352,7 +354,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.stop_session(session_id)
+        request = requests.stop_session(session_id)
         self._counters.calls += 1
         return await sessions.stop(request)
 
@@ -373,7 +375,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.delete_session(session_id)
+        request = requests.delete_session(session_id)
         self._counters.calls += 1
         await sessions.custom(request)
 
@@ -402,7 +404,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.register_source(session_id, name, format)
+        request = requests.register_source(session_id, name, format)
         self._counters.calls += 1
         return await sessions.register(request, format)
 
@@ -436,9 +438,9 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.send_event(session_id, source_id, time, data)
+        request = requests.send_event(session_id, source_id, time, data)
         known = sessions.format_of(session_id.lower(), source_id.lower())
-        _requests.check_data(data, known)
+        requests.check_data(data, known)
         self._counters.calls += 1
         return await sessions.write(request, tuple[CustomEvent, ...])
 
@@ -475,10 +477,10 @@ class AsyncEmoggClient(LifeCycle):
             AuthenticationError: The token was refused.
             ClientClosedError: The client was closed meanwhile.
         """
-        _bulk.check_ids(session_ids, asynchronous=False)
+        check_ids(session_ids, asynchronous=False)
         workers = self._workers(concurrency)
         make_jobs = partial(self._jobs, fresh=fresh, via=_known_way(via), window=None)
-        return await _bulk.collect(make_jobs, session_ids, workers, self._drain)
+        return await collect(make_jobs, session_ids, workers, self._drain)
 
     def stream_sessions(
         self,
@@ -487,7 +489,7 @@ class AsyncEmoggClient(LifeCycle):
         fresh: bool = False,
         concurrency: int | None = None,
         via: Via = "auto",
-    ) -> "_bulk.OutcomeStream[Session]":
+    ) -> OutcomeStream[Session]:
         """Get many sessions and have each as soon as it is there.
 
         Memory does not depend on how many ids there are. Leaving the `async with` stops
@@ -513,9 +515,9 @@ class AsyncEmoggClient(LifeCycle):
             InvalidArgumentError: *session_ids* is a single id, or cannot be iterated;
                 or another argument is out of its range.
         """
-        _bulk.check_ids(session_ids, asynchronous=True)
+        check_ids(session_ids, asynchronous=True)
         jobs = self._jobs(session_ids, fresh=fresh, via=_known_way(via))
-        return _bulk.OutcomeStream(jobs, self._workers(concurrency), self._drain)
+        return OutcomeStream(jobs, self._workers(concurrency), self._drain)
 
     def _jobs(
         self,
@@ -523,18 +525,18 @@ class AsyncEmoggClient(LifeCycle):
         *,
         fresh: bool,
         via: Via,
-        window: int | None = _jobs.WINDOW,
-    ) -> _jobs.Jobs[Session]:
+        window: int | None = jobs.WINDOW,
+    ) -> jobs.Jobs[Session]:
         get = partial(self.get_session, fresh=fresh)
         thrift = _THRIFT[via]
         if thrift is None or isinstance(ids, AsyncIterable):
-            return _jobs.Calls(get, ids)
-        service = _jobs.Service(
+            return jobs.Calls(get, ids)
+        service = jobs.Service(
             cached=lambda ids: self._open().cached(ids, fresh=fresh),
             page=lambda query, take: self._open().page(query, take, fresh=fresh),
             get=get,
         )
-        return _jobs.PagedGets(service, ids, thrift, window)
+        return jobs.PagedGets(service, ids, thrift, window)
 
     def stream(
         self,
@@ -542,7 +544,7 @@ class AsyncEmoggClient(LifeCycle):
         session_ids: Iterable[str] | AsyncIterable[str],
         *,
         concurrency: int | None = None,
-    ) -> "_bulk.OutcomeStream[T]":
+    ) -> OutcomeStream[T]:
         """Make *call* for many ids, as `stream_sessions` does.
 
         Args:
@@ -553,10 +555,10 @@ class AsyncEmoggClient(LifeCycle):
         Raises:
             InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
         """
-        _bulk.check_call(call)
-        _bulk.check_ids(session_ids, asynchronous=True)
-        jobs = _jobs.Calls(call, session_ids)
-        return _bulk.OutcomeStream(jobs, self._workers(concurrency), self._drain)
+        check_call(call)
+        check_ids(session_ids, asynchronous=True)
+        work = jobs.Calls(call, session_ids)
+        return OutcomeStream(work, self._workers(concurrency), self._drain)
 
     @frameless
     async def gather(
@@ -578,11 +580,11 @@ class AsyncEmoggClient(LifeCycle):
             AuthenticationError: The token was refused.
             ClientClosedError: The client was closed meanwhile.
         """
-        _bulk.check_call(call)
-        _bulk.check_ids(session_ids, asynchronous=False)
+        check_call(call)
+        check_ids(session_ids, asynchronous=False)
         workers = self._workers(concurrency)
-        make_jobs = partial(_jobs.Calls, call)
-        return await _bulk.collect(make_jobs, session_ids, workers, self._drain)
+        make_jobs = partial(jobs.Calls, call)
+        return await collect(make_jobs, session_ids, workers, self._drain)
 
     def _workers(self, concurrency: int | None) -> int:
         most = bulk_share(self._concurrency)
@@ -606,7 +608,7 @@ class AsyncEmoggClient(LifeCycle):
         started_before: datetime | None = None,
         page_size: int = 100,
         expand: Iterable[str] = (),
-    ) -> _listing.SessionListing:
+    ) -> listing.SessionListing:
         """List the sessions of the account, newest first.
 
         Nothing is fetched yet: iterate the listing with `async for`, or call its
@@ -625,15 +627,15 @@ class AsyncEmoggClient(LifeCycle):
         Raises:
             InvalidArgumentError: A date is naive, or another argument out of its range.
         """
-        names = _requests.check_expand(expand)
-        filters = _listing.check_filters(
+        names = requests.check_expand(expand)
+        filters = listing.check_filters(
             state, type, started_after, started_before, names
         )
-        whole_number("page_size", page_size, at_least=1, at_most=_listing.MAX_LIMIT)
-        return _listing.SessionListing(self._get_page, filters, page_size)
+        whole_number("page_size", page_size, at_least=1, at_most=listing.MAX_LIMIT)
+        return listing.SessionListing(self._get_page, filters, page_size)
 
     @frameless
-    async def _get_page(self, query: list[tuple[str, str]]) -> _listing.Page:
+    async def _get_page(self, query: list[tuple[str, str]]) -> listing.Page:
         sessions = self._open()
         self._counters.calls += 1
         return await sessions.list_page(query)
@@ -669,7 +671,7 @@ class AsyncEmoggClient(LifeCycle):
             EmoggError: Anything else of `emogg_async.errors`.
         """
         sessions = self._open()
-        request = _requests.custom(method, path, query, json)
+        request = requests.custom(method, path, query, json)
         self._counters.calls += 1
         return await sessions.custom(request)
 

@@ -12,21 +12,22 @@ from typing import Final, Self, TypeVar
 
 import attrs
 
-from emogg_async import __version__, _context
-from emogg_async._alarms import Alarms
-from emogg_async._cache import CachePolicy, open_cache
+from emogg_async._caching.outages import Outages
+from emogg_async._caching.policy import CachePolicy, open_cache
+from emogg_async._calls import call as context
+from emogg_async._calls.alarms import Alarms
+from emogg_async._calls.frames import frameless
+from emogg_async._calls.gate import shared_pacer
+from emogg_async._calls.pipeline import Pipeline
+from emogg_async._calls.retry import RetryPolicy
+from emogg_async._calls.telemetry import Counters, Instrument, Stats
+from emogg_async._calls.transport import ClientSession, Transport, is_session
 from emogg_async._checks import number, redacted, whole_number
 from emogg_async._config import usable_base_url, usable_token
-from emogg_async._frames import frameless
-from emogg_async._gate import shared_pacer
 from emogg_async._network import usable_route
-from emogg_async._pipeline import Pipeline
-from emogg_async._protocol import RateLimit
-from emogg_async._retry import RetryPolicy
 from emogg_async._sessions import Sessions
-from emogg_async._stale import Outages
-from emogg_async._stats import Counters, Instrument, Stats
-from emogg_async._transport import ClientSession, Transport, is_session
+from emogg_async._version import __version__
+from emogg_async._wire.protocol import RateLimit
 from emogg_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -199,7 +200,7 @@ class LifeCycle:
             raise ConfigurationError(
                 "a deadline is set where its calls are made: in a running event loop"
             ) from None
-        return _context.deadline_in(seconds)
+        return context.deadline_in(seconds)
 
     def _instrument(self, make: Callable[[str], Instrument] | None) -> None:
         """Let what *make* makes of the base URL trace all requests; None ends it.

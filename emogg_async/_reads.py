@@ -13,15 +13,15 @@ from typing import TypeVar
 
 import attrs
 
-from emogg_async import _requests
-from emogg_async._cache import SessionCache
-from emogg_async._context import BULK, Call, Priority
-from emogg_async._frames import bare
-from emogg_async._listing import Page
-from emogg_async._pipeline import Pipeline
-from emogg_async._protocol import Request
-from emogg_async._stale import Outages, Past, is_outage
-from emogg_async._stats import Counters
+from emogg_async._caching.outages import Outages, Past, is_outage
+from emogg_async._caching.policy import SessionCache
+from emogg_async._calls.call import BULK, Call, Priority
+from emogg_async._calls.frames import bare
+from emogg_async._calls.pipeline import Pipeline
+from emogg_async._calls.telemetry import Counters
+from emogg_async._many.listing import Page
+from emogg_async._wire import requests
+from emogg_async._wire.protocol import Request
 from emogg_async.errors import (
     AuthenticationError,
     EmoggError,
@@ -81,7 +81,7 @@ class Reads:
         self, session_id: str, *, fresh: bool, expand: tuple[str, ...] = ()
     ) -> Awaitable[Session]:
         """Load one session; *session_id* was checked, and the cache peeked into."""
-        request = _requests.get_session(session_id, expand)
+        request = requests.get_session(session_id, expand)
         cache = None if expand else self.cache
         # No closure: each cell of it would be one more object for the collector.
         load = partial(self._load, request, cache, fresh)
@@ -122,7 +122,7 @@ class Reads:
         It is kept if the cache knows, as the load begins, that the session is finished,
         and for as long as it holds the very same session.
         """
-        cache = None if _requests.is_expanded(request) else self.cache
+        cache = None if requests.is_expanded(request) else self.cache
 
         async def load(call: Call) -> Derived:
             origin = None
@@ -254,7 +254,7 @@ class Reads:
             self._counters.hit(session_id)
         if self._outages is not None:
             now = self.loop.time()
-            for request in map(_requests.get_session, {*session_ids} - {*found}):
+            for request in map(requests.get_session, {*session_ids} - {*found}):
                 if past := self._outages.find_at_once(
                     *(request.session_id, request.target, now),
                     self.pipeline.deadline(now),
@@ -302,7 +302,7 @@ class Reads:
             query: Which page.
             allowance: Seconds from the first send on, in a bulk; None is a call's time.
         """
-        request = _requests.list_sessions(query)
+        request = requests.list_sessions(query)
         return await self.pipeline.share(
             request,
             lambda call: self.pipeline.fetch(request, call, Page),

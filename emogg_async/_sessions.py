@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
-from emogg_async import _requests
-from emogg_async._context import Call
-from emogg_async._lru import ExpiringLRU
-from emogg_async._protocol import Request
+from emogg_async._caching.lru import ExpiringLRU
+from emogg_async._calls.call import Call
+from emogg_async._calls.retry import outcome_unknown
 from emogg_async._reads import Reads
-from emogg_async._retry import outcome_unknown
+from emogg_async._wire import requests
+from emogg_async._wire.protocol import Request
 from emogg_async.errors import (
     BadRequestError,
     EmoggError,
@@ -82,7 +82,7 @@ class Sessions(Reads):
         Raises:
             OutcomeUnknownError: It could not be looked at.
         """
-        look = _requests.get_session(request.session_id)
+        look = requests.get_session(request.session_id)
         try:
             return await self.pipeline.fetch(look, call, Session)
         except EmoggError as error:

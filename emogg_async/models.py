@@ -162,14 +162,14 @@ class Session:
 
     def _repr_html_(self) -> str:
         """Write its facts as a small table, for notebooks."""
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.session_table(self)
+        return views.session_table(self)
 
     def _row_(self) -> dict[str, str]:
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.session_row(self)
+        return views.session_row(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -196,14 +196,14 @@ class EmotionTotals:
 
     def _repr_html_(self) -> str:
         """Draw a bar for each emotion, the most frequent first, for notebooks."""
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.totals_chart(self)
+        return views.totals_chart(self)
 
     def _row_(self) -> dict[str, str]:
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.totals_row(self)
+        return views.totals_row(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -314,20 +314,20 @@ class EmotionsTimeline:
         Raises:
             InvalidArgumentError: An argument is none of these.
         """
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.emotions_chart(self, width=width, height=height, measure=measure)
+        return views.emotions_chart(self, width=width, height=height, measure=measure)
 
     def _repr_html_(self) -> str:
         """Draw the intensities, with their figures folded below, for notebooks."""
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.emotions_view(self)
+        return views.emotions_view(self)
 
     def _row_(self) -> dict[str, str]:
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.emotions_row(self)
+        return views.emotions_row(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -430,20 +430,20 @@ class SentimentTimeline:
         Raises:
             InvalidArgumentError: An argument is none of these.
         """
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.sentiment_chart(self, width=width, height=height)
+        return views.sentiment_chart(self, width=width, height=height)
 
     def _repr_html_(self) -> str:
         """Draw it, with its figures folded below, for notebooks."""
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.sentiment_view(self)
+        return views.sentiment_view(self)
 
     def _row_(self) -> dict[str, str]:
-        from emogg_async import _views
+        from emogg_async._notebook import views
 
-        return _views.sentiment_row(self)
+        return views.sentiment_row(self)
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from server_process import served
 
-import emogg_async._stale as stale
+import emogg_async._caching.outages as stale
 from emogg_async import (
     AsyncEmoggClient,
     CachePolicy,

@@ -22,7 +22,7 @@ from emogg_async import (
     ServerError,
     Stats,
 )
-from emogg_async._protocol import Request
+from emogg_async._wire.protocol import Request
 from emogg_async.events import (
     AttemptFailed,
     CacheHit,

@@ -16,11 +16,11 @@ from _terminal import run_on_terminal
 
 import emogg_async
 from emogg_async import AsyncEmoggClient, RetryPolicy, errors
+from emogg_async._calls.retry import Verdict, is_ambiguous, verdict
+from emogg_async._cli.commands.help import VARIABLES
 from emogg_async._cli.exits import Exit
-from emogg_async._cli.help import VARIABLES
-from emogg_async._protocol import Repeat
-from emogg_async._requests import custom, stop_session
-from emogg_async._retry import Verdict, is_ambiguous, verdict
+from emogg_async._wire.protocol import Repeat
+from emogg_async._wire.requests import custom, stop_session
 from emogg_async.errors import (
     ConnectionLostError,
     DeadlineError,

@@ -51,7 +51,7 @@ class _Root(click.Group):
         """Import a subcommand."""
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"emogg_async._cli.{cmd_name}")
+        module = import_module(f"emogg_async._cli.commands.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -13,9 +13,9 @@ from emogg_async import AsyncEmoggClient, Batch, EmoggError, Session
 from emogg_async._cli.exits import CommandError, Exit
 from emogg_async._cli.ids import IdLines
 from emogg_async._cli.options import Connection
+from emogg_async._cli.output.tables import session_table
+from emogg_async._cli.output.text import counted, printable
 from emogg_async._cli.running import run
-from emogg_async._cli.tables import session_table
-from emogg_async._cli.text import counted, printable
 from emogg_async._cli.wanted import Wanted
 
 __all__ = ["Agreed", "ask", "asks", "question"]

@@ -25,7 +25,7 @@ from emogg_async._cli.moments import parse_moment
 from emogg_async._cli.verbose import log_to_stderr
 
 if TYPE_CHECKING:
-    from emogg_async._cli.formats import Writer
+    from emogg_async._cli.output.formats import Writer
 
 __all__ = [
     "EXIT_CODES",
@@ -348,7 +348,7 @@ class Output:
                 return formats.CSVWriter(
                     self.fields, kind=self.kind, header=not self.no_header
                 )
-        from emogg_async._cli.tables import TableWriter  # noqa: PLC0415 - loads rich
+        from emogg_async._cli.output.tables import TableWriter  # noqa: PLC0415 - loads rich
 
         return TableWriter(self.fields, self.kind)
 
@@ -359,7 +359,7 @@ def _fields(kind: str) -> Callable[..., tuple[str, ...] | None]:
     def read(
         _: click.Context, __: click.Parameter, value: str | None
     ) -> tuple[str, ...] | None:
-        from emogg_async._cli.fields import parse_fields  # noqa: PLC0415 - loads models
+        from emogg_async._cli.output.fields import parse_fields  # noqa: PLC0415 - loads models
 
         if value is None:
             return None
@@ -375,7 +375,7 @@ def _complete_fields(kind: str) -> Callable[..., list[str]]:
     """Complete the last of the names."""
 
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-        from emogg_async._cli.fields import FIELDS  # noqa: PLC0415 - loads models
+        from emogg_async._cli.output.fields import FIELDS  # noqa: PLC0415 - loads models
 
         before, comma, last = incomplete.rpartition(",")
         given = before.split(",")

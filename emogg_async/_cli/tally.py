@@ -7,7 +7,7 @@ import click
 
 from emogg_async import EmoggError, Fetched, Outcome
 from emogg_async._cli.exits import Exit, exit_of, explain_as_json
-from emogg_async._cli.formats import Writer
+from emogg_async._cli.output.formats import Writer
 
 __all__ = ["Tally"]
 

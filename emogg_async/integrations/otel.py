@@ -48,7 +48,7 @@ except ModuleNotFoundError as _missing:
     ) from _missing
 
 if TYPE_CHECKING:
-    from emogg_async._protocol import Request
+    from emogg_async._wire.protocol import Request
 
 __all__ = ["instrument", "uninstrument"]
 

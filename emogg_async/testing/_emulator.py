@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from emogg_async import AsyncEmoggClient
-from emogg_async._converter import structure
+from emogg_async._wire.converter import structure
 from emogg_async.errors import ConfigurationError
 from emogg_async.models import CustomEvent, Session, Source
 from emogg_async.testing._bucket import Rounding

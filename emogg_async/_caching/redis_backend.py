@@ -1,0 +1,160 @@
+"""aiocache's Redis cache, made fit to be shared.
+
+aiocache takes a time to live of 0 for eternity and less than a millisecond for an
+error, fails on bytes that are no text and on lists that others left, clears by emptying
+the whole database, knows no unix sockets, and closes in a deprecated way.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from ssl import SSLContext
+from typing import Any, Final
+
+from aiocache.backends.redis import RedisCache
+from aiocache.base import BaseCache
+from aiocache.serializers import JsonSerializer
+from redis.asyncio import Connection, SSLConnection
+from redis.asyncio.connection import UnixDomainSocketConnection
+from redis.credentials import UsernamePasswordCredentialProvider
+
+from emogg_async._caching.redis_client import Client
+
+__all__ = ["RedisBackend"]
+
+LONGEST: Final = 10 * 365 * 86_400.0
+"""Seconds: the most that Redis is asked to keep something; its own limit is near."""
+
+OURS: Final = "emogg:"
+"""What all keys of clients begin with."""
+
+
+class RedisBackend(RedisCache):
+    """A Redis as a cache of aiocache.
+
+    Args:
+        options: Where it is and who asks, as redis-py's connections take it.
+        name: The same for people, without a password.
+        tls: What to trust; None is no TLS.
+        max_connections: Connections for each event loop at most.
+        namespace: What each key begins with, before a colon.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        name: str,
+        tls: SSLContext | None,
+        max_connections: int,
+        namespace: str,
+    ) -> None:
+        kind: type[Any] = Connection
+        extra: dict[str, Any] = {}
+        if "path" in options:
+            kind = UnixDomainSocketConnection
+        elif tls is not None:
+            kind, extra = _TLSConnection, {"context": tls}
+        place = {**options}
+        user = place.pop("username"), place.pop("password")
+        if any(user):  # this way no representation of redis-py's shows the password
+            extra["credential_provider"] = UsernamePasswordCredentialProvider(*user)
+        self._options = {
+            "connection_class": kind,
+            "max_connections": max_connections,
+            **place,
+            **extra,
+        }
+        self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
+        # Past aiocache's own, which makes one client for all event loops.
+        BaseCache.__init__(
+            self,
+            serializer=JsonSerializer(encoding=None),  # bytes may be no text
+            namespace=namespace or None,
+            timeout=None,  # aiocache's own loses cancellations
+        )
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<redis_cache {self._name}>"
+
+    @property
+    def client(self) -> Client:
+        """Return the client of the running event loop."""
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            for each in [each for each in self._clients if each.is_closed()]:
+                del self._clients[each]
+            client = self._clients[loop] = Client(self._options)
+        return client
+
+    async def _get(
+        self, key: str, encoding: str | None = None, _conn: object = None
+    ) -> Any:
+        (value,) = await self._multi_get([key], encoding)
+        return value
+
+    async def _multi_get(
+        self, keys: list[str], encoding: str | None = None, _conn: object = None
+    ) -> list[Any]:
+        # MGET for one key, too: GET fails where somebody keeps a list or a hash.
+        if not keys:
+            return []
+        values: list[Any] = await self.client.execute_command("MGET", *keys)
+        if encoding is None:
+            return values
+        return [each if each is None else each.decode(encoding) for each in values]
+
+    async def _set(
+        self,
+        key: str,
+        value: Any,
+        ttl: float | None = None,
+        _cas_token: object = None,
+        _conn: object = None,
+    ) -> Any:
+        if _cas_token is not None:
+            return await super()._set(key, value, ttl, _cas_token)
+        if ttl is None:
+            return bool(await self.client.execute_command("SET", key, value))
+        if not ttl > 0:  # NaN too; aiocache: for ever, or an error
+            return bool(await self._delete(key))
+        milliseconds = max(1, round(min(ttl, LONGEST) * 1000))
+        return bool(
+            await self.client.execute_command("SET", key, value, "PX", milliseconds)
+        )
+
+    async def _multi_set(
+        self,
+        pairs: list[tuple[str, Any]],
+        ttl: float | None = None,
+        _conn: object = None,
+    ) -> bool:
+        # They travel together all the same; aiocache takes a connection for itself.
+        await asyncio.gather(*(self._set(key, value, ttl) for key, value in pairs))
+        return True
+
+    async def _delete(self, key: str, _conn: object = None) -> Any:
+        return await self.client.execute_command("DEL", key)
+
+    async def _clear(self, namespace: str | None = None, _conn: object = None) -> bool:
+        # aiocache: FLUSHDB, which takes what is not ours, or KEYS, which stops all.
+        namespace = namespace or self.namespace
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", f"{namespace}:" if namespace else "")
+        async for key in self.client.scan_iter(
+            match=f"{pattern}*" if namespace else f"{OURS}*", count=1000
+        ):
+            await self.client.unlink(key)
+        return True
+
+    async def _close(self, *_: object, _conn: object = None) -> None:
+        await self.client.aclose()
+
+
+class _TLSConnection(SSLConnection):
+    """A connection with a TLS context that is given whole."""
+
+    def __init__(self, *, context: SSLContext, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context.context = context

@@ -1,0 +1,429 @@
+"""How a call flows: through the flights, the retries, the gate and the transport.
+
+Each hop adds one policy. The pipeline belongs to the event loop in which it was opened.
+"""
+
+import asyncio
+import json
+import logging
+import math
+import random
+import time
+import unicodedata
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from emogg_async import events
+from emogg_async._calls import call as context
+from emogg_async._calls.alarms import Alarms
+from emogg_async._calls.call import BULK, Backlog, Call, Priority
+from emogg_async._calls.flights import Abandoned, Cut, Flights
+from emogg_async._calls.frames import bare
+from emogg_async._calls.gate import Gate, Pacer
+from emogg_async._calls.retry import Retrier, RetryPolicy, outcome_unknown
+from emogg_async._calls.telemetry import Counters, Instrument, Trace, log
+from emogg_async._calls.transport import Transport
+from emogg_async._wire.converter import structure
+from emogg_async._wire.protocol import (
+    SAFE,
+    Headers,
+    RateLimit,
+    Request,
+    Response,
+    date_of,
+    decipher,
+    purge,
+)
+from emogg_async.errors import (
+    ClientClosedError,
+    DeadlineError,
+    EmoggError,
+    RateLimitedError,
+    ResponseShapeError,
+)
+from emogg_async.models import Session
+
+__all__ = ["Pipeline"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("emogg_async.http")
+
+
+_ALONE = Backlog(0.0)
+"""The backlog of what belongs to no bulk; nobody changes it."""
+
+
+class Pipeline:
+    """Everything of a client that is open: its hops, in the order of a call.
+
+    Args:
+        alarms: Where deadlines are watched.
+        transport: The end of the line.
+        retry: The retry policy.
+        slots: Requests in flight at most.
+        pacer: Who gives out the tokens of the user's bucket; None asks for none.
+        timeout: Seconds for a whole call.
+        counters: Where to count.
+        rng: The source of jitter.
+        secret: The token: what no error may show.
+    """
+
+    def __init__(
+        self,
+        *,
+        alarms: Alarms,
+        transport: Transport,
+        retry: RetryPolicy,
+        slots: int,
+        pacer: Pacer | None,
+        timeout: float,
+        counters: Counters,
+        rng: random.Random,
+        secret: str,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.gate = Gate(slots, pacer)
+        self.flights = Flights(alarms)
+        self.rate_limit: RateLimit | None = None
+        self.at_end: list[Callable[[], Awaitable[None]]] = []
+        self._transport = transport
+        self._retrier = Retrier(
+            retry,
+            rng=rng,
+            sleep=self._rest,
+            paced=self.gate.after_refusal,
+            on_retry=self._announce,
+        )
+        self._timeout = timeout
+        self._counters = counters
+        self._secret = secret
+        self._last_headers: Headers | None = None
+        self._last_heard = 0.0
+
+    async def share(
+        self,
+        request: Request,
+        load: Callable[[Call], Awaitable[T]],
+        *,
+        priority: Priority | None = None,
+        allowance: float | None = None,
+    ) -> T:
+        """Join the load that is under way for *request*, or start one; wait for it.
+
+        Only reads of one session are shared.
+
+        Args:
+            request: What the load is for.
+            load: Carries it out.
+            priority: Whom it yields to; None is what the context says.
+            allowance: Seconds from the first send on, in a bulk; None is a call's time.
+        """
+        call = self._new_call(priority or context.priority.get(), allowance)
+        if call.deadline <= self.loop.time():
+            raise _too_late(request, call)
+        deadline = call.deadline
+        key = flight = None
+        if request.repeat is not SAFE:
+            call.since = _utc_now()
+        elif request.session_id:
+            key = _key(request, call.priority)
+            flight = self.flights.find(key)
+        if flight is None:
+            flight = self.flights.start(key, call, load)
+        else:
+            self._counters.coalesced += 1
+            flight.call.extend(deadline, self.loop.time())
+        try:
+            result: T = await flight.wait(deadline)
+        except (Abandoned, Cut) as signal:
+            end = self._cut_off(request, flight.call, signal)
+        else:
+            return result
+        raise end from bare(flight.call.failure)  # here, or *signal* would be in it
+
+    def is_under_way(self, request: Request) -> bool:
+        """Tell whether a call for *request*, a read, would join a load."""
+        return self.flights.find(_key(request, context.priority.get())) is not None
+
+    def deadline(self, now: float) -> float:
+        """Return when a call that begins *now* must be over."""
+        deadline = context.deadline.get()
+        if context.priority.get() is BULK:
+            return deadline  # its item's own time begins with its first send
+        return min(deadline, now + self._timeout)
+
+    def limit(self, deadline: float | None = None) -> AbstractContextManager[object]:
+        """Bound the body of a `with` by a *deadline*; None is that of the context.
+
+        Raises:
+            TimeoutError: On leaving, when the time was up first.
+        """
+        if deadline is None:
+            deadline = context.deadline.get()
+        if deadline == math.inf:
+            return nullcontext()
+        return self.flights.alarms.limit(deadline - self.loop.time())
+
+    def _new_call(self, priority: Priority, allowance: float | None) -> Call:
+        deadline = self.deadline(self.loop.time())
+        if context.priority.get() is BULK:
+            backlog = context.backlog.get()
+            return Call(priority, deadline, allowance or self._timeout, backlog)
+        # A listing yields to single calls, but it is no item of a bulk: all of its time
+        # counts, and no more is known to come.
+        return Call(priority, deadline, backlog=_ALONE)
+
+    def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
+        """Make the error of a waiter whose load did not end."""
+        if request.repeat is not SAFE and (call.sending or call.in_doubt):
+            return outcome_unknown(request, call, "the call was cut off")
+        if isinstance(signal, Cut):
+            return ClientClosedError(
+                "the client was closed during the call",
+                method=request.method,
+                path=request.path,
+                attempts=call.attempts,
+            )
+        return _too_late(request, call)
+
+    async def payload(self, request: Request, call: Call) -> Any:
+        """Carry out *request* and return the parsed JSON as it is.
+
+        Raises:
+            EmoggError: The last failure.
+        """
+        return await self._carry_out(request, call)
+
+    def _carry_out(self, request: Request, call: Call) -> Awaitable[Any]:
+        # No coroutine of its own: nearly always there is nothing to add.
+        if self._counters.instrument is None:
+            return self._retrier.run(request, call, self._attempt)
+        return self._carry_out_traced(self._counters.instrument, request, call)
+
+    async def _carry_out_traced(
+        self, instrument: Instrument, request: Request, call: Call
+    ) -> Any:
+        call.trace = trace = instrument(request)
+        failure: BaseException | None = None
+        try:
+            return await self._retrier.run(request, call, self._attempt)
+        except BaseException as error:
+            failure = self._reason(request, call, error)
+            raise
+        finally:
+            trace.ends(failure)
+            call.trace = None  # the call may go on: a stop looks what came of it
+
+    async def fetch(self, request: Request, call: Call, model: type[T]) -> T:
+        """Carry out *request* and return what it brings.
+
+        Raises:
+            OutcomeUnknownError: It is a write that was answered by something else.
+            EmoggError: The last failure.
+        """
+        payload = await self._carry_out(request, call)
+        try:
+            value = structure(payload, model)
+            _check_subject(request, value)
+        except ResponseShapeError as error:
+            error.method, error.path = request.method, request.path
+            error.attempts = call.attempts
+            self._tell_failure(request, call, error)
+            if request.repeat is SAFE:
+                raise
+            call.in_doubt, call.failure = True, error
+            raise outcome_unknown(request, call, error.headline) from error
+        return value
+
+    async def _attempt(self, request: Request, call: Call) -> Any:
+        """Send *request* once, when its turn comes, and decipher the answer."""
+        departure = self.loop.time()
+        if not self.gate.enter_nowait(call, departure):
+            departure = await self._queue(request, call, departure)
+        counters = self._counters
+        counters.requests += 1
+        counters.in_flight += 1
+        if call.is_repeated:
+            counters.retries += 1
+            call.is_repeated = False
+        call.departs(departure)
+        # Those who wait for a read watch their deadlines themselves, so that it can go
+        # on for the last of them; a write should know before whether it was sent.
+        ends = call.departed + call.allowance
+        time_left = (ends if request.repeat is SAFE else call.deadline) - departure
+        counters.look_around()
+        try:
+            if call.trace is None:
+                response = await self._transport.send(request, time_left)
+            else:
+                response = await self._traced(request, call, time_left)
+        except BaseException as error:
+            self.gate.failed(call, error)
+            self._tell_failure(request, call, error)
+            raise
+        finally:
+            counters.in_flight -= 1
+        call.answered(response.status)
+        if counters.is_watched:
+            _log_answer(request, response, self.loop.time() - departure)
+        self._last_headers, self._last_heard = response.headers, time.time()
+        limit = RateLimit.from_headers(response.headers)
+        self.rate_limit = limit or self.rate_limit
+        refusal = None
+        try:
+            return decipher(request, response, _utc_now, self._secret)
+        except EmoggError as error:
+            if isinstance(error, RateLimitedError):
+                refusal = error
+                counters.rate_limited += 1
+            self._tell_failure(request, call, error)
+            raise
+        finally:
+            self.gate.answered(call, departure, limit, refusal)
+
+    async def _traced(self, request: Request, call: Call, time_left: float) -> Response:
+        trace: Trace = call.trace
+        try:
+            headers = trace.departs()
+            response = await self._transport.send(request, time_left, headers)
+        except BaseException as error:
+            trace.failed(self._reason(request, call, error))
+            raise
+        trace.answered(response.status)
+        return response
+
+    def _reason(
+        self, request: Request, call: Call, error: BaseException
+    ) -> BaseException:
+        """Return why *call* ends in *error*: when its time is up it is cancelled."""
+        is_late = self.loop.time() >= call.deadline
+        if is_late and isinstance(error, asyncio.CancelledError):
+            return _too_late(request, call)
+        return error
+
+    def _tell_failure(self, request: Request, call: Call, error: BaseException) -> None:
+        """Tell of a failed attempt, whose *error* is from now on fit to be seen."""
+        error = self._reason(request, call, error)
+        if not isinstance(error, EmoggError):
+            return
+        purge(bare(error), request, self._secret)
+        refused = isinstance(error, RateLimitedError)
+        kind = events.RateLimited if refused else events.AttemptFailed
+        attempt = 0 if call.refused else call.attempts
+        self._counters.tell(kind, request, attempt=attempt, error=error)
+
+    async def _queue(self, request: Request, call: Call, since: float) -> float:
+        """Wait at the gate, and return when the request may leave: now."""
+        try:
+            if call.attempts:
+                await self._queue_again(request, call)
+            else:
+                await self.gate.enter(call)
+        except RateLimitedError as refusal:
+            call.refused = True
+            refusal.method, refusal.path = request.method, request.path
+            refusal.attempts = call.attempts
+            self._tell_failure(request, call, refusal)
+            raise
+        finally:
+            now = self.loop.time()
+            self._counters.waited += now - since
+        if now >= call.deadline:
+            self.gate.leave(call)
+            raise _too_late(request, call)
+        self._counters.tell(events.Paced, request, wait=now - since)
+        return now
+
+    async def _queue_again(self, request: Request, call: Call) -> None:
+        """Wait at the gate until the deadline, which those who join may put off.
+
+        From its first send on, the time of a bulk's item counts here, too.
+        """
+        while (left := call.deadline - self.loop.time()) > 0.0:
+            with suppress(TimeoutError), self.flights.alarms.limit(left):
+                return await self.gate.enter(call)
+        raise _too_late(request, call)
+
+    def skew(self) -> timedelta | None:
+        """Return by how much the service's clock is ahead of this machine's.
+
+        It is never more than the truth, and less by no more than a second and the time
+        that the last answer took; 0 when that had no date. None before the first one.
+        """
+        if self._last_headers is None:
+            return None
+        date = date_of(self._last_headers)
+        heard = datetime.fromtimestamp(self._last_heard, UTC)
+        return date - heard if date else timedelta(0)
+
+    async def _rest(self, seconds: float) -> None:
+        since = self.loop.time()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._counters.waited += self.loop.time() - since
+
+    def _announce(self, request: Request, call: Call, wait: float) -> None:
+        call.is_repeated = True
+        error = bare(call.failure)
+        facts = {"attempt": call.attempts + 1, "wait": wait, "error": error}
+        self._counters.tell(events.RetryScheduled, request, **facts)
+
+    async def close(self) -> None:
+        """End every load and close the connections."""
+        try:
+            await self.flights.close()
+            for end in self.at_end:
+                await end()
+        finally:
+            await self._transport.close()
+
+
+def _key(request: Request, priority: Priority) -> tuple[str, str, Priority]:
+    return request.session_id, request.target, priority
+
+
+def _log_answer(request: Request, response: Response, seconds: float) -> None:
+    facts = request.method, request.path, response.status, seconds
+    log(logger, logging.DEBUG, "%s %s: %d in %.3f s", *facts)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _too_late(request: Request, call: Call) -> DeadlineError:
+    return DeadlineError(
+        "the time for the call is up",
+        sent=call.sending or call.in_doubt,
+        method=request.method,
+        path=request.path,
+        attempts=call.attempts,
+    )
+
+
+def _check_subject(request: Request, value: Any) -> None:
+    """Refuse what is about something else than *request*."""
+    asked, problem = request.session_id, ""
+    field = "_id" if isinstance(value, Session) else "session"
+    found = value.id if isinstance(value, Session) else getattr(value, field, asked)
+    if asked and found.lower() != asked:
+        problem = f"{field}: not the id that was asked for"
+    elif request.body is not None:
+        told = json.loads(request.body)
+        for field in ("name", "format"):
+            found = getattr(value, field, "")
+            if field in told and _spelt(found) != _spelt(told[field]):
+                problem = f"{field}: not what was asked for"
+    if problem:
+        raise ResponseShapeError(
+            f"the answer is not what was asked for: {problem}", problems=(problem,)
+        )
+
+
+def _spelt(text: str) -> str:
+    """Return *text* as a service might write it that trims and normalizes."""
+    return " ".join(unicodedata.normalize("NFC", text).split())

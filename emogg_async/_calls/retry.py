@@ -1,0 +1,325 @@
+"""Retries: which failures, how often, and after what wait. The only user of tenacity.
+
+=================================  ==========  ==========  ======  =======  =======
+failure                            GET         PATCH, PUT  stop    DELETE   POST
+=================================  ==========  ==========  ======  =======  =======
+not sent                           retry       retry       retry   retry    retry
+429                                retry       retry       retry   retry    retry
+sent, answer lost or late;         retry       retry       retry   retry    unknown
+408 [1]_; 5xx [2]_
+answer that does not decode        retry once  unknown     settle  [3]_     unknown
+anything else                      raise       raise       raise   raise    raise
+=================================  ==========  ==========  ======  =======  =======
+
+*unknown* is `OutcomeUnknownError`. It is also what a write ends in when any of its
+earlier sends has an unknown fate and no later one succeeded. `_sessions` settles what
+can be: after an unknown fate a 404 to a DELETE is success; after a 400 to a stop, or
+an answer to it that does not decode, one GET decides.
+
+.. [1] with which some servers end an idle connection, just as a request leaves
+.. [2] but 501 and 505, which will not get better
+.. [3] success if its status is a 2xx, unknown if even that cannot be read
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+import attrs
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from emogg_async._calls.call import Call
+from emogg_async._checks import non_negative, positive, whole
+from emogg_async._wire.protocol import Repeat, Request
+from emogg_async.errors import (
+    ConnectionLostError,
+    DeadlineError,
+    EmoggError,
+    NotSentError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseShapeError,
+    ServerError,
+    StatusError,
+)
+
+__all__ = ["Budget", "Retrier", "RetryPolicy", "Verdict", "outcome_unknown", "verdict"]
+
+T = TypeVar("T")
+
+Attempt = Callable[[Request, Call], Awaitable[T]]
+"""Sends a request once, and raises what went wrong."""
+
+PRICE: Final = 1.0
+PRICE_NOT_SENT: Final = 0.5
+REWARD: Final = 0.2
+PATIENCE: Final = 1.0
+"""Seconds after its first request in which a call that has a past value to fall back on
+may try again: nobody should wait for more of what may well go on."""
+
+SPARED: Final = 7 / 8
+"""The part of the budget that such calls leave to those which have nothing. It covers
+the odd failure; in an outage they soon make one request each."""
+
+FINAL_STATUSES: Final = frozenset({501, 505})
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How a client repeats what failed.
+
+    The wait before the n-th retry is `U(0, min(cap, base · 2ⁿ⁻¹))` seconds (full
+    jitter), and at least what the service asks for in `Retry-After`. A wait that does
+    not fit the deadline is not waited: the failure is raised at once.
+
+    Raises:
+        InvalidArgumentError: A value is out of its range.
+    """
+
+    attempts: int = attrs.field(default=6, validator=whole(at_least=1))
+    """Requests for one call at most, the first one included; a 429 does not count."""
+
+    base: float = attrs.field(default=0.25, validator=positive)
+    """Seconds: the longest wait before the first retry."""
+
+    cap: float = attrs.field(default=8.0, validator=positive)
+    """Seconds: the longest wait before any retry."""
+
+    budget: float = attrs.field(default=40.0, validator=non_negative)
+    """Retries that the whole client may make at once. A retry takes 1 (a half if its
+    request never left), a first attempt that succeeds gives 0.2 back, a retry that
+    succeeds its price. In an outage the service so sees little more than one request
+    for each call."""
+
+    def backoff(self, failures: int) -> float:
+        """Return the longest wait, in seconds, after so many *failures* (from 1)."""
+        return float(min(self.cap, self.base * 2.0 ** min(failures - 1, 64)))
+
+
+class Budget:
+    """The retries that all calls of a client may still make together."""
+
+    def __init__(self, capacity: float) -> None:
+        self._capacity = capacity
+        self.level = capacity
+
+    def take(self, price: float, *, spare: bool = False) -> bool:
+        """Pay for a retry; False when there is not enough left.
+
+        Args:
+            price: What it takes.
+            spare: Whether to leave what is `SPARED` to others.
+        """
+        if price > self.level - (self._capacity * SPARED if spare else 0.0):
+            return False
+        self.level -= price
+        return True
+
+    def give(self, amount: float) -> None:
+        """Put something back, up to the capacity."""
+        self.level = min(self._capacity, self.level + amount)
+
+
+class Verdict(Enum):
+    """What to do about one failure."""
+
+    RETRY = "retry"
+    RETRY_FREE = "retry free"
+    """It is no attempt and takes nothing from the budget: the service said when."""
+    RETRY_ONCE = "retry once"
+    RAISE = "raise"
+
+
+def is_ambiguous(error: EmoggError) -> bool:
+    """Tell whether a write that ended in *error* may have taken effect."""
+    if isinstance(error, DeadlineError):
+        return error.sent
+    if isinstance(error, ServerError):
+        return error.status not in FINAL_STATUSES
+    if isinstance(error, StatusError):
+        return error.status == HTTPStatus.REQUEST_TIMEOUT
+    return isinstance(error, ConnectionLostError | ResponseShapeError)
+
+
+def verdict(error: EmoggError, repeat: Repeat) -> Verdict:
+    """Look up *error* in the table above."""
+    if isinstance(error, NotSentError):
+        # A wrong password, sent again and again, locks accounts at many companies.
+        return Verdict.RAISE if error.final else Verdict.RETRY
+    if isinstance(error, DeadlineError) and not error.sent:
+        return Verdict.RETRY
+    if isinstance(error, RateLimitedError):
+        return Verdict.RETRY_FREE
+    if isinstance(error, ResponseShapeError):
+        return Verdict.RETRY_ONCE if repeat is Repeat.SAFE else Verdict.RAISE
+    if is_ambiguous(error) and repeat is not Repeat.ONCE:
+        return Verdict.RETRY
+    return Verdict.RAISE
+
+
+def outcome_unknown(request: Request, call: Call, why: str) -> OutcomeUnknownError:
+    """Make the error for a write in doubt; *why* is the end of its first half."""
+    return OutcomeUnknownError(
+        f"nobody knows whether it took effect: {why}",
+        since=call.since or datetime.now(UTC),
+        method=request.method,
+        path=request.path,
+        attempts=call.attempts,
+    )
+
+
+class Retrier:
+    """Carries out calls under one policy and one budget.
+
+    Args:
+        policy: How to retry.
+        rng: The source of jitter.
+        sleep: How to wait; tests bring their own.
+        paced: Tells the seconds after which the pacer lets go what met a 429; None
+            when it knows nothing, and the wait is ours to choose.
+        on_retry: Told of the request, its call and the wait in seconds when a retry is
+            due.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        paced: Callable[[], float | None] = lambda: None,
+        on_retry: Callable[[Request, Call, float], None] = lambda *_: None,
+    ) -> None:
+        self.policy = policy
+        self.budget = Budget(policy.budget)
+        self.rng = rng
+        self.paced = paced
+        self.on_retry = on_retry
+        self._sleep = sleep
+
+    async def run(self, request: Request, call: Call, attempt: Attempt[T]) -> T:
+        """Return what *attempt* returns, trying again as the table allows.
+
+        Raises:
+            EmoggError: The last failure, or `OutcomeUnknownError` chained to it.
+        """
+        try:
+            result = await attempt(request, call)
+        except EmoggError as error:
+            return await self._retry(request, call, attempt, error)
+        self.budget.give(REWARD)
+        return result
+
+    async def _retry(
+        self,
+        request: Request,
+        call: Call,
+        attempt: Attempt[T],
+        first: EmoggError,
+    ) -> T:
+        """Go on after the *first* failure: the usual call never pays for tenacity."""
+        course = _Course(self, request, call)
+        failed: list[EmoggError] = [first]
+
+        async def resumed() -> T:
+            if failed:
+                raise failed.pop()
+            return await attempt(request, call)
+
+        # One for each call: a shared one mixes up the results of its callers.
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(course.note),
+            wait=course.wait,
+            stop=course.is_over,
+            before_sleep=course.announce,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            result: T = await retrying(resumed)
+        except EmoggError as error:
+            error.attempts = call.attempts
+            if call.in_doubt and request.repeat is not Repeat.SAFE:
+                raise outcome_unknown(request, call, error.headline) from error
+            raise
+        self.budget.give(course.price)
+        return result
+
+
+class _Course:
+    """The failures of one call so far, and the answers to what tenacity asks."""
+
+    def __init__(self, retrier: Retrier, request: Request, call: Call) -> None:
+        self._retrier = retrier
+        self._request = request
+        self._call = call
+        self._verdict = Verdict.RAISE
+        self._failures = 0
+        self._counted = 0
+        self._undecodable = 0
+        self.price = 0.0
+
+    def note(self, error: BaseException) -> bool:
+        """Take in a failure; say whether it is of a kind that is retried."""
+        if not isinstance(error, EmoggError):
+            return False  # a bug, or a cancellation
+        self._call.sending = False
+        self._call.in_doubt |= is_ambiguous(error)
+        self._call.failure = error
+        self._verdict = (
+            Verdict.RAISE
+            if self._call.refused  # by our own pacer, which would only do so again
+            else verdict(error, self._request.repeat)
+        )
+        self._failures += 1
+        self._counted += self._verdict is not Verdict.RETRY_FREE
+        self._undecodable += self._verdict is Verdict.RETRY_ONCE
+        self.price = _price(error, self._verdict)
+        return self._verdict is not Verdict.RAISE
+
+    def wait(self, state: RetryCallState) -> float:
+        """Return the seconds until the next attempt: no fewer than the service asks.
+
+        After a 429 the pacer keeps the next attempt back for as long as it takes.
+        """
+        if self._verdict is Verdict.RETRY_FREE and self._retrier.paced() is not None:
+            return 0.0
+        longest = self._retrier.policy.backoff(self._failures)
+        wait = self._retrier.rng.uniform(0.0, longest)
+        error = _error_of(state)
+        asked = error.retry_after if isinstance(error, StatusError) else None
+        return max(wait, asked or 0.0)
+
+    def is_over(self, state: RetryCallState) -> bool:
+        """Say whether the failure that was just noted is the last one."""
+        if self._undecodable > 1 or self._counted >= self._retrier.policy.attempts:
+            return True
+        error, wait = _error_of(state), state.upcoming_sleep
+        if self._verdict is Verdict.RETRY_FREE:
+            wait = max(wait, self._retrier.paced() or 0.0)
+        last = self._call.deadline
+        if self._call.has_past:
+            last = min(last, self._call.departed + PATIENCE)
+        if asyncio.get_running_loop().time() + wait >= last:
+            if isinstance(error, StatusError):
+                error.retry_after = wait
+            return True
+        return not self._retrier.budget.take(self.price, spare=self._call.has_past)
+
+    def announce(self, state: RetryCallState) -> None:
+        """Report the retry that is due."""
+        self._retrier.on_retry(self._request, self._call, state.upcoming_sleep)
+
+
+def _price(error: EmoggError, judged: Verdict) -> float:
+    if judged is Verdict.RETRY_FREE:
+        return 0.0
+    return PRICE if is_ambiguous(error) else PRICE_NOT_SENT
+
+
+def _error_of(state: RetryCallState) -> Any:
+    return state.outcome.exception() if state.outcome else None

@@ -1,0 +1,3 @@
+"""What `emogg doctor` checks."""
+
+__all__ = ()

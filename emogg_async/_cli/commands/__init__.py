@@ -1,0 +1,3 @@
+"""One module for each command, imported when it is called, and their parts."""
+
+__all__ = ()

@@ -1,0 +1,137 @@
+"""`emogg emotions`: what its commands can be told.
+
+What they do is imported when they are called, so that help and completion stay cheap.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from emogg_async._cli.intervals import Part, part_options
+from emogg_async._cli.options import (
+    EXIT_CODES,
+    Connection,
+    Output,
+    connection_options,
+    expand_option,
+    output_options,
+)
+from emogg_async._cli.wanted import Wanted, wanted_options
+
+if TYPE_CHECKING:
+    from emogg_async import AsyncEmoggClient
+
+__all__ = ["emotions"]
+
+_MEASURES: Final = ("quantity", "intensity", "people")
+
+
+@click.group()
+def emotions() -> None:
+    """See which emotions were detected in a session, in all or over time."""
+
+
+@emotions.command(
+    epilog=f"""\b
+    Examples:
+      emogg emotions totals 660a881d62d82c07cd0c20af
+      emogg sessions list --fields id -o csv --no-header |
+        emogg emotions totals - -o csv >totals.csv
+
+    {EXIT_CODES}
+    """
+)
+@wanted_options
+@expand_option
+@output_options(
+    *("chart", "json", "jsonl", "csv"), kind="total", example="emotion,times"
+)
+@connection_options
+def totals(
+    wanted: Wanted, expand: tuple[str, ...], output: Output, connection: Connection
+) -> int:
+    """Show how often each emotion was detected.
+
+    On a terminal it is a chart for each session: a bar for each emotion, and its share.
+
+    With - the ids are read from standard input, one to a line; # begins a comment.
+
+    jsonl and csv have a row for each session and emotion, json has what the service
+    says, an array of it. Of several ids, each one that fails is told as a line of JSON
+    on stderr.
+    """
+    from emogg_async._cli.commands.get import for_each  # noqa: PLC0415
+    from emogg_async._cli.output.charts import totals_chart  # noqa: PLC0415 - see above
+    from emogg_async._cli.output.figures import figures_writer  # noqa: PLC0415
+    from emogg_async._cli.output.rows import total_rows  # noqa: PLC0415
+    from emogg_async._cli.running import run  # noqa: PLC0415
+
+    async def work(client: "AsyncEmoggClient") -> int:
+        call = partial(client.get_emotions, expand=expand)
+        stream = partial(client.stream, call)
+        with figures_writer(output, total_rows, totals_chart) as writer:
+            return (await for_each(stream, wanted.source, writer)).exit
+
+    return run(connection, work)
+
+
+@emotions.command(
+    epilog=f"""\b
+    Examples:
+      emogg emotions timeline 660a881d62d82c07cd0c20af
+      emogg emotions timeline 660a881d62d82c07cd0c20af --measure people \\
+        --start 600 --end 1200 --granularity 10
+      emogg emotions timeline 660a881d62d82c07cd0c20af -o csv >timeline.csv
+
+    {EXIT_CODES}
+    """
+)
+@click.argument("session_id", metavar="ID")
+@part_options
+@click.option(
+    "--measure",
+    type=click.Choice(_MEASURES),
+    default=_MEASURES[0],
+    show_default=True,
+    help="What the chart shows, and what shares are of.",
+)
+@expand_option
+@output_options(
+    *("chart", "json", "jsonl", "csv"),
+    kind="emotion",
+    example="start,emotion,intensity",
+)
+@connection_options
+def timeline(
+    *,
+    session_id: str,
+    part: Part,
+    measure: str,
+    expand: tuple[str, ...],
+    output: Output,
+    connection: Connection,
+) -> int:
+    """Show the emotions of the session with this ID over time.
+
+    On a terminal it is a chart: a line for each emotion, its share of all, and its
+    peak. Where nothing was measured, a line has a gap.
+
+    jsonl and csv have a row for each interval and emotion, json has what the service
+    says.
+    """
+    from emogg_async._cli.output.charts import Span, emotions_chart  # noqa: PLC0415 - as above
+    from emogg_async._cli.output.figures import show  # noqa: PLC0415
+    from emogg_async._cli.output.rows import emotion_rows  # noqa: PLC0415
+    from emogg_async._cli.running import run  # noqa: PLC0415
+
+    async def work(client: "AsyncEmoggClient") -> int:
+        found = await client.get_emotions_timeline(
+            session_id, **part.arguments(), expand=expand
+        )
+        span = Span(part.start, part.end, part.granularity)
+        chart = partial(emotions_chart, measure=measure, span=span)
+        show(found, output, emotion_rows, chart, connection)
+        return 0
+
+    return run(connection, work)

@@ -1,0 +1,111 @@
+"""`emogg sessions get`, and what else is done to many ids: all answers in order."""
+
+from collections import Counter
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+import click
+
+from emogg_async import EmoggError, Outcome
+from emogg_async._cli.exits import CommandError
+from emogg_async._cli.ids import read_ids
+from emogg_async._cli.output.formats import Writer
+from emogg_async._cli.tally import Tally
+
+__all__ = ["InOrder", "Stream", "for_each"]
+
+T = TypeVar("T")
+
+Stream = Callable[
+    [Iterable[str]], AbstractAsyncContextManager[AsyncIterator[Outcome[Any]]]
+]
+"""What does something to many ids, as the client's `stream_sessions` does."""
+
+
+async def for_each(
+    stream: Stream,
+    source: Sequence[str] | int,
+    writer: Writer,
+    failed: Mapping[str, EmoggError] = MappingProxyType({}),
+) -> Tally:
+    """Do something to each of many ids, and write what comes of it.
+
+    While some of those that a file gives are done, the next ones gather in the pipe. So
+    those of a slow writer are done one by one, those of a fast one by the thousand, and
+    memory does not depend on how many there are.
+
+    Args:
+        stream: Does it.
+        source: The ids, or the descriptor of a file that gives them.
+        writer: Writes the results.
+        failed: Other ids that have failed already, and why.
+
+    Raises:
+        EmoggError: There is only one, and it failed.
+        click.exceptions.Exit: All failed.
+        CommandError: They cannot be read.
+    """
+    is_single = isinstance(source, Sequence) and len(source) == 1 and not failed
+    tally = Tally(writer, is_single=is_single)
+    for session_id, error in failed.items():
+        tally.tell(session_id, error)
+    if isinstance(source, Sequence):
+        await _go(stream, source, source, tally)
+    else:
+        async for ids in _readable(source):
+            # Nobody knows how many will follow; a list would say that these are all.
+            await _go(stream, ids, (session_id for session_id in ids), tally)
+    if tally.exit and not tally.succeeded:
+        raise click.exceptions.Exit(tally.exit)
+    return tally
+
+
+async def _readable(descriptor: int) -> AsyncIterator[list[str]]:
+    try:
+        async for ids in read_ids(descriptor):
+            yield ids
+    except OSError as error:
+        raise CommandError(
+            f"cannot read ids: {error.strerror}", "Name another file by --from-file"
+        ) from error
+
+
+async def _go(
+    stream: Stream, ids: Sequence[str], source: Iterable[str], tally: Tally
+) -> None:
+    queue = InOrder[Any](ids)
+    async with stream(source) as outcomes:
+        async for outcome in outcomes:
+            tally.take(queue.pass_on(outcome))
+    tally.flush()
+
+
+class InOrder(Generic[T]):
+    """Holds outcomes back until those of all ids before theirs are there.
+
+    An id that was given twice has its outcome twice.
+    """
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._expected = [session_id.lower() for session_id in reversed(ids)]
+        self._wanted = Counter(self._expected)
+        self._early: dict[str, Outcome[T]] = {}
+
+    def pass_on(self, outcome: Outcome[T]) -> Iterator[Outcome[T]]:
+        """Take *outcome* in, and yield those whose turn has come."""
+        key = outcome.session_id.lower()
+        if self._wanted[key]:  # a second one may come of an id that was given twice
+            self._early[key] = outcome
+        while self._expected and self._expected[-1] in self._early:
+            key = self._expected.pop()
+            self._wanted[key] -= 1
+            yield self._early[key] if self._wanted[key] else self._early.pop(key)

@@ -1,0 +1,72 @@
+"""`emogg sources`: what its command can be told."""
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from emogg_async._cli.options import (
+    EXIT_CODES,
+    Connection,
+    Output,
+    connection_options,
+    dry_run_option,
+    output_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emogg_async import AsyncEmoggClient
+    from emogg_async.models import RegisteredSource
+
+__all__ = ["sources"]
+
+
+@click.group()
+def sources() -> None:
+    """Register sources of your own, as sensors, with a session."""
+
+
+@sources.command(
+    epilog=f"""\b
+    Example:
+      emogg sources register 660a881d62d82c07cd0c20af "Heart rate" --format scalar
+
+    {EXIT_CODES}
+    """
+)
+@click.argument("session_id")
+@click.argument("name")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(("text", "scalar")),
+    required=True,
+    help="What its events will carry: text, or a number.",
+)
+@dry_run_option
+@output_options("table", "json", "jsonl", "csv", kind="source", example="id,name")
+@connection_options
+def register(
+    *,
+    session_id: str,
+    name: str,
+    format_: Literal["text", "scalar"],
+    dry_run: bool,
+    output: Output,
+    connection: Connection,
+) -> int:
+    """Register a source called NAME with a session, and print it.
+
+    `emogg events send` takes the id that it is given.
+    """
+    from emogg_async._cli.commands.writing import write  # noqa: PLC0415 - connects
+
+    async def call(client: "AsyncEmoggClient") -> "Sequence[RegisteredSource]":
+        return [await client.register_source(session_id, name=name, format=format_)]
+
+    step = (
+        "Look before you repeat it: "
+        f"`emogg sessions get {session_id} --fields sources -o json`"
+    )
+    return write(call, step, dry_run=dry_run, output=output, connection=connection)

@@ -1,0 +1,211 @@
+"""How the commands work that change something at the service."""
+
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import click
+
+from emogg_async import (
+    AsyncEmoggClient,
+    BadRequestError,
+    EmoggError,
+    OutcomeUnknownError,
+)
+from emogg_async._cli.asking import Agreed, asks
+from emogg_async._cli.commands.get import for_each
+from emogg_async._cli.commands.rehearsal import Rehearsal, rehearse
+from emogg_async._cli.exits import Advice, Exit, advising
+from emogg_async._cli.moments import format_moment
+from emogg_async._cli.options import Connection, Output
+from emogg_async._cli.output.formats import Writer, put
+from emogg_async._cli.output.text import counted
+from emogg_async._cli.running import run
+from emogg_async._cli.wanted import Wanted
+
+__all__ = ["delete_each", "look_for_it", "stop_each", "write"]
+
+Call = Callable[[AsyncEmoggClient], Awaitable[Sequence[Any]]]
+
+SKEW: Final = timedelta(minutes=1)
+"""How far this machine's clock may be ahead of the service's."""
+
+
+# -- one write -------------------------------------------------------------------------
+
+
+def write(
+    call: Call,
+    unknown: Advice,
+    *,
+    dry_run: bool,
+    output: Output,
+    connection: Connection,
+) -> int:
+    """Write once, and print what the service answers.
+
+    Args:
+        call: Writes.
+        unknown: What to do where it is unknown whether it took effect.
+        dry_run: Whether only to say what would be sent.
+        output: How to print the answer.
+        connection: Whom to ask.
+    """
+    if dry_run:
+        return rehearse(partial(_show, call))
+    began = datetime.now(UTC)
+    used: list[AsyncEmoggClient] = []
+
+    async def work(client: AsyncEmoggClient) -> Exit:
+        used.append(client)
+        with output.writer() as writer, advising({OutcomeUnknownError: unknown}):
+            writer.write(await call(client))
+        return Exit.OK
+
+    try:
+        return run(connection, work)
+    except (KeyboardInterrupt, click.exceptions.Exit):
+        if used and used[0].stats.requests:
+            error = OutcomeUnknownError("interrupted", since=began)
+            step = unknown if isinstance(unknown, str) else unknown(error)
+            click.echo(f"It may have taken effect. {step}.", err=True)
+        raise
+
+
+async def _show(call: Call, rehearsal: Rehearsal) -> Exit:
+    put(f"{await rehearsal.line(call(rehearsal.client))}\n")
+    return Exit.OK
+
+
+def look_for_it(error: OutcomeUnknownError) -> str:
+    """Say how to find a session that may have been created."""
+    since = (error.since - SKEW).replace(microsecond=0)
+    return (
+        "Look before you repeat it: "
+        f"`emogg sessions list --started-after {format_moment(since)}`"
+    )
+
+
+# -- the same write to many sessions ---------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Change:
+    """What can be done to each of several sessions."""
+
+    do: Callable[[AsyncEmoggClient, str], Awaitable[Any]]
+    prompt: str
+    done: str
+    advice: Callable[[str], Mapping[type[EmoggError], Advice]]
+    """By the id of a session, what to do next about errors."""
+
+    async def to(self, client: AsyncEmoggClient, session_id: str) -> Any:
+        """Do it to one of them."""
+        with advising(self.advice(session_id)):
+            return await self.do(client, session_id)
+
+
+async def _delete(client: AsyncEmoggClient, session_id: str) -> str:
+    await client.delete_session(session_id)
+    return session_id.lower()
+
+
+_STOP: Final = _Change(
+    do=lambda client, session_id: client.stop_session(session_id),
+    prompt="Stop {}?",
+    done="Stopped",
+    advice=lambda session_id: {
+        BadRequestError: "Only an active session can be stopped; look at this one: "
+        f"`emogg sessions get {session_id}`",
+        OutcomeUnknownError: f"Look at its state: `emogg sessions get {session_id}`",
+    },
+)
+
+_DELETE: Final = _Change(
+    do=_delete,
+    prompt="Delete {} for good, with the emotional data?",
+    done="Deleted",
+    advice=lambda session_id: {
+        BadRequestError: "An active session has to be stopped first: "
+        f"`emogg sessions stop {session_id}`; one that is processing has to finish",
+        OutcomeUnknownError: "Run it again: to delete it twice does no harm",
+    },
+)
+
+
+def stop_each(
+    wanted: Wanted, *, yes: bool, dry_run: bool, output: Output, connection: Connection
+) -> int:
+    """Stop sessions, and print what has become of them."""
+    return _change_each(
+        _STOP, wanted, output.writer, yes=yes, dry_run=dry_run, connection=connection
+    )
+
+
+def delete_each(
+    wanted: Wanted, *, yes: bool, dry_run: bool, connection: Connection
+) -> int:
+    """Delete sessions, and print the ids of those that are gone."""
+    return _change_each(
+        _DELETE,
+        wanted,
+        lambda: nullcontext(LineWriter()),
+        yes=yes,
+        dry_run=dry_run,
+        connection=connection,
+    )
+
+
+def _change_each(
+    change: _Change,
+    wanted: Wanted,
+    open_writer: Callable[[], AbstractContextManager[Writer]],
+    *,
+    yes: bool,
+    dry_run: bool,
+    connection: Connection,
+) -> int:
+    wanted = wanted.without_repeats()
+    if dry_run:
+        return rehearse(partial(_show_each, change, wanted))
+    source, agreed = wanted.source, Agreed((), {})
+    if not yes:
+        agreed = asks(change.prompt, wanted, connection)
+        source = agreed.ids
+
+    async def work(client: AsyncEmoggClient) -> Exit:
+        stream = partial(client.stream, partial(change.to, client))
+        with open_writer() as writer:
+            tally = await for_each(stream, source, writer, agreed.failed)
+        if sys.stderr.isatty() and not connection.quiet:
+            done = counted(tally.succeeded, "session")
+            click.echo(f"{change.done} {done}.", err=True)
+        return tally.exit
+
+    return run(connection, work)
+
+
+async def _show_each(change: _Change, wanted: Wanted, rehearsal: Rehearsal) -> Exit:
+    async def show(session_id: str) -> str:
+        return await rehearsal.line(change.do(rehearsal.client, session_id))
+
+    stream = partial(rehearsal.client.stream, show)
+    return (await for_each(stream, wanted.source, LineWriter())).exit
+
+
+class LineWriter:
+    """Writes lines as they are."""
+
+    def write(self, items: Iterable[str]) -> None:
+        """Write lines."""
+        put("".join(f"{item}\n" for item in items))
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is missing."""

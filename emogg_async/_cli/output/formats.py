@@ -1,0 +1,175 @@
+"""What was asked for, in the forms that programs read: JSON, JSON lines and CSV.
+
+Whatever is written is whole lines, and flushed: a command that ends early, however it
+does, leaves no half of a line behind. Nothing is written before the first record, or
+before it is certain that there is none.
+"""
+
+import csv
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol, TextIO
+
+from emogg_async._cli.output.fields import COLUMNS, record_of, text_value, value_of
+from emogg_async._cli.output.text import json_line, printable
+
+__all__ = [
+    "CSVWriter",
+    "JSONLinesWriter",
+    "JSONWriter",
+    "Writer",
+    "csv_lines",
+    "put",
+]
+
+FORMULAS: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What a spreadsheet takes for the beginning of a formula; four are full-width."""
+
+
+class Writer(Protocol):
+    """Writes models or rows of figures to stdout in one form."""
+
+    def write(self, items: Iterable[Any]) -> None:
+        """Take items, and write them unless they must be held back."""
+
+    def flush(self) -> None:
+        """Write what was held back."""
+
+    def close(self) -> None:
+        """Write what is still missing; a command that failed does without."""
+
+
+def put(text: str) -> None:
+    """Write whole lines."""
+    stdout = sys.stdout
+    stdout.flush()
+    lines = text.encode(stdout.encoding, stdout.errors or "strict")
+    rest, before = memoryview(lines), _size_of(stdout)
+    try:
+        while rest:
+            # Where Python does not buffer, a signal can make this write only a part.
+            rest = rest[stdout.buffer.write(rest) :]
+        stdout.buffer.flush()
+    except OSError:  # a full disk
+        if before is not None:
+            _end_at_a_line(stdout.fileno(), lines, before)
+        raise
+
+
+def _size_of(stdout: TextIO) -> int | None:
+    """Return the size of the file that *stdout* is; None if it is no file."""
+    try:
+        status = os.fstat(stdout.fileno())
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _end_at_a_line(file: int, lines: bytes, before: int) -> None:
+    """Cut off what came of the last line before the disk was full."""
+    size = os.fstat(file).st_size
+    whole = lines.rfind(b"\n", 0, size - before) + 1
+    if os.lseek(file, 0, os.SEEK_CUR) == size > before:
+        os.ftruncate(file, before + whole)
+    # What is still buffered must not come after it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+
+
+class JSONLinesWriter:
+    """Writes each item as JSON on a line of its own.
+
+    Args:
+        fields: Which fields; None writes the service's own JSON.
+    """
+
+    def __init__(self, fields: Sequence[str] | None = None) -> None:
+        self._fields = fields
+
+    def write(self, items: Iterable[Any]) -> None:
+        """Write items."""
+        put("".join(f"{self._line(item)}\n" for item in items))
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is missing."""
+
+    def _line(self, item: Any) -> str:
+        return json_line(record_of(item, self._fields), sys.stdout.encoding)
+
+
+class JSONWriter(JSONLinesWriter):
+    """Writes one array, an item to a line; it is no valid JSON before its end.
+
+    Commas begin lines, since what another process writes to the same terminal may stand
+    between any two of them.
+    """
+
+    _before = "["
+
+    def write(self, items: Iterable[Any]) -> None:
+        """Write items, each behind its comma."""
+        text = ""
+        for item in items:
+            text += f"{self._before}{self._line(item)}\n"
+            self._before = ","
+        put(text)
+
+    def close(self) -> None:
+        """End the array."""
+        put("[]\n" if self._before == JSONWriter._before else "]\n")
+
+
+class CSVWriter:
+    """Writes a line of CSV for each item, below a header.
+
+    Args:
+        fields: Which fields; None writes the usual ones.
+        kind: What it writes, a key of `COLUMNS`.
+        header: Whether to begin with the names of the fields.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[str] | None = None,
+        *,
+        kind: str = "session",
+        header: bool = True,
+    ) -> None:
+        self._fields = COLUMNS[kind] if fields is None else fields
+        self._header = header
+
+    def write(self, items: Iterable[Any]) -> None:
+        """Write items, the first of them below the header."""
+        rows = [[value_of(item, field) for field in self._fields] for item in items]
+        if rows:
+            self._put(rows)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Write the header if there was no item."""
+        self._put([])
+
+    def _put(self, rows: Sequence[Sequence[Any]]) -> None:
+        put(csv_lines([self._fields, *rows] if self._header else rows))
+        self._header = False
+
+
+def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
+    """Write *rows* as CSV of one line each, which is safe to look at and to open."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows(map(_cell, row) for row in rows)
+    return lines.getvalue()
+
+
+def _cell(value: Any) -> str:
+    text = text_value(value)
+    # A number may well begin with a minus: it is no formula.
+    guard = "'" if isinstance(value, str | tuple) and text.startswith(FORMULAS) else ""
+    return guard + printable(text)

@@ -1,0 +1,234 @@
+"""Sessions, and what belongs to them, on stdout as a table, for people."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import attrs
+from rich.cells import cell_len
+from rich.text import Text
+
+from emogg_async._cli.output.console import make_console
+from emogg_async._cli.output.fields import text_value, value_of
+from emogg_async._cli.output.formats import put
+from emogg_async._cli.output.text import printable
+from emogg_async.models import Session, SessionState
+
+__all__ = ["TableWriter", "fit", "session_table"]
+
+ROOMY: Final = 110
+"""Columns from which a table has room for the names of the sources."""
+
+_USUAL: Final = {
+    "source": ("id", "name", "format"),
+    "event": ("time", "data", "source", "session"),
+}
+"""What to show of what is no session; the rest of it is the same for all."""
+
+HELD: Final = 1_000
+"""Items that are held back at most, until it is settled how wide columns are."""
+
+NARROWEST: Final = 8
+"""What is left of a column at least, that gives way."""
+
+_STYLES: Final = {
+    SessionState.ACTIVE: "green",
+    SessionState.PROCESSING: "yellow",
+    SessionState.FINISHED: "dim",
+}
+
+
+@attrs.frozen(kw_only=True)
+class _Column:
+    """A column of a table; it is told what stands in its line, mostly a session."""
+
+    header: str
+    text: Callable[[Any], str]
+    style: Callable[[Any], str] = lambda _: ""
+    is_number: bool = False
+    gives_way: bool = False
+    """Whether it is cut where there is not enough room for all."""
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def _state_style(session: Session) -> str:
+    return _STYLES.get(session.state, "")
+
+
+_COMMON: Final = (
+    _Column(header="id", text=lambda session: session.id, style=lambda _: "cyan"),
+    _Column(header="name", text=lambda session: session.name, gives_way=True),
+    _Column(header="state", text=lambda session: session.state, style=_state_style),
+    _Column(
+        header="started (UTC)",
+        text=lambda session: f"{session.timestamp:%Y-%m-%d %H:%M}",
+    ),
+)
+
+_NARROW: Final = (
+    *_COMMON,
+    _Column(
+        header="min",
+        text=lambda session: f"{session.duration / 60:.0f}",
+        is_number=True,
+    ),
+    _Column(
+        header="src", text=lambda session: str(len(session.sources)), is_number=True
+    ),
+)
+
+_ROOMY: Final = (
+    *_COMMON,
+    _Column(
+        header="duration",
+        text=lambda session: _clock(session.duration),
+        is_number=True,
+    ),
+    _Column(
+        header="sources",
+        text=lambda session: ", ".join(source.name for source in session.sources),
+        style=lambda _: "dim",
+        gives_way=True,
+    ),
+)
+
+_FIELD_STYLES: Final[dict[str, Callable[[Any], str]]] = {
+    "id": lambda _: "cyan",
+    "state": _state_style,
+}
+
+_LONG: Final = {"name", "config", "meta", "data"}
+"""Fields that can be long enough to have to give way; the sources can, too."""
+
+
+def _field_column(field: str) -> _Column:
+    return _Column(
+        header=field,
+        text=lambda item: text_value(value_of(item, field)),
+        style=_FIELD_STYLES.get(field, lambda _: ""),
+        is_number=field in {"duration", "version", "time"},
+        gives_way=field in _LONG or field.startswith("sources"),
+    )
+
+
+def fit(widths: Sequence[int], gives_way: Sequence[bool], room: int) -> list[int]:
+    """Narrow the widest of the columns that give way until all fit into *room*.
+
+    None gets narrower than a few characters, so they can still be too wide.
+    """
+    # What alone is wider than the room need not be counted down from there.
+    fitted = [
+        min(width, max(room, NARROWEST)) if soft else width
+        for width, soft in zip(widths, gives_way, strict=True)
+    ]
+    for _ in range(sum(fitted) - room):
+        able = [i for i, soft in enumerate(gives_way) if soft and fitted[i] > NARROWEST]
+        if not able:
+            break
+        fitted[max(able, key=lambda i: fitted[i])] -= 1
+    return fitted
+
+
+class _Layout:
+    """Lays items out in columns.
+
+    Args:
+        width: Columns of the terminal; None cuts nothing.
+        fields: What to show; None is what there is room for of sessions.
+    """
+
+    def __init__(self, width: int | None, fields: Sequence[str] | None) -> None:
+        roomy = width is None or width >= ROOMY
+        self._columns: tuple[_Column, ...]
+        if fields is None:
+            self._columns = _ROOMY if roomy else _NARROW
+        else:
+            self._columns = tuple(map(_field_column, fields))
+        self._gap = 2 if roomy else 1
+        self._width = width
+        self._widths: list[int] = []
+
+    def lines(self, items: Sequence[Any]) -> Text:
+        """Make the lines of *items*; those of the first ones have a header.
+
+        On a terminal the first ones settle how wide columns are.
+        """
+        rows = [[self._cell(c, item) for c in self._columns] for item in items]
+        is_first = not self._widths
+        if is_first:
+            rows.insert(0, [Text(c.header, "bold") for c in self._columns])
+        if is_first or self._width is None:
+            self._widen(rows)
+        return Text("\n").join(map(self._line, rows))
+
+    @staticmethod
+    def _cell(column: _Column, item: Any) -> Text:
+        """Make a cell, as `Text`: in a string, what looks like markup would count."""
+        return Text(printable(column.text(item)), column.style(item))
+
+    def _widen(self, rows: Sequence[Sequence[Text]]) -> None:
+        cells = zip(*rows, strict=True)
+        widths = [max(cell_len(cell.plain) for cell in column) for column in cells]
+        if self._width is None:
+            known = self._widths or widths
+            self._widths = [max(pair) for pair in zip(known, widths, strict=True)]
+        else:
+            room = self._width - self._gap * (len(widths) - 1)
+            soft = [column.gives_way for column in self._columns]
+            self._widths = fit(widths, soft, room)
+
+    def _line(self, row: Sequence[Text]) -> Text:
+        line = Text()
+        for column, cell, width in zip(self._columns, row, self._widths, strict=True):
+            cell.truncate(width, overflow="ellipsis")
+            padding = " " * (width - cell_len(cell.plain))
+            parts: list[Any] = [padding, cell] if column.is_number else [cell, padding]
+            for part in (*parts, " " * self._gap):
+                line.append(part)
+        line.rstrip()
+        return line
+
+
+def session_table(sessions: Iterable[Session], width: int) -> Text:
+    """Make a table of *sessions* that fits into *width* columns, down to 80 or so."""
+    return _Layout(width, None).lines(list(sessions))
+
+
+class TableWriter:
+    """Writes a table.
+
+    Args:
+        fields: What to show; None is the usual.
+        kind: What it writes: a session, or what a client answers for one.
+    """
+
+    def __init__(
+        self, fields: Sequence[str] | None = None, kind: str = "session"
+    ) -> None:
+        fields = fields or _USUAL.get(kind)
+        self._console = make_console()
+        width = self._console.width if sys.stdout.isatty() else None
+        self._layout = _Layout(width, fields)
+        self._held: list[Any] = []
+
+    def write(self, items: Iterable[Any]) -> None:
+        """Hold items back, until it can be settled how wide columns are."""
+        self._held += items
+        if len(self._held) >= HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the items that were held back."""
+        held, self._held = self._held, []
+        if held:
+            with self._console.capture() as lines:
+                self._console.print(self._layout.lines(held), soft_wrap=True)
+            put(lines.get())
+
+    def close(self) -> None:
+        """Write the items that are still held back."""
+        self.flush()

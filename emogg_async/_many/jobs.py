@@ -1,0 +1,321 @@
+"""What the workers of a bulk do: one get after the other, or pages in between.
+
+A worker asks for the next piece of work to be done, and is told what came of it. It
+owns nothing, so it can be cancelled at any time.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from itertools import islice
+from math import inf
+from operator import length_hint
+from typing import Final, Generic, Protocol, TypeVar, cast
+
+import attrs
+
+from emogg_async._calls.call import Backlog
+from emogg_async._many.listing import Page
+from emogg_async._many.outcomes import Failed, Fetched, Outcome
+from emogg_async._many.plan import Plan, Thrift
+from emogg_async._wire.requests import check_session_id
+from emogg_async.errors import (
+    AuthenticationError,
+    ClientClosedError,
+    EmoggError,
+    InvalidArgumentError,
+)
+from emogg_async.models import Session
+
+__all__ = ["WINDOW", "Calls", "Ids", "Jobs", "PagedGets", "Service", "chunks", "keyed"]
+
+T = TypeVar("T")
+
+Ids = Iterable[str] | AsyncIterable[str]
+OneIdCall = Callable[[str], Awaitable[T]]
+
+WINDOW: Final = 1_000
+"""Ids of a stream among which duplicates are found and pages are planned; of any bulk,
+ids that are worked through without letting the loop turn."""
+
+CHUNK: Final = 100
+"""Ids for which the cache is asked at a time."""
+
+_FATAL = (AuthenticationError, ClientClosedError)
+"""What makes every other id pointless."""
+
+
+class Jobs(Protocol[T]):
+    """The work of a bulk, shared by all of its workers."""
+
+    backlog: Backlog
+    """How many calls are still to come at most, for the pacer."""
+
+    is_stopped: bool
+    """Whether no other id may be taken, since the bulk was left."""
+
+    async def do_next(self) -> Sequence[Outcome[T]] | None:
+        """Do the next piece of work and return what came of it; None at the end.
+
+        Raises:
+            AuthenticationError: The token was refused; no other id would fare better.
+            ClientClosedError: The client was closed meanwhile.
+        """
+
+
+def keyed(ids: Iterable[object]) -> dict[str, object]:
+    """Return the distinct *ids* as they were given, under the keys of their outcomes.
+
+    That is their lower case, or what was given where that is no id at all.
+    """
+    return {_key(given): given for given in ids}
+
+
+def _key(given: object) -> str:
+    try:
+        return check_session_id(given)
+    except InvalidArgumentError:
+        pass
+    try:
+        hash(given)
+    except TypeError:
+        return repr(given)
+    return cast("str", given)
+
+
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Split *items* into lists that are quickly worked through."""
+    source = iter(items)
+    while chunk := list(islice(source, WINDOW)):
+        yield chunk
+
+
+def _distinct(ids: Iterable[object]) -> Iterator[tuple[str, object]]:
+    """Yield each id once in a window, as the key of its outcome and as it was given."""
+    for window in chunks(ids):
+        yield from keyed(window).items()
+
+
+async def _outcome(call: OneIdCall[T], key: str, given: object) -> Outcome[T]:
+    try:
+        return Fetched(key, await call(given))  # type: ignore[arg-type]
+    except _FATAL:
+        raise
+    except EmoggError as error:
+        return _failed(key, error)
+
+
+def _failed(key: str, error: EmoggError) -> Failed:
+    """Keep *error* without the frames that led to it: they would fill memory.
+
+    Those of its causes and contexts go, too; what was raised, and why, stays.
+    """
+    chain: list[BaseException] = [error]
+    for each in chain:
+        each.__traceback__ = None
+        members = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+        links = (each.__cause__, each.__context__, *members)
+        chain += (link for link in links if link is not None and link not in chain)
+    return Failed(key, error)
+
+
+def _backlog_of(ids: object) -> Backlog:
+    """Return the backlog of a bulk over *ids*; what has no length may be endless."""
+    return Backlog(length_hint(ids, 0) or inf)
+
+
+class Calls(Generic[T]):
+    """One call for each id.
+
+    Args:
+        call: What to call.
+        ids: Ids of either kind of iterable; they are pulled as they are needed.
+    """
+
+    def __init__(self, call: OneIdCall[T], ids: Ids) -> None:
+        self.backlog = _backlog_of(ids)
+        self.is_stopped = False
+        self._call = call
+        self._lock = asyncio.Lock()
+        self._items: Iterator[tuple[str, object]] | None = None
+        if isinstance(ids, AsyncIterable):
+            self._async_ids = aiter(ids)
+        else:
+            self._items = _distinct(ids)
+
+    async def do_next(self) -> Sequence[Outcome[T]] | None:
+        """Make the next call."""
+        item = await self._next()
+        if item is None or self.is_stopped:  # a feed may swallow its cancellation
+            return None
+        self.backlog.left -= 1
+        return (await _outcome(self._call, *item),)
+
+    async def _next(self) -> tuple[str, object] | None:
+        if self._items is not None:
+            return next(self._items, None)
+        async with self._lock:  # an async generator takes one caller at a time
+            try:
+                given = await anext(self._async_ids)
+            except StopAsyncIteration:
+                return None
+        return _key(given), given
+
+
+@attrs.frozen
+class Service:
+    """The three ways in which a bulk comes by sessions."""
+
+    cached: Callable[[Sequence[str]], Awaitable[dict[str, Session]]]
+    """Returns which of some ids the cache has, by id."""
+
+    page: Callable[
+        [list[tuple[str, str]], Callable[[Page], list[Session]]],
+        Awaitable[list[Session]],
+    ]
+    """Loads the page of a query, and returns what a function takes of it."""
+
+    get: OneIdCall[Session]
+    """Gets one session."""
+
+
+class PagedGets:
+    """Sessions from the cache, from pages, and by plain gets where those lack them.
+
+    One worker at a time looks into the cache or gets a page, since each page depends on
+    the one before; meanwhile the others get what pages will not answer. A window of ids
+    is opened when all of the last one is under way.
+
+    Args:
+        service: Where sessions come from.
+        ids: The ids; they are pulled window by window.
+        thrift: When a page is worth its request.
+        window: Ids among which pages are planned; None is all of them.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        ids: Iterable[object],
+        thrift: Thrift,
+        window: int | None = WINDOW,
+    ) -> None:
+        self.backlog = _backlog_of(ids)
+        self.is_stopped = False
+        self._service = service
+        self._ids = iter(ids)
+        self._thrift = thrift
+        self._window = window
+        self._to_look_up: deque[str] = deque()
+        self._missing: list[str] = []
+        self._plan: Plan | None = None
+        self._is_choosing = False
+        self._debt = 0
+        self._to_get: deque[str] = deque()
+        self._is_over = False
+        self._is_led = False
+        self._step_is_done = asyncio.Event()
+
+    async def do_next(self) -> Sequence[Outcome[Session]] | None:
+        """Get a session or a page, whatever is next."""
+        while not self.is_stopped:
+            may_lead = not self._is_led and not self._is_over
+            if may_lead and (self._is_looking_ahead or not self._to_get):
+                if outcomes := await self._lead():
+                    self.backlog.left -= len(outcomes)
+                    return outcomes
+            elif self._to_get:
+                key = self._to_get.popleft()
+                self.backlog.left -= 1
+                return (await _outcome(self._service.get, key, key),)
+            elif self._is_over:
+                return None
+            else:
+                await self._step_is_done.wait()
+                return ()  # there may be no room for more outcomes by now
+        return None
+
+    @property
+    def _is_looking_ahead(self) -> bool:
+        """Whether the open window has ids for which it is unknown how to get them."""
+        return self._plan is not None or bool(self._to_look_up)
+
+    async def _lead(self) -> Sequence[Outcome[Session]]:
+        """Take one step ahead of the gets."""
+        self._is_led = True
+        self._step_is_done.clear()
+        try:
+            if self._is_choosing and self._plan is not None:
+                await asyncio.sleep(0)
+                self._follow(self._plan)
+                return ()
+            if self._plan is not None:
+                return await self._use_page(self._plan)
+            if self._to_look_up:
+                return await self._use_cache()
+            return await self._open_window()
+        finally:
+            self._is_led = False
+            self._step_is_done.set()
+
+    async def _open_window(self) -> Sequence[Outcome[Session]]:
+        """Pull some ids; return the outcomes of those that are none.
+
+        Where pages are planned among all ids, the plan follows the last of them.
+        """
+        outcomes: list[Outcome[Session]] = []
+        pulled = keyed(islice(self._ids, self._window or WINDOW))
+        for key, given in pulled.items():
+            try:
+                self._to_look_up.append(check_session_id(given))
+            except InvalidArgumentError as error:
+                outcomes.append(_failed(key, error))
+        if not pulled and self._missing:
+            self._begin_plan()
+        else:
+            self._is_over = not pulled
+        if len(pulled) == WINDOW:  # few ids take no turn of the loop
+            await asyncio.sleep(0)
+        return outcomes
+
+    async def _use_cache(self) -> Sequence[Outcome[Session]]:
+        """Look up a chunk of ids; after the last one, plan how to get the others."""
+        chunk = [
+            self._to_look_up.popleft() for _ in range(min(CHUNK, len(self._to_look_up)))
+        ]
+        cached = await self._service.cached(chunk)
+        # The plan sorts them all: that is quick where they are sorted in part.
+        self._missing += sorted(each for each in chunk if each not in cached)
+        if self._window is not None and not self._to_look_up:
+            self._begin_plan()
+        return [Fetched(key, session) for key, session in cached.items()]
+
+    def _begin_plan(self) -> None:
+        missing, self._missing = self._missing, []
+        self._follow(Plan(missing, self._thrift, self._debt))
+
+    async def _use_page(self, plan: Plan) -> Sequence[Outcome[Session]]:
+        """Get the next page of the plan; one that fails is the last."""
+        sessions: list[Session] = []
+        try:
+            sessions = await self._service.page(plan.query or [], plan.take)
+        except _FATAL:
+            raise
+        except EmoggError:
+            plan.give_up()
+        self._debt += 1 - len(sessions)
+        self._follow(plan)
+        return [Fetched(session.id.lower(), session) for session in sessions]
+
+    def _follow(self, plan: Plan) -> None:
+        self._is_choosing = plan.choose(WINDOW)
+        self._to_get += plan.spared()
+        goes_on = self._is_choosing or plan.query is not None
+        self._plan = plan if goes_on else None

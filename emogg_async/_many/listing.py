@@ -1,0 +1,225 @@
+"""Listings: every session of an account, page by page, in the service's own order.
+
+Each page begins with the last item of the page before. A page that holds nothing of
+what was seen tells that something was deleted further up, and the walk steps back. So
+it relies on no particular order, only on one that stays the same.
+
+Source: https://docs.emogg.com, "List sessions". It advises against very high offsets,
+which cost the service time. They are accepted: a timestamp as the key of the next page
+loses sessions wherever the service sorts by something else.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import attrs
+
+from emogg_async._calls.frames import frameless
+from emogg_async._checks import aware, whole_number
+from emogg_async._wire.converter import format_datetime
+from emogg_async.errors import InvalidArgumentError, ResponseShapeError
+from emogg_async.models import Session
+
+__all__ = ["Filters", "Page", "SessionListing", "Walk", "check_filters"]
+
+MAX_LIMIT: Final = 100
+MILLISECOND: Final = timedelta(milliseconds=1)
+PATIENCE: Final = 3
+"""Empty pages in a row that may promise more; or rounds over all that was seen."""
+
+
+@attrs.frozen(kw_only=True)
+class Page:
+    """One page of sessions, as the service answers it."""
+
+    has_more: bool
+    data: tuple[Session, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Filters:
+    """Which sessions to list."""
+
+    state: str | None
+    type: str | None
+    started_after: datetime | None
+    started_before: datetime | None
+    expand: tuple[str, ...] = ()
+
+
+def check_filters(
+    state: str | None,
+    type_: str | None,
+    started_after: datetime | None,
+    started_before: datetime | None,
+    expand: tuple[str, ...] = (),
+) -> Filters:
+    """Check what the caller gave; *expand* was checked.
+
+    Raises:
+        InvalidArgumentError: A date is naive, or something is of a wrong type.
+    """
+    for name, value in (("state", state), ("type", type_)):
+        if not (
+            value is None or (isinstance(value, str) and value and value.isprintable())
+        ):
+            raise InvalidArgumentError(f"{name}: expected a printable name or None")
+    for name, moment in (
+        ("started_after", started_after),
+        ("started_before", started_before),
+    ):
+        if moment is not None and not (1900 < aware(name, moment).year < 9999):
+            raise InvalidArgumentError(f"{name}: expected a date in this era")
+    return Filters(
+        state=state,
+        type=type_,
+        started_after=started_after,
+        started_before=started_before,
+        expand=expand,
+    )
+
+
+class Walk:
+    """Where a walk through a listing stands; it decides without a socket.
+
+    A page counts if it begins the list or holds a session that was seen: then nothing
+    lies between it and what was seen. If it does not count, the walk steps back, and
+    its pages overlap by twice as many sessions from then on.
+
+    It keeps the ids of all that it saw, some 110 MB for a million.
+    """
+
+    def __init__(self, filters: Filters) -> None:
+        self._filters = filters
+        self._seen: set[str] = set()
+        self._end = 0  # how far down the list it has come
+        self._offset = 0
+        self._overlap = 1
+        self._is_outrun = False
+        self._idle = 0.0
+        self.is_over = False
+
+    def query(self, wanted: int) -> list[tuple[str, str]]:
+        """Return the query for a page that brings *wanted* new sessions, if it can."""
+        self._offset = max(0, self._end - self._overlap)
+        limit = min(MAX_LIMIT, self._end - self._offset + wanted)
+        filters = self._filters
+        after, before = filters.started_after, filters.started_before
+        query = {
+            "state": filters.state and str(filters.state),
+            "type": filters.type and str(filters.type),
+            "from": after and format_datetime(_rounded_down(after)),
+            "to": before and format_datetime(_rounded_up(before)),
+            "limit": str(MAX_LIMIT if self._is_outrun else limit),
+            "offset": str(self._offset) if self._offset else None,
+        }
+        pairs = [(name, value) for name, value in query.items() if value]
+        return pairs + [("expand[]", field) for field in filters.expand]
+
+    def take(self, page: Page) -> list[Session]:
+        """Take in a page; return what it brought that is new.
+
+        Raises:
+            ResponseShapeError: Page after page promises more, and brings nothing.
+        """
+        if not page.data and page.has_more:
+            self._idle_for(1.0)
+            return []  # nothing that can be told from: the same page again
+        if self._offset and self._seen.isdisjoint(each.id for each in page.data):
+            self._end = self._offset
+            self._overlap = min(2 * self._overlap, MAX_LIMIT // 2)
+            return []
+        new = {each.id: each for each in page.data if each.id not in self._seen}
+        self._seen.update(new)
+        self._end = self._offset + len(page.data)
+        self.is_over = not page.has_more
+        # New sessions push the list down: where they are many, small pages or a wide
+        # overlap would never get past what was seen.
+        self._is_outrun = not new
+        if new:
+            self._idle = 0.0
+        elif page.has_more:
+            self._overlap = 1
+            self._idle_for(len(page.data) / len(self._seen))
+        return [*new.values()]
+
+    def _idle_for(self, rounds: float) -> None:
+        """Count how often in a row it went over everything, and found nothing new."""
+        self._idle += rounds
+        if self._idle > PATIENCE:
+            raise ResponseShapeError(
+                "the listing says that there is more, and brings nothing new",
+                problems=("hasMore: true on page after page without a new session",),
+                method="GET",
+                path="/v1/sessions",
+            )
+
+
+def _rounded_down(moment: datetime) -> datetime:
+    moment = moment.astimezone(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _rounded_up(moment: datetime) -> datetime:
+    """Round to the next millisecond: all that is before *moment* is before that too."""
+    down = _rounded_down(moment)
+    return down if down == moment else down + MILLISECOND
+
+
+Fetch = Callable[[list[tuple[str, str]]], Awaitable[Page]]
+
+
+class SessionListing:
+    """The sessions of an account that match, in the service's order: newest first.
+
+    Iterate it for sessions, or call `pages`, `collect` or `first`; each starts over. It
+    fetches no more than is asked for, and nothing ahead.
+
+    A session that is there throughout comes once, whatever is created or deleted
+    meanwhile; one that is created meanwhile may come or not.
+    """
+
+    def __init__(self, fetch: Fetch, filters: Filters, page_size: int) -> None:
+        self._fetch = fetch
+        self._filters = filters
+        self._page_size = page_size
+
+    async def __aiter__(self) -> AsyncIterator[Session]:
+        """Yield each session."""
+        async for page in self.pages():
+            for session in page:
+                yield session
+
+    def pages(self) -> AsyncIterator[tuple[Session, ...]]:
+        """Yield the sessions page by page; no session comes twice, no page is empty."""
+        return self._pages(None)
+
+    @frameless
+    async def collect(self, limit: int | None = None) -> list[Session]:
+        """Return the sessions in a list.
+
+        Args:
+            limit: How many at most; None for all of them.
+        """
+        if limit is not None:
+            whole_number("limit", limit, at_least=0)
+        return [session async for page in self._pages(limit) for session in page]
+
+    @frameless
+    async def first(self) -> Session | None:
+        """Return the newest session, or None when there is none."""
+        sessions = await self.collect(limit=1)
+        return sessions[0] if sessions else None
+
+    async def _pages(self, limit: int | None) -> AsyncIterator[tuple[Session, ...]]:
+        walk = Walk(self._filters)
+        left = limit
+        while not walk.is_over and left != 0:
+            wanted = self._page_size if left is None else min(self._page_size, left)
+            new = walk.take(await self._fetch(walk.query(wanted)))
+            if left is not None:
+                new = new[:left]
+                left -= len(new)
+            for at in range(0, len(new), self._page_size):
+                yield tuple(new[at : at + self._page_size])

@@ -1,0 +1,252 @@
+"""Many ids: workers that pull them, and a stream of what comes of each.
+
+However many ids there are, only so many are in work or wait for the consumer. The tasks
+belong to the `async with`: leaving it leaves nothing running.
+"""
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+from emogg_async._calls.call import BULK, backlog, priority
+from emogg_async._many.jobs import WINDOW, Jobs, chunks, keyed
+from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
+from emogg_async.errors import ConfigurationError, EmoggError, InvalidArgumentError
+
+__all__ = ["OutcomeStream", "check_call", "check_ids", "collect"]
+
+T = TypeVar("T")
+
+Drain = Callable[[], Awaitable[None]]
+
+GRACE: Final = 1.0
+"""Seconds in which a call that was cancelled may clean up, until it is cancelled again.
+"""
+
+PATIENCE: Final = 5.0
+"""Seconds after which a call that ignores all of this is reported and left behind."""
+
+
+def check_ids(ids: object, *, asynchronous: bool) -> None:
+    """Refuse what is no collection of ids, a `str` above all.
+
+    Raises:
+        InvalidArgumentError: *ids* cannot be iterated, or is one id.
+    """
+    kinds = (Iterable, AsyncIterable) if asynchronous else (Iterable,)
+    if isinstance(ids, str | bytes) or not isinstance(ids, kinds):
+        raise InvalidArgumentError(
+            f"session_ids: expected several ids, got {type(ids).__name__}"
+        )
+
+
+def check_call(call: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        InvalidArgumentError: *call* is no function.
+    """
+    if not callable(call):
+        raise InvalidArgumentError(
+            f"call: expected a function of one id, got {type(call).__name__}"
+        )
+
+
+class OutcomeStream(Generic[T]):
+    """The outcomes of many calls, in the order in which they end.
+
+    ::
+
+        async with client.stream_sessions(ids) as outcomes:
+            async for outcome in outcomes:
+                ...
+    """
+
+    def __init__(self, jobs: Jobs[T], workers: int, drain: Drain) -> None:
+        self._jobs = jobs
+        self._workers = workers
+        self._drain = drain
+        self._tasks: list[asyncio.Task[None]] = []
+        self._outcomes: deque[Outcome[T]] = deque()
+        self._fatal: BaseException | None = None
+        self._entered = self._left = False
+
+    async def __aenter__(self) -> Self:
+        """Start the workers."""
+        if self._entered:
+            raise ConfigurationError("a stream of outcomes can be entered only once")
+        self._entered = True
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        context = contextvars.copy_context()
+        context.run(priority.set, BULK)
+        context.run(backlog.set, self._jobs.backlog)
+        loop = asyncio.get_running_loop()
+        for _ in range(self._workers):
+            task = context.run(loop.create_task, self._work())  # which copies it
+            task.add_done_callback(self._note_end)
+            self._tasks.append(task)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the workers and wait until they have ended.
+
+        A call that goes on when it is cancelled is cancelled again each second. After
+        five seconds it is left behind, and the loop's exception handler is told.
+        """
+        self._left = self._jobs.is_stopped = True
+        try:
+            await self._end_workers()
+        finally:
+            await self._drain()
+
+    async def _end_workers(self) -> None:
+        now = asyncio.get_running_loop().time
+        patient_until = now() + PATIENCE
+        interruption: asyncio.CancelledError | None = None
+        while running := [task for task in self._tasks if not task.done()]:
+            if now() >= patient_until:
+                _report(running)
+                break
+            for task in running:
+                task.cancel()
+            try:
+                await asyncio.wait(running, timeout=GRACE)
+            except asyncio.CancelledError as error:  # they are cancelled again at once
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Outcome[T]:
+        """Return the next outcome.
+
+        Raises:
+            AuthenticationError: The token was refused; no other id would fare better.
+            ClientClosedError: The client was closed meanwhile.
+            CancelledError: A worker was cancelled by others, as when a loop shuts down.
+        """
+        if not self._entered:
+            raise ConfigurationError(
+                "enter a stream of outcomes with `async with` first"
+            )
+        self._check_not_left()
+        while not self._outcomes:  # what was fetched before the end is not lost
+            if self._fatal is not None:
+                raise self._fatal
+            if all(task.done() for task in self._tasks):
+                if any(task.cancelled() for task in self._tasks):
+                    raise asyncio.CancelledError("a worker of this bulk was cancelled")
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+            self._check_not_left()
+        outcome = self._outcomes.popleft()
+        if len(self._outcomes) < self._workers:
+            self._room.set()
+        return outcome
+
+    def _check_not_left(self) -> None:
+        if self._left:
+            raise ConfigurationError("the `async with` of this stream was left")
+
+    async def _work(self) -> None:
+        try:
+            while self._fatal is None:
+                # A slow consumer slows the workers. Each may add to what waits to be
+                # taken, so there are never more than twice as many, and one page.
+                while len(self._outcomes) >= self._workers:
+                    self._room.clear()
+                    await self._room.wait()
+                outcomes = await self._jobs.do_next()
+                self._outcomes.extend(outcomes or ())
+                self._news.set()
+                # Once the block is left, what comes of a call that has swallowed its
+                # cancellation is the last.
+                if outcomes is None or self._left:
+                    return
+        except (StopAsyncIteration, asyncio.CancelledError) as error:
+            if self._left or _is_cancelled():
+                raise asyncio.CancelledError from error
+            # Raised by the call itself; for the consumer it would mean something else.
+            fatal = RuntimeError(f"the call raised {type(error).__name__}")
+            fatal.__cause__ = error
+            self._fatal = self._fatal or fatal
+        except BaseException as error:
+            self._fatal = self._fatal or error
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise  # asyncio ends the loop with it
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # the consumer is told; asyncio need not log it
+        self._news.set()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _report(running: Iterable[asyncio.Task[None]]) -> None:
+    """Tell the loop's exception handler of tasks that are left behind."""
+    for task in running:
+        task.get_loop().call_exception_handler(
+            {
+                "message": "A call of a bulk ignores its cancellation and still runs "
+                f"{PATIENCE:g} s after the bulk was left",
+                "task": task,
+            }
+        )
+
+
+async def collect(
+    make_jobs: Callable[[Iterable[str]], Jobs[T]],
+    ids: Iterable[str],
+    workers: int,
+    drain: Drain,
+) -> Batch[T]:
+    """Do all jobs for *ids* and return what came of them, in the order of *ids*."""
+    # One window over all: a batch is a mapping, so each id counts once.
+    asked: dict[str, object] = {}
+    for some in chunks(list(ids)):  # as they are now: they may change between turns
+        asked |= keyed(some)
+        await _turn(some)
+    jobs = make_jobs(asked.values())  # type: ignore[arg-type]
+    fetched: dict[str, T] = {}
+    failed: dict[str, EmoggError] = {}
+    stream = OutcomeStream(jobs, min(workers, len(asked)), drain)
+    async with stream:
+        async for outcome in stream:
+            match outcome:
+                case Fetched(key, value):
+                    fetched[key] = value
+                case Failed(key, error):
+                    failed[key] = error
+    values: dict[str, T] = {}
+    errors: dict[str, EmoggError] = {}
+    for keys in chunks(asked):
+        for key in keys:
+            if key in failed:
+                errors[key] = failed.pop(key)
+            else:
+                values[key] = fetched.pop(key)
+        await _turn(keys)
+    return Batch(values, errors)
+
+
+async def _turn(chunk: list[Any]) -> None:
+    """Let the loop turn after a chunk, unless it is the last one."""
+    if len(chunk) == WINDOW:
+        await asyncio.sleep(0)

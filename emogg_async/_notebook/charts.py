@@ -1,0 +1,277 @@
+"""Charts: pure functions from numbers and names to SVG.
+
+Whatever has a colour has its name beside it, so that nothing depends on telling
+colours apart.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from emogg_async._notebook.markup import (
+    amount,
+    clock,
+    escape,
+    figure,
+    figures,
+    named,
+    percent,
+    text_width,
+)
+from emogg_async._notebook.series import (
+    Interval,
+    Profile,
+    Series,
+    Step,
+    nice,
+    runs,
+    series,
+)
+from emogg_async._notebook.svg import (
+    EDGE,
+    GAP,
+    NEUTRAL,
+    PALETTE,
+    Plot,
+    at,
+    document,
+    label_room,
+    text,
+)
+
+__all__ = ["WIDTH", "bars", "colour", "rows", "shares", "stacks"]
+
+WIDTH: Final = 640
+"""Pixels; a chart shrinks where there is less room."""
+
+_WIDTH: Final = WIDTH - 2 * EDGE
+
+_MAX_ROWS: Final = 12
+_MAX_BARS: Final = 20
+_MAX_COLUMNS: Final = 1000
+_HEAD: Final = 46
+_FOOT: Final = 24
+_MORE: Final = 18
+_BAR: Final = 24
+_SHARE: Final = 44
+_UNIT: Final = "minutes +"
+"""What the column of labels holds beside the axis, with some room to spare."""
+
+_KNOWN: Final = {
+    "focus": 0,
+    "exaltation": 1,
+    "shock": 2,
+    "seriousness": 3,
+    "fatigue": 4,
+    "disgust": 5,
+    "overwhelming": 6,
+}
+_SENTIMENTS: Final = {
+    "positive": f'fill="{PALETTE[4]}"',
+    "neutral": NEUTRAL,
+    "negative": f'fill="{PALETTE[6]}"',
+}
+
+
+def colour(name: str) -> str:
+    """Return the colour of an emotion: the same one each time, whatever its name."""
+    place = _KNOWN.get(name)
+    if place is None:
+        place = 2_166_136_261  # FNV-1a: Python's own hash differs from run to run
+        for char in name[:100]:
+            place = (place ^ ord(char)) * 16_777_619 % 2**32
+        place = (place ^ place >> 15) * 2_246_822_507 % 2**32 >> 16
+    return PALETTE[place % len(PALETTE)]
+
+
+def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
+    """Draw a bar for each count, the largest first, with its share of all."""
+    known = sorted(
+        ((name, count, max(0.0, amount(count))) for name, count in counts),
+        key=lambda bar: (-bar[2], bar[0]),
+    )
+    shown, rest = known[:_MAX_BARS], known[_MAX_BARS:]
+    peak = max((size for _, _, size in known), default=0.0) or 1.0
+    total = sum(size / peak for _, _, size in known) or 1.0
+    labels = [figure(count) for _, count, _ in shown]
+    left = label_room([name for name, _, _ in shown], _WIDTH)
+    room = _WIDTH - left - _SHARE - max(map(text_width, labels), default=0.0) - GAP
+    body, about = [], []
+    for place, (name, _, size) in enumerate(shown):
+        top = _HEAD + place * _BAR
+        share = percent(size / peak / total)
+        about.append(f"{named(name)}: {labels[place]} ({share})")
+        length = max(size / peak * room, 1) if size else 0
+        body.append(
+            f"<g><title>{escape(about[-1])}</title>"
+            f"{text(left - GAP, top + 14, name, anchor='end', room=left - GAP)}"
+            f'<rect x="{at(left)}" y="{top + 2}" height="16" rx="2" '
+            f'width="{at(length)}" fill="{colour(name)}"/>'
+            f"{text(_WIDTH - _SHARE, top + 14, labels[place], anchor='end')}"
+            f"{text(_WIDTH, top + 14, share, anchor='end', faint=True)}</g>"
+        )
+    bottom = _HEAD + len(body) * _BAR
+    if rest:
+        share = percent(sum(size / peak for _, _, size in rest) / total)
+        body.append(
+            text(left, bottom + 14, f"{len(rest):,} more, with {share}", faint=True)
+        )
+    elif not known:
+        body.append(text(0, bottom + 14, "nothing was detected", faint=True))
+    height = bottom + (4 if known and not rest else _BAR)
+    return document(title, note, body, about=about, size=(_WIDTH, height))
+
+
+def rows(
+    intervals: Iterable[Interval],
+    *,
+    title: str,
+    note: str,
+    width: int = WIDTH,
+    height: int | None = None,
+) -> str:
+    """Draw a row for each name, on one scale; where there is no interval is a gap."""
+    width -= 2 * EDGE
+    whole = series(intervals)
+    profiles = whole.profiles()
+    space = None if height is None else height - 2 * EDGE - _HEAD - _FOOT
+    most = _MAX_ROWS if space is None else min(_MAX_ROWS, max(1, space // 16))
+    shown = [*profiles][:most]
+    more = len(profiles) - len(shown)
+    means = figures([profiles[name].mean for name in shown])
+    left = label_room([_UNIT, *shown], width)
+    room = width - left - max(map(text_width, ["mean", *means])) - 2 * GAP
+    drawn = _thinned(whole, room)
+    if space is None:
+        space = 30 * max(len(shown), 1) + (_MORE if more else 0)
+    plot = Plot(left, _HEAD, room, space - (_MORE if more else 0), drawn)
+    largest = max((s.values.get(n, 0.0) for s in drawn.steps for n in shown), default=0)
+    body, about = [plot.gaps(), plot.axis()], []
+    each = plot.height / max(len(shown), 1)
+    tall = max(each - 5, each / 2) / (largest or 1.0)
+    for place, (name, mean) in enumerate(zip(shown, means, strict=True), start=1):
+        about.append(_in_words(name, profiles[name], mean))
+        base = _HEAD + place * each
+        body.append(
+            f"<g><title>{escape(about[-1])}</title>"
+            f"{text(left - GAP, base - 3, name, anchor='end', room=left - GAP)}"
+            f"{plot.area(name, base, tall, colour(name))}"
+            f"{text(width, base - 3, mean, anchor='end')}</g>"
+        )
+    bottom = _HEAD + plot.height + 17
+    if shown:
+        note += f" · each row 0 to {figure(largest * whole.peak)}"
+        body.append(text(width, bottom, "mean", anchor="end", faint=True))
+    if more:
+        body.append(text(left, bottom + _MORE, f"and {more:,} more", faint=True))
+    size, remarks = (width, _HEAD + space + _FOOT), _remarks(whole, drawn)
+    return document(title, note, body, about=about, remarks=remarks, size=size)
+
+
+def stacks(
+    intervals: Iterable[Interval],
+    *,
+    title: str,
+    note: str,
+    width: int = WIDTH,
+    height: int | None = None,
+) -> str:
+    """Draw what is positive upwards, negative downwards, and neutral around them.
+
+    The values are called `positive`, `neutral` and `negative`.
+    """
+    width -= 2 * EDGE
+    whole = series(intervals)
+    if height is not None:
+        height -= 2 * EDGE
+    else:
+        height = 240 if whole.steps else _HEAD + _BAR
+    left = label_room([_UNIT], width)
+    room = width - left - GAP
+    drawn = _thinned(whole, room)
+    top = _HEAD + 20 if whole.steps else _HEAD
+    plot = Plot(left, top, room, max(height - top - _FOOT, 1), drawn)
+    parts = [(step, *_parts(step)) for step in drawn.steps]
+    up = max((plus + around for _, plus, around, _ in parts), default=0.0)
+    down = max((minus + around for _, _, around, minus in parts), default=0.0)
+    tall = plot.height / ((up + down) or 1.0)
+    zero = top + up * tall
+    around = [(s, zero - p * tall, zero - (p + n) * tall) for s, p, n, _ in parts]
+    around += [(s, zero + m * tall, zero + (m + n) * tall) for s, _, n, m in parts]
+    above = [(s, zero, zero - p * tall) for s, p, _, _ in parts]
+    below = [(s, zero, zero + m * tall) for s, _, _, m in parts]
+    about = shares(whole)
+    body = [
+        plot.gaps(),
+        plot.axis(),
+        _levels(plot, zero, tall, whole.peak),
+        plot.blocks(around, _SENTIMENTS["neutral"]),
+        plot.blocks(above, _SENTIMENTS["positive"]),
+        plot.blocks(below, _SENTIMENTS["negative"]),
+        _legend(about, left if width > 400 else 0) if whole.steps else "",
+    ]
+    size, remarks = (width, height), _remarks(whole, drawn)
+    return document(title, note, body, about=about, remarks=remarks, size=size)
+
+
+def shares(whole: Series) -> list[str]:
+    """Return the name of each sentiment, with its share if there is any."""
+    profiles = whole.profiles()
+    peak = whole.peak or 1.0
+    means = {name: profile.mean / peak for name, profile in profiles.items()}
+    total = sum(means.values())
+    return [
+        f"{name} {percent(means.get(name, 0.0) / total)}" if total else name
+        for name in _SENTIMENTS
+    ]
+
+
+def _thinned(whole: Series, room: float) -> Series:
+    return whole.thinned(max(1, min(int(room), _MAX_COLUMNS)))
+
+
+def _remarks(whole: Series, drawn: Series) -> list[str]:
+    """Return what a reader must know of how it was drawn."""
+    remarks = []
+    if len(runs(drawn.steps)) > 1:
+        remarks.append("shaded: no data")
+    if len(drawn.steps) < len(whole.steps):
+        remarks.append(f"averages of {len(whole.steps):,} intervals")
+    return remarks
+
+
+def _in_words(name: str, profile: Profile, mean: str) -> str:
+    return (
+        f"{named(name)}: {mean} on average, {figure(profile.peak)} at most, "
+        f"at {clock(profile.at)}"
+    )
+
+
+def _parts(step: Step) -> tuple[float, float, float]:
+    """Return what is positive, half of what is neutral, and what is negative."""
+    get = step.values.get
+    return get("positive", 0.0), get("neutral", 0.0) / 2, get("negative", 0.0)
+
+
+def _legend(words: Iterable[str], x: float) -> str:
+    drawn = ""
+    for label, fill in zip(words, _SENTIMENTS.values(), strict=True):
+        drawn += (
+            f'<rect x="{at(x)}" y="{_HEAD - 1}" width="10" height="10" rx="2" {fill}/>'
+            f"{text(x + 15, _HEAD + 8, label)}"
+        )
+        x += 15 + text_width(label) + 14
+    return drawn
+
+
+def _levels(plot: Plot, zero: float, tall: float, peak: float) -> str:
+    """Draw the line at 0, and those above and below it that have a round number."""
+    if not plot.whole.steps:
+        return ""
+    drawn = plot.level(zero, "0", strong=True)
+    step = nice(plot.height / tall * peak / 5) if peak else 0.0
+    apart = step / peak * tall if peak else 0.0
+    for place in range(-6, 7) if apart > 14 else ():
+        y = zero - place * apart
+        if place and plot.top <= y <= plot.top + plot.height:
+            drawn += plot.level(y, figure(abs(place) * step))
+    return drawn
