@@ -25,10 +25,9 @@ from emogg_async import (
     NotSentError,
     OutcomeUnknownError,
     RetryPolicy,
-    _listing,
-    _outcomes,
     redis_cache,
 )
+from emogg_async._many import listing, outcomes
 from emogg_async.events import (
     AttemptFailed,
     RateLimited,
@@ -307,7 +306,7 @@ def opened(emulator, **options):
     return emulator.client(token=TOKEN, **options)
 
 
-MAY_SHOW = {__file__, asyncio.timeouts.__file__, _listing.__file__, _outcomes.__file__}
+MAY_SHOW = {__file__, asyncio.timeouts.__file__, listing.__file__, outcomes.__file__}
 """The caller's frames, and those of public methods that are generators, or raise."""
 
 

@@ -25,8 +25,8 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
     SessionState,
-    _backend,
 )
+from emogg_async._caching import guard
 from emogg_async._client import SLACK
 from emogg_async.testing import EmoggEmulator
 
@@ -682,7 +682,7 @@ class TestCutOffOnceItIsDone:
     @pytest.fixture
     def slow(self, monkeypatch, reached):
         """Give a policy whose backend hangs when the answer is there."""
-        monkeypatch.setattr(_backend, "PATIENCE", 5.0)
+        monkeypatch.setattr(guard, "PATIENCE", 5.0)
         backend = SimpleMemoryCache(timeout=None)
         deletions = []
 

@@ -337,7 +337,7 @@ class Output:
         writer.close()
 
     def _open(self) -> "Writer":
-        from emogg_async._cli import formats  # noqa: PLC0415 - loads the converter
+        from emogg_async._cli.output import formats  # noqa: PLC0415 - loads the converter
 
         match self.chosen:
             case "json":

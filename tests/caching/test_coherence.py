@@ -21,10 +21,9 @@ from emogg_async import (
     RetryPolicy,
     SentimentTimeline,
     ServerError,
-    _backend,
-    _shared,
     to_dict,
 )
+from emogg_async._caching import guard, shared
 
 QUICK = RetryPolicy(base=0.001, cap=0.002)
 
@@ -346,7 +345,7 @@ class TestFailingBackend:
         self, emulator, finished, monkeypatch
     ):
         """A backend that is down for the rename does not bring the old name back."""
-        monkeypatch.setattr(_shared, "SOON", 60.0)
+        monkeypatch.setattr(shared, "SOON", 60.0)
         backend = SimpleMemoryCache(timeout=None)
         async with emulator.client(cache=CachePolicy(backend=backend)) as client:
             await client.get_session(finished)
@@ -369,7 +368,7 @@ class TestFailingBackend:
         self, emulator, finished, monkeypatch
     ):
         """However much is written, memory is bounded, and nothing old comes back."""
-        monkeypatch.setattr(_shared, "NOTED_WRITES", 100)
+        monkeypatch.setattr(shared, "NOTED_WRITES", 100)
         policy = CachePolicy(backend=SimpleMemoryCache(timeout=None))
         async with emulator.client(cache=policy) as client:
             await client.get_session(finished)
@@ -503,9 +502,9 @@ class TestOwedRemovals:
 
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch):
-        monkeypatch.setattr(_backend, "PAUSE", 0.2)
-        monkeypatch.setattr(_shared, "PAUSE", 0.2)
-        monkeypatch.setattr(_shared, "SOON", 0.02)
+        monkeypatch.setattr(guard, "PAUSE", 0.2)
+        monkeypatch.setattr(shared, "PAUSE", 0.2)
+        monkeypatch.setattr(shared, "SOON", 0.02)
 
     @pytest.mark.parametrize("failure", ["error", "hang"])
     @pytest.mark.parametrize("write", ["update", "delete", "custom"])
@@ -529,7 +528,7 @@ class TestOwedRemovals:
 
     async def test_closing_tries_once_more(self, emulator, pair, finished, monkeypatch):
         """A client that is closed first makes a last attempt, and leaves nothing."""
-        monkeypatch.setattr(_shared, "SOON", 60.0)
+        monkeypatch.setattr(shared, "SOON", 60.0)
         one, two, failing = pair
         await two.get_session(finished)
         failing.failure = "error"
@@ -551,7 +550,7 @@ class TestOwedRemovals:
 
     async def test_it_is_bounded(self, pair, monkeypatch):
         """However many fail, memory is bounded."""
-        monkeypatch.setattr(_shared, "NOTED_WRITES", 100)
+        monkeypatch.setattr(shared, "NOTED_WRITES", 100)
         one, _, failing = pair
         failing.failure = "error"
         cache = one._open().cache

@@ -160,8 +160,6 @@ def test_says_how_to_install_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "redis", None)
     home = "emogg_async._caching.redis_backend"
     monkeypatch.delitem(sys.modules, home, raising=False)
-        sys.modules, "emogg_async._caching.redis_backend", raising=False
-    )
     for name in [name for name in sys.modules if name.startswith("aiocache")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ConfigurationError, match=r"pip install 'emogg-async\[redis\]'"):

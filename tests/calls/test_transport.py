@@ -38,8 +38,8 @@ from emogg_async import (
     ServerError,
     StatusError,
     TransportError,
-    _context,
 )
+from emogg_async._calls import call as call_module
 from emogg_async._calls.transport import _translated
 from emogg_async._wire.protocol import Request
 
@@ -707,7 +707,7 @@ class TestContext:
         seen = []
 
         async def between(request, handler):
-            ours = _context.deadline, _context.priority, _context.backlog
+            ours = call_module.deadline, call_module.priority, call_module.backlog
             seen.append([variable.get() for variable in ours])
             return await handler(request)
 
@@ -716,7 +716,7 @@ class TestContext:
                 async with client_of(server, http=http_) as client:
                     with client.deadline(9.0):
                         await client.get_sessions([ID])
-        assert [[math.inf, _context.SINGLE, _context.UNKNOWN]] == seen
+        assert [[math.inf, call_module.SINGLE, call_module.UNKNOWN]] == seen
 
     @pytest.mark.parametrize("size", [0, 900_000])
     @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -28,7 +28,7 @@ from _terminal import (
 )
 
 import emogg_async
-from emogg_async._cli import showcase
+from emogg_async._cli.commands import showcase
 from emogg_async.testing import EmoggEmulator
 
 MAIN = "from emogg_async._cli import main; sys.exit(main())"
@@ -152,7 +152,8 @@ def test_demo_shows_what_it_ran(
 
 SMALL_DEMO = """
 import sys
-from emogg_async._cli import main, showcase
+from emogg_async._cli import main
+from emogg_async._cli.commands import showcase
 showcase.SESSIONS, showcase.LATENCY, showcase.RATE_LIMIT = 40, 0, (10_000, 60)
 showcase.FAULTS = {faults}
 sys.argv = ["emogg", "demo"]

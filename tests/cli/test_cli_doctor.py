@@ -20,8 +20,8 @@ from rawserver import Writer, always, http, serving
 from wayside import certified as certificate_for
 from wayside import proxying, tls_front
 
-from emogg_async._cli import checkup, detour, probe, setup
 from emogg_async._cli.app import emogg
+from emogg_async._cli.checks import checkup, detour, probe, setup
 from emogg_async._cli.checks.checkup import examine
 from emogg_async._cli.checks.findings import Finding
 from emogg_async._cli.exits import Exit

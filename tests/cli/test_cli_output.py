@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from emogg_async import Fetched, NotSentError, to_dict
-from emogg_async._cli import progress, tables
 from emogg_async._cli.app import emogg
 from emogg_async._cli.commands.get import InOrder
 from emogg_async._cli.horizon import LOOKS, Horizon
 from emogg_async._cli.ids import LONGEST, IdLines
 from emogg_async._cli.moments import format_moment, parse_moment
+from emogg_async._cli.output import progress, tables
 from emogg_async._cli.output.fields import (
     FIELDS,
     json_value,

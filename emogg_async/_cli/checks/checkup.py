@@ -25,7 +25,7 @@ from emogg_async import (
     RateLimit,
     RetryPolicy,
 )
-from emogg_async._cli import detour, probe, setup
+from emogg_async._cli.checks import detour, probe, setup
 from emogg_async._cli.checks.findings import Finding, failed, failure, skipped, warning
 from emogg_async._cli.options import Connection
 
