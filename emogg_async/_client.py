@@ -1,5 +1,7 @@
 """The client: a facade with one short method for each call."""
 
+import asyncio
+import ssl as tls
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -8,21 +10,35 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, Literal, TypeVar
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
+from emogg_async._caching.policy import CachePolicy
+from emogg_async._calls.call import deadline_in
 from emogg_async._calls.frames import ENDS, frameless
 from emogg_async._calls.gate import bulk_share
-from emogg_async._checks import aware, whole_number
-from emogg_async._lifecycle import LifeCycle
+from emogg_async._calls.retry import RetryPolicy
+from emogg_async._calls.telemetry import Counters, Instrument, Stats
+from emogg_async._calls.transport import ClientSession
+from emogg_async._checks import aware, number, whole_number
 from emogg_async._many import jobs, listing
 from emogg_async._many.outcomes import Batch
 from emogg_async._many.plan import EAGER, THRIFTY, Thrift
 from emogg_async._many.stream import OutcomeStream, check_call, check_ids, collect
+from emogg_async._settings import LONGEST_TIMEOUT, Settings
 from emogg_async._wire import requests
+from emogg_async._wire.protocol import RateLimit
 from emogg_async._wire.requests import QueryValue
-from emogg_async.errors import InvalidArgumentError
+from emogg_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    InvalidArgumentError,
+)
+from emogg_async.events import Event
 from emogg_async.models import (
     CustomEvent,
     EmotionsTimeline,
@@ -33,6 +49,10 @@ from emogg_async.models import (
     SessionState,
     SessionType,
 )
+
+if TYPE_CHECKING:
+    from emogg_async._core import Core
+    from emogg_async._sessions import Sessions
 
 __all__ = ["AsyncEmoggClient"]
 
@@ -57,7 +77,7 @@ _THRIFT: Final[Mapping[Via, Thrift | None]] = {
 """When pages are worth it, for each way to get many sessions; None is never."""
 
 
-class AsyncEmoggClient(LifeCycle):
+class AsyncEmoggClient:
     """A client of the Emogg API, for one user and one event loop.
 
     It opens itself at the first call; `async with` also closes it. Make one and share
@@ -102,6 +122,141 @@ class AsyncEmoggClient(LifeCycle):
         InvalidArgumentError: Another argument is out of its range.
     """
 
+    @frameless
+    def __init__(
+        self,
+        token: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: float = 60.0,
+        attempt_timeout: float = 15.0,
+        concurrency: int = 32,
+        retry: RetryPolicy = RetryPolicy(),
+        cache: CachePolicy | None = CachePolicy(),
+        pace: bool = True,
+        on_event: Callable[[Event], object] | None = None,
+        allow_http: bool = False,
+        proxy: str | None = None,
+        ssl: tls.SSLContext | str | PathLike[str] | None = None,
+        trust_env: bool = False,
+        http: ClientSession | None = None,
+    ) -> None:
+        self._settings = Settings.checked(
+            token,
+            base_url=base_url,
+            timeout=timeout,
+            attempt_timeout=attempt_timeout,
+            concurrency=concurrency,
+            retry=retry,
+            cache=cache,
+            pace=pace,
+            on_event=on_event,
+            allow_http=allow_http,
+            proxy=proxy,
+            ssl=ssl,
+            trust_env=trust_env,
+            http=http,
+        )
+        self._counters = Counters(on_event)
+        self._core: Core | None = None
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        state = (
+            "closed" if self._is_closed else "open" if self._core else "not open yet"
+        )
+        return f"<AsyncEmoggClient {self._settings.base_url} ({state})>"
+
+    async def __aenter__(self) -> Self:
+        """Open the client in the running event loop."""
+        self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the client."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client; calls under way end with `ClientClosedError`.
+
+        It is safe to call more than once. Cancelling it does not stop it: it closes,
+        and raises `CancelledError` then.
+        """
+        self._is_closed = True
+        if self._core is not None:
+            _check_loop(self._core)
+            await self._core.close()
+
+    def _open(self) -> "Core":
+        """Return what is open; open it at the first call."""
+        if self._is_closed:
+            raise ClientClosedError("the client is closed")
+        if self._core is None:
+            from emogg_async._core import assemble  # noqa: PLC0415 - slow to import
+
+            self._core = assemble(self._settings, self._counters)
+        if self._core.loop is not asyncio.get_running_loop():
+            _check_loop(self._core)
+        return self._core
+
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """Bound every call inside the `with`, also of other clients.
+
+        ::
+
+            with client.deadline(2.0):
+                session = await client.get_session(session_id)
+
+        Deadlines can be nested; the nearest counts. It holds for tasks that are started
+        inside, too.
+
+        Args:
+            seconds: Time from now on.
+
+        Raises:
+            InvalidArgumentError: It is no positive number.
+            ConfigurationError: No event loop is running.
+        """
+        number("seconds", seconds, above=0, at_most=LONGEST_TIMEOUT)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "a deadline is set where its calls are made: in a running event loop"
+            ) from None
+        return deadline_in(seconds)
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy that calls go through, without its credentials; None is direct.
+
+        What a session passed as `http=` does by itself is not known here.
+        """
+        proxy = self._settings.route.proxy
+        return proxy.url if proxy else None
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The user's token bucket as the last answer told it; None before the first."""
+        return self._core.rate_limit if self._core else None
+
+    @property
+    def stats(self) -> Stats:
+        """What this client has done so far."""
+        return self._counters.snapshot()
+
+    def _instrument(self, make: Callable[[str], Instrument] | None) -> None:
+        """Let what *make* makes of the base URL trace all requests; None ends it.
+
+        For `emogg_async.integrations`.
+        """
+        self._counters.instrument = make(self._settings.base_url) if make else None
+
     # -- one session ---------------------------------------------------------------
 
     async def get_session(
@@ -124,7 +279,7 @@ class AsyncEmoggClient(LifeCycle):
             NotFoundError: There is no such session, or the token may not see it.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         session_id = requests.check_session_id(session_id)
         names = NOTHING if expand is NOTHING else requests.check_expand(expand)
         counters = self._counters
@@ -164,7 +319,7 @@ class AsyncEmoggClient(LifeCycle):
             NotFoundError: There is no such session, or the token may not see it.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.get_emotions(session_id, expand)
         self._counters.calls += 1
         return await sessions.derived(request, EmotionTotals)
@@ -196,7 +351,7 @@ class AsyncEmoggClient(LifeCycle):
             NotFoundError: There is no such session, or the token may not see it.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.get_emotions_timeline(
             session_id, granularity, start, end, expand
         )
@@ -229,7 +384,7 @@ class AsyncEmoggClient(LifeCycle):
             NotFoundError: There is no such session, or the token may not see it.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.get_transcription_sentiment(
             session_id, granularity, start, end, expand
         )
@@ -260,7 +415,7 @@ class AsyncEmoggClient(LifeCycle):
                 it again.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.create_session(name, stream_uri)
         self._counters.calls += 1
         return await sessions.write(request, Session)
@@ -295,7 +450,7 @@ class AsyncEmoggClient(LifeCycle):
             InvalidArgumentError: An argument is out of its range.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         requests.check_name(name)
         if not ERA[0] < aware("since", since).year < ERA[1]:
             raise InvalidArgumentError("since: expected a date in this era")
@@ -329,7 +484,7 @@ class AsyncEmoggClient(LifeCycle):
             OutcomeUnknownError: It may or may not have been renamed.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.update_session(session_id, name)
         self._counters.calls += 1
         return await sessions.write(request, Session)
@@ -353,7 +508,7 @@ class AsyncEmoggClient(LifeCycle):
             OutcomeUnknownError: It may or may not have been stopped.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.stop_session(session_id)
         self._counters.calls += 1
         return await sessions.stop(request)
@@ -374,7 +529,7 @@ class AsyncEmoggClient(LifeCycle):
             OutcomeUnknownError: It may or may not have been deleted.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.delete_session(session_id)
         self._counters.calls += 1
         await sessions.custom(request)
@@ -403,7 +558,7 @@ class AsyncEmoggClient(LifeCycle):
                 sent twice.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.register_source(session_id, name, format)
         self._counters.calls += 1
         return await sessions.register(request, format)
@@ -437,7 +592,7 @@ class AsyncEmoggClient(LifeCycle):
                 twice.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.send_event(session_id, source_id, time, data)
         known = sessions.format_of(session_id.lower(), source_id.lower())
         requests.check_data(data, known)
@@ -531,9 +686,13 @@ class AsyncEmoggClient(LifeCycle):
         thrift = _THRIFT[via]
         if thrift is None or isinstance(ids, AsyncIterable):
             return jobs.Calls(get, ids)
+
+        def sessions() -> "Sessions":
+            return self._open().sessions
+
         service = jobs.Service(
-            cached=lambda ids: self._open().cached(ids, fresh=fresh),
-            page=lambda query, take: self._open().page(query, take, fresh=fresh),
+            cached=lambda ids: sessions().cached(ids, fresh=fresh),
+            page=lambda query, take: sessions().page(query, take, fresh=fresh),
             get=get,
         )
         return jobs.PagedGets(service, ids, thrift, window)
@@ -587,15 +746,15 @@ class AsyncEmoggClient(LifeCycle):
         return await collect(make_jobs, session_ids, workers, self._drain)
 
     def _workers(self, concurrency: int | None) -> int:
-        most = bulk_share(self._concurrency)
+        most = bulk_share(self._settings.concurrency)
         if concurrency is None:
             return most
         return min(most, whole_number("concurrency", concurrency, at_least=1))
 
     async def _drain(self) -> None:
         """Wait until the loads that a bulk has left behind have ended."""
-        if self._pipeline is not None:
-            await self._pipeline.flights.drain()
+        if self._core is not None:
+            await self._core.pipeline.flights.drain()
 
     # -- listings ------------------------------------------------------------------
 
@@ -636,7 +795,7 @@ class AsyncEmoggClient(LifeCycle):
 
     @frameless
     async def _get_page(self, query: list[tuple[str, str]]) -> listing.Page:
-        sessions = self._open()
+        sessions = self._open().sessions
         self._counters.calls += 1
         return await sessions.list_page(query)
 
@@ -670,10 +829,17 @@ class AsyncEmoggClient(LifeCycle):
             OutcomeUnknownError: It was a write, and may or may not have taken effect.
             EmoggError: Anything else of `emogg_async.errors`.
         """
-        sessions = self._open()
+        sessions = self._open().sessions
         request = requests.custom(method, path, query, json)
         self._counters.calls += 1
         return await sessions.custom(request)
+
+
+def _check_loop(core: "Core") -> None:
+    if core.loop is not asyncio.get_running_loop():
+        raise ConfigurationError(
+            "the client was opened in another event loop; make one client for each"
+        )
 
 
 def _known_way(via: Via) -> Via:

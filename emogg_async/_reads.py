@@ -66,8 +66,6 @@ class Reads:
     ) -> None:
         self.pipeline = pipeline
         self.cache = cache
-        if cache is not None:
-            pipeline.at_end.append(cache.close)
         self.loop = pipeline.loop
         self._outages = outages if cache else None
         self._page_timeout = page_timeout

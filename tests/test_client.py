@@ -815,7 +815,7 @@ class TestLifeCycle:
         await until(lambda: emulator.requests)
         if how == "cancel":
             task.cancel()
-        while not client._closed:  # noqa: ASYNC110 - closing may take a few turns only
+        while not client._is_closed:  # noqa: ASYNC110 - closing may take a few turns only
             await asyncio.sleep(0)
         for _ in range(2):
             for _ in range(turns):
@@ -823,7 +823,7 @@ class TestLifeCycle:
             task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        assert client._pipeline._transport._http.closed
+        assert client._core.pipeline.transport._http.closed
         assert {asyncio.current_task()} == asyncio.all_tasks()
 
     async def test_all_who_close_wait_for_the_same_end(self, emulator, ids):
@@ -837,7 +837,7 @@ class TestLifeCycle:
         closers[0].cancel()
         for closer in asyncio.as_completed(closers[1:]):
             await closer
-            assert client._pipeline._transport._http.closed
+            assert client._core.pipeline.transport._http.closed
         await asyncio.wait([call, *closers])
         assert [True, False, False] == [closer.cancelled() for closer in closers]
 
@@ -847,7 +847,7 @@ class TestLifeCycle:
 
         async def use():
             await client.get_session(ids[0])
-            await client._pipeline._transport.close()
+            await client._core.pipeline.transport.close()
 
         asyncio.run(use())
         for call in (use, client.aclose):
@@ -1000,7 +1000,7 @@ class TestStatsAndLimits:
             await announced.wait()
             call.cancel()
             await asyncio.wait([call])
-            await client._pipeline.flights.drain()
+            await client._core.pipeline.flights.drain()
             stats = client.stats
         assert (1, 0) == (stats.requests, stats.retries)
         assert stats.waited < 10

@@ -253,7 +253,7 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, what):
             "stream": stream,
         }[what]
         await call()
-        pipeline = client._pipeline
+        pipeline = client._core.pipeline
         for steps in range(0, 400, 3):
             task = asyncio.ensure_future(call())
             for _ in range(steps):

@@ -123,7 +123,7 @@ class TestEvents:
                     await client.get_session(UNKNOWN)
                 left.cancel()
                 await asyncio.wait([left])
-                await client._pipeline.flights.drain()
+                await client._core.pipeline.flights.drain()
         (event,) = heard
         assert (AttemptFailed, UNKNOWN, 1) == (
             type(event),
@@ -145,7 +145,7 @@ class TestEvents:
             with client.deadline(0.1), pytest.raises(DeadlineError):
                 asyncio.get_running_loop().call_soon(patient.cancel)
                 await client.get_session(UNKNOWN)
-            await client._pipeline.flights.drain()
+            await client._core.pipeline.flights.drain()
             assert 1 == client.stats.coalesced
         assert [AttemptFailed] == kinds(heard)
         assert isinstance(heard[0].error, DeadlineError)

@@ -206,7 +206,7 @@ class TestArguments:
 
     async def test_formats_are_remembered_up_to_a_limit(self, client, active):
         """However many sources are registered, memory does not grow with them."""
-        sessions = client._open()
+        sessions = client._open().sessions
         for number in range(1_001):
             sessions._formats.put(str(number), "text", ttl=None)
         await client.register_source(active, name="n", format="text")
@@ -758,7 +758,7 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, call):
     """However far a call is when it is cancelled, nothing of it is left over."""
     session_id = emulator.add_session(state="active").id
     async with emulator.client(concurrency=2) as client:
-        sessions = client._open()
+        sessions = client._open().sessions
         await client.get_session(session_id)
         for steps in range(0, 200, 5):
             task = asyncio.ensure_future(call(client, session_id))

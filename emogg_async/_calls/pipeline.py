@@ -88,8 +88,7 @@ class Pipeline:
         self.gate = Gate(slots, pacer)
         self.flights = Flights(alarms)
         self.rate_limit: RateLimit | None = None
-        self.at_end: list[Callable[[], Awaitable[None]]] = []
-        self._transport = transport
+        self.transport = transport
         self._retrier = Retrier(
             retry,
             rng=rng,
@@ -257,7 +256,7 @@ class Pipeline:
         counters.look_around()
         try:
             if call.trace is None:
-                response = await self._transport.send(request, time_left)
+                response = await self.transport.send(request, time_left)
             else:
                 response = await self._traced(request, call, time_left)
         except BaseException as error:
@@ -288,7 +287,7 @@ class Pipeline:
         trace: Trace = call.trace
         try:
             headers = trace.departs()
-            response = await self._transport.send(request, time_left, headers)
+            response = await self.transport.send(request, time_left, headers)
         except BaseException as error:
             trace.failed(self._reason(request, call, error))
             raise
@@ -371,15 +370,6 @@ class Pipeline:
         error = bare(call.failure)
         facts = {"attempt": call.attempts + 1, "wait": wait, "error": error}
         self._counters.tell(events.RetryScheduled, request, **facts)
-
-    async def close(self) -> None:
-        """End every load and close the connections."""
-        try:
-            await self.flights.close()
-            for end in self.at_end:
-                await end()
-        finally:
-            await self._transport.close()
 
 
 def _key(request: Request, priority: Priority) -> tuple[str, str, Priority]:

@@ -5,12 +5,13 @@ Its exceptions become ours here, and lose the request's headers: the token is in
 
 import os
 import socket
-import ssl
+import ssl as tls
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
+import attrs
 from aiohttp import ClientSession
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -19,7 +20,6 @@ from yarl import URL
 from emogg_async._calls.alarms import Alarms
 from emogg_async._calls.connector import Connector, UnaskedError, close_spoilt
 from emogg_async._calls.frames import bare
-from emogg_async._network import Proxy, Route
 from emogg_async._wire.protocol import SAFE, TOO_LONG, Request, Response, unpacked
 from emogg_async.errors import (
     ConfigurationError,
@@ -30,7 +30,7 @@ from emogg_async.errors import (
     TransportError,
 )
 
-__all__ = ["ClientSession", "Transport", "is_session"]
+__all__ = ["ClientSession", "Proxy", "Route", "Transport", "is_session"]
 
 CONNECT_TIMEOUT: Final = 5.0
 KEEPALIVE_TIMEOUT: Final = 15.0
@@ -63,6 +63,34 @@ _PROXY_REFUSES: Final = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
 
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 """What a proxy may answer now and not later, of all that blames the request."""
+
+
+@attrs.frozen(kw_only=True)
+class Proxy:
+    """A proxy, and what opens it."""
+
+    url: str
+    """Scheme, host and port; nothing secret."""
+
+    authorization: str | None = attrs.field(default=None, repr=False)
+    """The value of `Proxy-Authorization`; None sends none."""
+
+    def headers(self) -> dict[str, str]:
+        """Return what the proxy, and nobody else, is to be told."""
+        if self.authorization is None:
+            return {}
+        return {"Proxy-Authorization": self.authorization}
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """How the service is reached."""
+
+    proxy: Proxy | None = None
+    """None is directly."""
+
+    ssl: tls.SSLContext | None = None
+    """None trusts this machine's authorities."""
 
 
 def is_session(value: object) -> bool:
@@ -412,7 +440,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnaskedError):
         return "it answers before it is asked"
     cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
-    if isinstance(cause, ssl.SSLError):
+    if isinstance(cause, tls.SSLError):
         return str(getattr(cause, "reason", None) or "TLS failed")
     if isinstance(cause, OSError) and cause.errno:
         # asyncio's own text repeats the address, and that of a resolver is its own.

@@ -128,7 +128,7 @@ class TestInterleavings:
                 ]
                 await asyncio.gather(*before)
                 assert str(number) == (await client.get_session(session.id)).name
-            assert not client._open()._being_written
+            assert not client._open().sessions._being_written
 
 
 def tell(emulator):
@@ -319,7 +319,7 @@ class TestDropping:
         await client.get_session(finished)
         await slow
         assert "Last" == (await client.get_session(finished)).name
-        assert not client._open()._being_written
+        assert not client._open().sessions._being_written
 
 
 class TestFailingBackend:
@@ -372,7 +372,7 @@ class TestFailingBackend:
         policy = CachePolicy(backend=SimpleMemoryCache(timeout=None))
         async with emulator.client(cache=policy) as client:
             await client.get_session(finished)
-            cache = client._open().cache
+            cache = client._open().sessions.cache
             for number in range(100):
                 await cache.drop(str(number), is_written=True)
             assert await cache.get(finished) is not None
@@ -445,7 +445,7 @@ class TestFailingBackend:
             await rename
             await slow
             assert "New" == (await client.get_session(finished)).name
-            assert not client._open().cache._turns._locks
+            assert not client._open().sessions.cache._turns._locks
 
 
 class Failing(SimpleMemoryCache):
@@ -804,7 +804,7 @@ class TestParameters:
             assert before == client.stats.requests
             await client.get_emotions_timeline(finished, start=0)
             assert before + 1 == client.stats.requests
-            assert client._open().cache._derived._weight <= 20
+            assert client._open().sessions.cache._derived._weight <= 20
 
 
 class TestExpandedSessions:

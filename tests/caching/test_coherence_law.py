@@ -18,11 +18,7 @@ from emogg_async import (
     EmoggError,
     RetryPolicy,
 )
-from emogg_async._caching.outages import Outages
-from emogg_async._caching.policy import open_cache
-from emogg_async._calls.alarms import Alarms
-from emogg_async._calls.pipeline import Pipeline
-from emogg_async._sessions import Sessions
+from emogg_async._core import assemble
 from emogg_async._wire.protocol import Response
 
 ID = "65ea1530bb50af72b6e3dc1e"
@@ -102,27 +98,16 @@ class Moody(SimpleMemoryCache):
 
 def open_client(service, policy):
     """Open a client of *service* in the running loop."""
-    client = AsyncEmoggClient("token", base_url="http://localhost")
-    rng = random.Random(0)
-    pipeline = Pipeline(
-        alarms=Alarms(asyncio.get_running_loop()),
-        transport=service,
+    client = AsyncEmoggClient(
+        "token",
+        base_url="http://localhost",
         retry=RetryPolicy(attempts=3, base=0.1),
-        slots=8,
-        pacer=None,
-        timeout=60.0,
-        counters=client._counters,
-        rng=rng,
-        secret="token",
+        cache=policy,
+        concurrency=8,
+        pace=False,
     )
-    cache = policy and open_cache(policy, base_url="u", token="t", rng=rng)
-    client._pipeline = pipeline
-    client._sessions = Sessions(
-        pipeline,
-        cache,
-        outages=Outages(99) if policy and policy.stale_if_error else None,
-        page_timeout=15.0,
-        counters=client._counters,
+    client._core = assemble(
+        client._settings, client._counters, transport=service, rng=random.Random(0)
     )
     return client
 
@@ -209,7 +194,7 @@ def test_law_no_read_shows_what_an_ended_write_has_outdated(  # noqa: C901
         await look("get")
         await look("emotions")
         await client.aclose()
-        assert not client._sessions._being_written
+        assert not client._core.sessions._being_written
         assert 1 == len(asyncio.all_tasks())
 
     simulated.run(main())

@@ -405,7 +405,7 @@ class TestWhileItLasts:
         asks.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asks
-        await client._pipeline.flights.drain()
+        await client._core.pipeline.flights.drain()
         before = client.stats.requests
         await client.get_session(finished)
         assert before < client.stats.requests
@@ -770,7 +770,7 @@ class TestKept:
         """Past values count for `max_entries` like all others."""
         async with emulator.client(cache=policy(max_entries=10)) as client:
             await client.get_sessions([each.id for each in emulator.sessions[:50]])
-            assert 10 == len(client._open().cache._backend._cache)
+            assert 10 == len(client._open().sessions.cache._backend._cache)
 
 
 OPERATIONS = st.lists(
@@ -850,7 +850,7 @@ class TestOutages:
                 outage = emulator.fail(status=503)
                 assert (await client.get_session(each)).stale
                 outage.remove()
-            assert 10 == len(client._open()._outages._records)
+            assert 10 == len(client._open().sessions._outages._records)
 
 
 class TestRetries:

@@ -31,7 +31,8 @@ from emogg_async import (
     StatusError,
 )
 from emogg_async._calls.retry import Verdict, verdict
-from emogg_async._network import Proxy, usable_route
+from emogg_async._calls.transport import Proxy
+from emogg_async._settings import usable_route
 from emogg_async._wire.protocol import Repeat
 
 HOST = "api.example"

@@ -135,7 +135,7 @@ class TestSpans:
             await asyncio.sleep(0)
             with client.deadline(0.1), pytest.raises(DeadlineError):
                 await client.get_session("1" * 24)
-            await client._pipeline.flights.drain()
+            await client._core.pipeline.flights.drain()
             (span,) = telemetry.spans
             first.cancel()
             await asyncio.wait([first])
@@ -261,7 +261,7 @@ class TestSpans:
         await until(lambda: emulator.in_flight == 1)
         call.cancel()
         await asyncio.wait([call])
-        await client._pipeline.flights.drain()
+        await client._core.pipeline.flights.drain()
         (span,) = telemetry.spans
         assert "asyncio.exceptions.CancelledError" == span.attributes["error.type"]
         assert trace.StatusCode.UNSET is span.status.status_code

@@ -1,0 +1,313 @@
+"""What a client is told: its arguments, checked once, before any I/O."""
+
+import os
+import re
+import ssl as tls
+from base64 import b64encode
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from ipaddress import ip_address
+from os import PathLike, fspath
+from typing import Final, Self, TypeVar
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import attrs
+
+from emogg_async._caching.policy import CachePolicy
+from emogg_async._calls.retry import RetryPolicy
+from emogg_async._calls.transport import ClientSession, Proxy, Route, is_session
+from emogg_async._checks import number, whole_number
+from emogg_async.errors import ConfigurationError, InvalidArgumentError
+from emogg_async.events import Event
+
+__all__ = ["DEFAULT_BASE_URL", "LONGEST_TIMEOUT", "Settings"]
+
+T = TypeVar("T")
+
+Listener = Callable[[Event], object]
+Trust = tls.SSLContext | str | PathLike[str]
+
+DEFAULT_BASE_URL: Final = "https://api.emogg.com"
+LONGEST_TIMEOUT: Final = 1e9
+"""Seconds."""
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The arguments of a client, as it uses them."""
+
+    token: str = attrs.field(repr=False)
+    base_url: str
+    timeout: float
+    attempt_timeout: float
+    concurrency: int
+    retry: RetryPolicy
+    cache: CachePolicy | None
+    pace: bool
+    on_event: Listener | None
+    route: Route
+    http: ClientSession | None
+
+    @classmethod
+    def checked(
+        cls,
+        token: str | None,
+        *,
+        base_url: str | None,
+        timeout: float,
+        attempt_timeout: float,
+        concurrency: int,
+        retry: RetryPolicy,
+        cache: CachePolicy | None,
+        pace: bool,
+        on_event: Listener | None,
+        allow_http: bool,
+        proxy: str | None,
+        ssl: Trust | None,
+        trust_env: bool,
+        http: ClientSession | None,
+    ) -> Self:
+        """Check the arguments of `AsyncEmoggClient`, which says what they mean.
+
+        Raises:
+            ConfigurationError: There is no usable token, base URL, proxy or
+                certificate.
+            InvalidArgumentError: Another argument is out of its range.
+        """
+        usable = usable_base_url(base_url, allow_http=allow_http)
+        _check_http(http, has_way=any((proxy, ssl, trust_env)))
+        return cls(
+            token=usable_token(token),
+            base_url=usable,
+            timeout=_seconds("timeout", timeout),
+            attempt_timeout=_seconds("attempt_timeout", attempt_timeout),
+            concurrency=whole_number("concurrency", concurrency, at_least=1),
+            retry=_instance("retry", retry, RetryPolicy),
+            cache=None if cache is None else _instance("cache", cache, CachePolicy),
+            route=usable_route(
+                usable,
+                proxy=proxy,
+                ssl=ssl,
+                trust_env=_instance("trust_env", trust_env, bool),
+                allow_http=allow_http,
+            ),
+            pace=_instance("pace", pace, bool),
+            on_event=_listener(on_event),
+            http=http,
+        )
+
+
+def _seconds(name: str, value: float) -> float:
+    return number(name, value, above=0, at_most=LONGEST_TIMEOUT)
+
+
+def _instance(name: str, value: T, kind: type) -> T:
+    if not isinstance(value, kind):
+        raise InvalidArgumentError(
+            f"{name}: expected a {kind.__name__}, got {type(value).__name__}"
+        )
+    return value
+
+
+def _listener(on_event: Listener | None) -> Listener | None:
+    if on_event is None:
+        return None
+    call = getattr(on_event, "__call__", None)  # noqa: B004 - an object's may be async
+    if call is None or iscoroutinefunction(on_event) or iscoroutinefunction(call):
+        raise InvalidArgumentError("on_event: expected a function that is not async")
+    return on_event
+
+
+def _check_http(http: object, *, has_way: bool) -> None:
+    if http is None:
+        return
+    if not is_session(http):
+        raise InvalidArgumentError("http: expected an aiohttp.ClientSession")
+    if has_way:
+        raise InvalidArgumentError(
+            "http: your session has its own proxy, ssl and trust_env; set them there"
+        )
+
+
+# -- token and base URL ----------------------------------------------------------------
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+_VISIBLE = re.compile(r"[!-~]+")
+_PATH_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
+
+
+def usable_token(token: str | None) -> str:
+    """Return *token*, or `EMOGG_API_TOKEN`, if it can be sent.
+
+    Raises:
+        ConfigurationError: There is none, or it cannot; the message does not show it.
+    """
+    found = os.environ.get("EMOGG_API_TOKEN", "") if token is None else token
+    if not isinstance(found, str):
+        raise ConfigurationError("token: expected text")
+    found = found.strip()
+    if not found:
+        raise ConfigurationError("no token: pass token= or set EMOGG_API_TOKEN")
+    if not (found.isascii() and found.isprintable() and " " not in found):
+        raise ConfigurationError("token: it has characters that no token has")
+    return found
+
+
+def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
+    """Return *base_url*, or `EMOGG_BASE_URL`, or the service, with no slash at its end.
+
+    Raises:
+        ConfigurationError: It is no base URL, or the token would travel in the open.
+    """
+    given = os.environ.get("EMOGG_BASE_URL") if base_url is None else base_url
+    url = given or DEFAULT_BASE_URL
+    if not isinstance(url, str):
+        raise ConfigurationError("base_url: expected text")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if (
+        not is_host(host)
+        or parts.scheme not in {"http", "https"}
+        or not _PATH_PREFIX.fullmatch(parts.path)
+        or not _VISIBLE.fullmatch(url)
+    ):
+        raise ConfigurationError(
+            "base_url: expected http(s)://host, perhaps with a port and a path"
+        )
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigurationError("base_url: it has a query, a fragment or a password")
+    if parts.scheme == "http" and not (allow_http or is_loopback(host)):
+        raise ConfigurationError(
+            f"base_url: http:// would send the token to {host} unencrypted; use "
+            "https://, or pass allow_http=True"
+        )
+    # Whether TLS hides what is sent is asked of the text, also elsewhere.
+    return parts.scheme + url[len(parts.scheme) :].rstrip("/")
+
+
+def is_host(host: str) -> bool:
+    """Tell whether *host* can be the name or the address of one."""
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return _HOST_NAME.fullmatch(host) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether *host* is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def usable_route(
+    base_url: str,
+    *,
+    proxy: str | None,
+    ssl: Trust | None,
+    trust_env: bool,
+    allow_http: bool,
+) -> Route:
+    """Return the way to *base_url* that these arguments of a client mean.
+
+    Raises:
+        ConfigurationError: The proxy or the certificates cannot be used, or the token
+            would travel in the open.
+        InvalidArgumentError: *ssl* is none of its kinds.
+    """
+    found = None
+    if proxy is not None:
+        found = _usable_proxy("proxy", proxy)
+    elif trust_env:
+        found = _proxy_from_environment(urlsplit(base_url))
+    if found and base_url.startswith("http:") and not allow_http:
+        raise ConfigurationError(
+            "base_url: http:// would show the token to the proxy; use https://, or "
+            "pass allow_http=True"
+        )
+    return Route(proxy=found, ssl=None if ssl is None else _trust(ssl))
+
+
+def _proxy_from_environment(base_url: SplitResult) -> Proxy | None:
+    host = base_url.hostname or ""
+    port = base_url.port or DEFAULT_PORTS[base_url.scheme]
+    proxies = getproxies()
+    if (
+        base_url.scheme not in proxies
+        or is_loopback(host)  # a proxy's own loopback is another machine
+        or any(proxy_bypass(name) for name in (host, f"{host}:{port}"))
+    ):
+        return None
+    url = proxies[base_url.scheme]
+    name = f"{base_url.scheme.upper()}_PROXY"
+    return _usable_proxy(name, url if "://" in url else f"http://{url}")
+
+
+def _usable_proxy(name: str, url: str) -> Proxy:
+    """Read the URL of a proxy; no message shows any of it, since it may be secret."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{name}: expected text")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        parts, host, port = SplitResult("", "", "", "", ""), "", None
+    if (
+        parts.scheme not in DEFAULT_PORTS
+        or not is_host(host)
+        or port == 0
+        or parts.path not in {"", "/"}
+        or parts.query
+        or parts.fragment
+        or not (url.isprintable() and " " not in url)
+    ):
+        raise ConfigurationError(
+            f"{name}: expected http(s)://user:password@host:port, with user and "
+            "password percent-encoded, or without them; other kinds are not supported"
+        )
+    host = f"[{host}]" if ":" in host else host
+    return Proxy(
+        url=f"{parts.scheme}://{host}:{port or DEFAULT_PORTS[parts.scheme]}",
+        authorization=_authorization(name, parts),
+    )
+
+
+def _authorization(name: str, parts: SplitResult) -> str | None:
+    if parts.username is None:
+        return None
+    # As bytes: which text they are is known to the proxy alone.
+    user = unquote_to_bytes(parts.username)
+    password = unquote_to_bytes(parts.password or "")
+    if b":" in user or any(byte < 32 or byte == 127 for byte in user + password):
+        raise ConfigurationError(f"{name}: its user or password cannot be sent")
+    return f"Basic {b64encode(user + b':' + password).decode()}"
+
+
+def _trust(ssl: Trust) -> tls.SSLContext:
+    if isinstance(ssl, tls.SSLContext):
+        if ssl.protocol is tls.PROTOCOL_TLS_SERVER:
+            raise ConfigurationError("ssl: the context is one for servers")
+        return ssl
+    if not isinstance(ssl, str | PathLike):
+        raise InvalidArgumentError(
+            "ssl: expected an ssl.SSLContext or the path of a PEM file, got "
+            f"{type(ssl).__name__}"
+        )
+    path = fspath(ssl)
+    try:
+        if path:  # without one, Python would trust this machine's authorities
+            return tls.create_default_context(cafile=path)
+        reason = "it names no file"
+    except tls.SSLError:
+        reason = "it holds no certificate in PEM form"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+    raise ConfigurationError(f"ssl: cannot use {path!r}: {reason}")
