@@ -309,4 +309,4 @@ class Reads:
         )
 
     def _may_store(self, call: Call, session_id: str) -> bool:
-        return not call.detached and session_id not in self._being_written
+        return not call.is_detached and session_id not in self._being_written

@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
@@ -24,7 +24,6 @@ __all__ = [
     "Call",
     "Priority",
     "backlog",
-    "context_of_a_load",
     "deadline",
     "deadline_in",
     "priority",
@@ -66,22 +65,6 @@ deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 """When, on the loop's clock, the calls made in this context must be over."""
 
 
-def context_of_a_load() -> Context:
-    """Copy the present context, less what is ours in it: a load has a record instead.
-
-    What traces requests below us finds its own there.
-    """
-    context = copy_context()
-    context.run(_forget_ours)
-    return context
-
-
-def _forget_ours() -> None:
-    priority.set(SINGLE)
-    backlog.set(UNKNOWN)
-    deadline.set(math.inf)
-
-
 @contextmanager
 def deadline_in(seconds: float) -> Iterator[None]:
     """Bound all calls inside, unless a nearer deadline is there already."""
@@ -95,71 +78,48 @@ def deadline_in(seconds: float) -> Iterator[None]:
 
 @attrs.define(eq=False)
 class Call:
-    """The record of one call that is under way, written by the hops it passes."""
+    """The record of one call that is under way, written by the hops it passes.
+
+    Attributes:
+        priority: Whom it yields to.
+        deadline: When, on the loop's clock, the last of those who wait for it gives up.
+        allowance: Seconds from its first send to its end. They count for bulk calls
+            only, whose time in the queue is nobody's loss.
+        backlog: What else the bulk will ask for that it is a part of.
+        since: When it began, by the wall clock; noted for writes only.
+        attempts: How many requests were sent for it.
+        ends: When, on the loop's clock, its allowance is used up; infinite before its
+            first request.
+        departed: When, on the loop's clock, its first request left.
+        has_past: Whether a past value is at hand, so that it may fail early.
+        is_repeated: Whether the next request repeats one that failed.
+        is_out: Whether a request is out, or was when the call was cut off.
+        is_refused: Whether our own pacer would not let it wait for a token.
+        is_in_doubt: Whether one of its requests was sent and has an unknown fate.
+        is_detached: Whether its result is outdated by now, and must not be stored.
+        status: The status of the answer to its newest request; 0 while there is none.
+        trace: What sees its requests; None when nothing does.
+        failure: The last failure that was, or may yet be, retried.
+    """
 
     priority: Priority
     deadline: float
-    """When, on the loop's clock, the last of those who wait for it gives up."""
-
     allowance: float = math.inf
-    """Seconds from its first send to its end; counted for bulk calls only, whose time
-    in the queue is nobody's loss."""
-
     backlog: Backlog = UNKNOWN
-    """What else the bulk will ask for, of which it is a part."""
-
     since: datetime | None = None
-    """When it began, by the wall clock; noted for writes only."""
-
     attempts: int = 0
-    """How many requests were sent for it."""
-
+    ends: float = math.inf
     departed: float = math.inf
-    """When the first of them left, on the loop's clock."""
-
     has_past: bool = False
-    """Whether a past value stands in if it fails, so that it may do so early."""
-
     is_repeated: bool = False
-    """Whether the next request repeats one that failed."""
-
+    is_out: bool = False
+    is_refused: bool = False
+    is_in_doubt: bool = False
+    is_detached: bool = False
     status: int = 0
-    """That of the answer to the newest of them; 0 while there is none."""
-
-    sending: bool = False
-    """Whether a request is out, or was when the call was cut off."""
-
-    refused: bool = False
-    """Whether our own pacer would not let it wait for a token."""
-
-    in_doubt: bool = False
-    """Whether one of its requests was sent and has an unknown fate."""
-
-    detached: bool = False
-    """Whether its result is outdated by now, and must not be stored."""
-
     trace: Any = None
-    """Sees its requests; None when nobody does."""
-
     failure: EmoggError | None = None
-    """The last failure that was, or may yet be, retried."""
 
-    def departs(self, now: float) -> None:
-        """Note that a request leaves *now*."""
-        if not self.attempts:
-            self.deadline = min(self.deadline, now + self.allowance)
-            self.departed = now
-        self.attempts += 1
-        self.status = 0
-        self.sending = True
-
-    def extend(self, deadline: float, now: float) -> None:
-        """Go on until *deadline* for somebody who joins *now*."""
-        if self.attempts:
-            deadline = min(deadline, now + self.allowance)
-        self.deadline = max(self.deadline, deadline)
-
-    def answered(self, status: int) -> None:
-        """Note that an answer came, and its *status*."""
-        self.status = status
-        self.sending = False
+    def extend(self, deadline: float) -> None:
+        """Go on until *deadline* for somebody who joins, but not beyond its end."""
+        self.deadline = max(self.deadline, min(deadline, self.ends))

@@ -9,10 +9,11 @@ import asyncio
 import copy
 import math
 from collections.abc import Awaitable, Callable, Hashable
+from contextvars import Context, copy_context
 from typing import Any, Final, Generic, TypeVar, cast
 
 from emogg_async._calls.alarms import Alarms
-from emogg_async._calls.call import Call, context_of_a_load
+from emogg_async._calls.call import SINGLE, UNKNOWN, Call, backlog, deadline, priority
 from emogg_async._calls.frames import bare
 from emogg_async.errors import EmoggError
 
@@ -153,7 +154,7 @@ class Flights:
         if key is not None:
             self._joinable[key] = flight
         # By way of the context: not every task factory knows the argument.
-        flight.task = context_of_a_load().run(
+        flight.task = _context_of_a_load().run(
             self.alarms.loop.create_task, flight.carry_out(load)
         )
         return flight
@@ -162,7 +163,7 @@ class Flights:
         """Let nobody join the load of *key* any more, and let it store nothing."""
         flight = self._joinable.pop(key, None)
         if flight is not None:
-            flight.call.detached = True
+            flight.call.is_detached = True
 
     def detach_if(self, matches: Callable[[Any], bool]) -> None:
         """Detach all loads whose key *matches*."""
@@ -202,3 +203,19 @@ class Flights:
         finally:
             for flight in flights:
                 flight.land()  # one that was cancelled before it began has not
+
+
+def _context_of_a_load() -> Context:
+    """Copy the present context, less what is ours in it: a load has a record instead.
+
+    What traces requests below us finds its own there.
+    """
+    context = copy_context()
+    context.run(_forget_ours)
+    return context
+
+
+def _forget_ours() -> None:
+    priority.set(SINGLE)
+    backlog.set(UNKNOWN)
+    deadline.set(math.inf)

@@ -11,7 +11,7 @@ import math
 import random
 from collections import OrderedDict
 from contextvars import Context
-from typing import Final
+from typing import Final, Self
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from emogg_async._calls.bucket import BucketModel
@@ -25,7 +25,7 @@ from emogg_async.errors import (
     ResponseShapeError,
 )
 
-__all__ = ["Gate", "Pacer", "bulk_share", "shared_pacer"]
+__all__ = ["Gate", "Pacer", "Turn", "bulk_share", "shared_pacer"]
 
 PROBE_PATIENCE: Final = 1.0
 """Seconds after which a first request without an answer holds back nobody else."""
@@ -163,7 +163,7 @@ class Pacer:
         self.model.refuse(sent, now, limit, refusal.retry_after, bulk=bulk)
         self._turn_away(now)
 
-    def fail(self, call: Call, error: BaseException) -> None:
+    def fail(self, call: Call, error: BaseException | None) -> None:
         """Take in that what *call* has sent will have no answer, because of *error*."""
         if isinstance(error, asyncio.CancelledError):
             self._probed = -math.inf  # it said nothing of the service: the next may try
@@ -265,7 +265,7 @@ class Gate:
     async def enter(self, call: Call) -> None:
         """Wait for a slot and a token, and take them.
 
-        `answered` or `failed` gives the slot back.
+        The end of its `turn` gives the slot back.
 
         Raises:
             RateLimitedError: The call's deadline is too near to wait for a token.
@@ -316,7 +316,16 @@ class Gate:
             self._pacer.take_back(call.priority)
         self._release(call.priority)
 
-    def failed(self, call: Call, error: BaseException) -> None:
+    def turn(self, call: Call, began: float) -> "Turn":
+        """Hold what *call* has entered with until the end of a `with`.
+
+        Args:
+            call: Whose slot and token they are.
+            began: When its request leaves: now.
+        """
+        return Turn(self, call, began)
+
+    def failed(self, call: Call, error: BaseException | None) -> None:
         """Give the slot back: what *call* has sent ended in *error*, with no answer."""
         if self._pacer is not None:
             self._pacer.fail(call, error)
@@ -335,7 +344,7 @@ class Gate:
             call: Whose it is.
             sent: When its request was sent.
             limit: What its headers say of the bucket; None when they say nothing.
-            refusal: What it is, if it is a 429.
+            refusal: The answer, if it is a 429.
         """
         if self._pacer is not None:
             self._pacer.answer(call, sent, limit, refusal)
@@ -397,6 +406,34 @@ class Gate:
         self._free -= 1
         if priority is BULK:
             self._free_for_bulk -= 1
+
+
+class Turn:
+    """A slot and a token, while their request is out.
+
+    Attributes:
+        is_answered: Whether there is an answer.
+        limit: What that says of the bucket; None when it says nothing.
+    """
+
+    __slots__ = ("_began", "_call", "_gate", "is_answered", "limit")
+
+    def __init__(self, gate: Gate, call: Call, began: float) -> None:
+        self._gate, self._call, self._began = gate, call, began
+        self.is_answered = False
+        self.limit: RateLimit | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if self.is_answered:
+            refusal = error if isinstance(error, RateLimitedError) else None
+            self._gate.answered(self._call, self._began, self.limit, refusal)
+        else:
+            self._gate.failed(self._call, error)
 
 
 def _patience(call: Call, now: float) -> float:

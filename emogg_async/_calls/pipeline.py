@@ -134,7 +134,7 @@ class Pipeline:
             flight = self.flights.start(key, call, load)
         else:
             self._counters.coalesced += 1
-            flight.call.extend(deadline, self.loop.time())
+            flight.call.extend(deadline)
         try:
             result: T = await flight.wait(deadline)
         except (Abandoned, Cut) as signal:
@@ -177,7 +177,7 @@ class Pipeline:
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
         """Make the error of a waiter whose load did not end."""
-        if request.repeat is not SAFE and (call.sending or call.in_doubt):
+        if request.repeat is not SAFE and (call.is_out or call.is_in_doubt):
             return outcome_unknown(request, call, "the call was cut off")
         if isinstance(signal, Cut):
             return ClientClosedError(
@@ -199,7 +199,7 @@ class Pipeline:
     def _carry_out(self, request: Request, call: Call) -> Awaitable[Any]:
         # No coroutine of its own: nearly always there is nothing to add.
         if self._counters.instrument is None:
-            return self._retrier.run(request, call, self._attempt)
+            return self._retrier.run(request, call, self._exchange)
         return self._carry_out_traced(self._counters.instrument, request, call)
 
     async def _carry_out_traced(
@@ -208,7 +208,7 @@ class Pipeline:
         call.trace = trace = instrument(request)
         failure: BaseException | None = None
         try:
-            return await self._retrier.run(request, call, self._attempt)
+            return await self._retrier.run(request, call, self._exchange)
         except BaseException as error:
             failure = self._reason(request, call, error)
             raise
@@ -233,55 +233,55 @@ class Pipeline:
             self._tell_failure(request, call, error)
             if request.repeat is SAFE:
                 raise
-            call.in_doubt, call.failure = True, error
+            call.is_in_doubt, call.failure = True, error
             raise outcome_unknown(request, call, error.headline) from error
         return value
 
-    async def _attempt(self, request: Request, call: Call) -> Any:
+    async def _exchange(self, request: Request, call: Call) -> Any:
         """Send *request* once, when its turn comes, and decipher the answer."""
-        departure = self.loop.time()
-        if not self.gate.enter_nowait(call, departure):
-            departure = await self._queue(request, call, departure)
+        began = self.loop.time()
+        if not self.gate.enter_nowait(call, began):
+            began = await self._queue(request, call, began)
+        with self.gate.turn(call, began) as turn:
+            try:
+                response = await self._send(request, call, began)
+                turn.limit = limit = RateLimit.from_headers(response.headers)
+                turn.is_answered = True
+                self.rate_limit = limit or self.rate_limit
+                return decipher(request, response, _utc_now, self._secret)
+            except BaseException as error:
+                self._counters.rate_limited += isinstance(error, RateLimitedError)
+                self._tell_failure(request, call, error)
+                raise
+
+    async def _send(self, request: Request, call: Call, began: float) -> Response:
+        """Send *request* and return the answer; count and trace both."""
         counters = self._counters
         counters.requests += 1
-        counters.in_flight += 1
-        if call.is_repeated:
-            counters.retries += 1
-            call.is_repeated = False
-        call.departs(departure)
+        counters.retries += call.is_repeated
+        call.is_repeated = False
+        if not call.attempts:
+            call.departed, call.ends = began, began + call.allowance
+            call.deadline = min(call.deadline, call.ends)
+        call.attempts += 1
+        call.status, call.is_out = 0, True
         # Those who wait for a read watch their deadlines themselves, so that it can go
         # on for the last of them; a write should know before whether it was sent.
-        ends = call.departed + call.allowance
-        time_left = (ends if request.repeat is SAFE else call.deadline) - departure
+        ends = call.ends if request.repeat is SAFE else call.deadline
         counters.look_around()
+        counters.in_flight += 1
         try:
             if call.trace is None:
-                response = await self.transport.send(request, time_left)
+                response = await self.transport.send(request, ends - began)
             else:
-                response = await self._traced(request, call, time_left)
-        except BaseException as error:
-            self.gate.failed(call, error)
-            self._tell_failure(request, call, error)
-            raise
+                response = await self._traced(request, call, ends - began)
         finally:
             counters.in_flight -= 1
-        call.answered(response.status)
+        call.status, call.is_out = response.status, False
         if counters.is_watched:
-            _log_answer(request, response, self.loop.time() - departure)
+            _log_answer(request, response, self.loop.time() - began)
         self._last_headers, self._last_heard = response.headers, time.time()
-        limit = RateLimit.from_headers(response.headers)
-        self.rate_limit = limit or self.rate_limit
-        refusal = None
-        try:
-            return decipher(request, response, _utc_now, self._secret)
-        except EmoggError as error:
-            if isinstance(error, RateLimitedError):
-                refusal = error
-                counters.rate_limited += 1
-            self._tell_failure(request, call, error)
-            raise
-        finally:
-            self.gate.answered(call, departure, limit, refusal)
+        return response
 
     async def _traced(self, request: Request, call: Call, time_left: float) -> Response:
         trace: Trace = call.trace
@@ -311,7 +311,7 @@ class Pipeline:
         purge(bare(error), request, self._secret)
         refused = isinstance(error, RateLimitedError)
         kind = events.RateLimited if refused else events.AttemptFailed
-        attempt = 0 if call.refused else call.attempts
+        attempt = 0 if call.is_refused else call.attempts
         self._counters.tell(kind, request, attempt=attempt, error=error)
 
     async def _queue(self, request: Request, call: Call, since: float) -> float:
@@ -322,7 +322,7 @@ class Pipeline:
             else:
                 await self.gate.enter(call)
         except RateLimitedError as refusal:
-            call.refused = True
+            call.is_refused = True
             refusal.method, refusal.path = request.method, request.path
             refusal.attempts = call.attempts
             self._tell_failure(request, call, refusal)
@@ -388,7 +388,7 @@ def _utc_now() -> datetime:
 def _too_late(request: Request, call: Call) -> DeadlineError:
     return DeadlineError(
         "the time for the call is up",
-        sent=call.sending or call.in_doubt,
+        sent=call.is_out or call.is_in_doubt,
         method=request.method,
         path=request.path,
         attempts=call.attempts,

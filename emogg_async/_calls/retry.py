@@ -243,7 +243,7 @@ class Retrier:
             result: T = await retrying(resumed)
         except EmoggError as error:
             error.attempts = call.attempts
-            if call.in_doubt and request.repeat is not Repeat.SAFE:
+            if call.is_in_doubt and request.repeat is not Repeat.SAFE:
                 raise outcome_unknown(request, call, error.headline) from error
             raise
         self.budget.give(course.price)
@@ -267,12 +267,12 @@ class _Course:
         """Take in a failure; say whether it is of a kind that is retried."""
         if not isinstance(error, EmoggError):
             return False  # a bug, or a cancellation
-        self._call.sending = False
-        self._call.in_doubt |= is_ambiguous(error)
+        self._call.is_out = False
+        self._call.is_in_doubt |= is_ambiguous(error)
         self._call.failure = error
         self._verdict = (
             Verdict.RAISE
-            if self._call.refused  # by our own pacer, which would only do so again
+            if self._call.is_refused  # by our own pacer, which would only do so again
             else verdict(error, self._request.repeat)
         )
         self._failures += 1

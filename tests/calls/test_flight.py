@@ -340,7 +340,7 @@ def test_a_detached_load_is_joined_by_nobody():
         await asyncio.sleep(0.5)
         old = [loads.flights.find(key) for key in ("ab", "ac", "b")]
         loads.flights.detach_if(lambda key: key[0] == "a")
-        assert [True, True, False] == [flight.call.detached for flight in old]
+        assert [True, True, False] == [flight.call.is_detached for flight in old]
         calls += [asyncio.create_task(loads.get(key=key)) for key in ("ab", "ac", "b")]
         await asyncio.gather(*calls)
         assert 5 == loads.begun

@@ -46,6 +46,14 @@ GARBAGE = ResponseShapeError("garbage", **FACTS)
 NOT_FOUND = NotFoundError("gone", status=404, **FACTS)
 
 
+def depart(call):
+    """Note that a request of *call* leaves, as the pipeline does."""
+    if not call.attempts:
+        call.departed = simulated.now()
+    call.attempts += 1
+    call.is_out = True
+
+
 class Service:
     """Attempts that end as planned, and the waits between them, in simulated time."""
 
@@ -65,14 +73,14 @@ class Service:
 
     async def attempt(self, request, call):
         assert request is self.request
-        call.departs(simulated.now())
+        depart(call)
         self.sends.append(simulated.now())
         end = self.ends.pop(0) if self.ends else "done"
         if callable(end):
             end = await end()
         if isinstance(end, BaseException):
             raise end
-        call.answered(200)
+        call.is_out = False
         return end
 
     async def run(self, deadline=60.0):
@@ -175,7 +183,7 @@ def test_what_our_own_pacer_refuses_is_not_retried():
     service = Service()
 
     async def refuse():
-        service.call.refused = True
+        service.call.is_refused = True
         service.call.attempts = 0
         raise rate_limited(retry_after=0.1)
 
@@ -227,7 +235,7 @@ def test_a_deadline_that_moves_away_counts():
     async def extended():
         async def fail_late():
             await asyncio.sleep(0.5)
-            service.call.extend(60.0, simulated.now())
+            service.call.extend(60.0)
             return server_error(retry_after=5.0)
 
         service.ends[:] = [fail_late]
@@ -276,7 +284,7 @@ def test_concurrent_calls_get_their_own_errors():
 
         async def one(number):
             async def attempt(request, call):
-                call.departs(simulated.now())
+                depart(call)
                 await asyncio.sleep(0.01 * number)
                 raise ServerError(f"number {number}", status=500 + 10 * number)
 
@@ -337,7 +345,7 @@ class TestBudget:
             service = Service()
 
             async def fail(request, call):
-                call.departs(simulated.now())
+                depart(call)
                 service.sends.append(0)
                 raise server_error()
 
@@ -371,7 +379,7 @@ class TestBudget:
             failed = 0
 
             async def attempt(request, call):
-                call.departs(simulated.now())
+                depart(call)
                 await asyncio.sleep(0.02)
                 if rng.random() < 0.2:
                     raise server_error()
