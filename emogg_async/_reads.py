@@ -6,10 +6,10 @@ that is being written meanwhile: see `_sessions`.
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -156,7 +156,7 @@ class Reads:
     async def _read(
         self,
         request: Request,
-        load: Callable[[Call], Awaitable[Kept]],
+        load: Callable[[Call], Coroutine[Any, Any, Kept]],
         look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
         outages: Outages,
     ) -> Kept:

@@ -6,7 +6,7 @@ neither kept nor joined after it.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -122,7 +122,7 @@ class Sessions(Reads):
         return known or formats.get(source_id)
 
     async def _outdate(
-        self, request: Request, load: Callable[[Call], Awaitable[T]]
+        self, request: Request, load: Callable[[Call], Coroutine[Any, Any, T]]
     ) -> T:
         if not request.session_id:
             return await self.pipeline.share(request, load)

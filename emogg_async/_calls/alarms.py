@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from contextvars import Context
 from typing import Any, Final, Self, TypeVar, cast
 
-__all__ = ["Alarms"]
+__all__ = ["Alarms", "Limit"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -53,16 +53,18 @@ class Alarms:
         for key, ring in self._slots.pop(slot).items():
             ring(key)
 
-    def limit(self, seconds: float) -> "_Limit":
-        """Bound the body of a `with` in the present task, as `asyncio.timeout` does.
 
-        Raises:
-            TimeoutError: On leaving, when the time was up first.
-        """
-        return _Limit(self, self.loop.time() + seconds)
+class Limit:
+    """Bound the body of a `with` in the present task, as `asyncio.timeout` does.
 
+    Args:
+        alarms: Where its end is watched.
+        when: When that is, on the loop's clock.
 
-class _Limit:
+    Raises:
+        TimeoutError: On leaving, when the time was up first.
+    """
+
     __slots__ = ("_alarms", "_cancelling", "_slot", "_struck", "_task", "_when")
 
     def __init__(self, alarms: Alarms, when: float) -> None:
@@ -74,7 +76,7 @@ class _Limit:
         task = asyncio.current_task(self._alarms.loop)
         self._task = cast("asyncio.Task[object]", task)
         self._cancelling = self._task.cancelling()
-        self._slot = self._alarms.arm(self._when, self, _Limit._strike)
+        self._slot = self._alarms.arm(self._when, self, Limit._strike)
         return self
 
     def _strike(self) -> None:

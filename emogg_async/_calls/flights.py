@@ -8,8 +8,8 @@ lives as long as somebody waits for it.
 import asyncio
 import copy
 import math
-from collections.abc import Awaitable, Callable, Hashable
-from contextvars import Context, copy_context
+from collections.abc import Callable, Coroutine, Hashable
+from contextvars import copy_context
 from typing import Any, Final, Generic, TypeVar, cast
 
 from emogg_async._calls.alarms import Alarms
@@ -51,29 +51,27 @@ class Flight(Generic[T]):
     def __init__(self, flights: "Flights", key: Hashable | None, call: Call) -> None:
         self.key = key
         self.call = call
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[T] | None = None
         self._flights = flights
         self._waiters: set[asyncio.Future[None]] = set()
         self._over = self._is_loaded = False
         self._value: T | None = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
-    async def carry_out(self, load: Callable[[Call], Awaitable[T]]) -> None:
-        """Carry out the load; its failure is kept for the waiters, not raised."""
-        try:
-            self._value = await load(self.call)
-            self._is_loaded = True
-        except Exception as error:
-            # The frames of a failed load tell nothing that the error and its cause do
-            # not; those of a bug do.
-            self._error = bare(error) if isinstance(error, EmoggError) else error
-        finally:
-            self._flights.forget(self)
-            self.land()
+    def land(self, task: "asyncio.Task[T] | None" = None) -> None:
+        """Wake all waiters: *task* brought a result, or there will be none.
 
-    def land(self) -> None:
-        """Wake all waiters: there is a result, or there will be none."""
-        self._over = True
+        The failure of a load is kept for them. Its frames tell nothing that the error
+        and its cause do not; those of a bug do.
+        """
+        if task is not None and not task.cancelled():
+            error = task.exception()
+            if error is None:
+                self._value, self._is_loaded = task.result(), True
+            else:
+                self._error = bare(error) if isinstance(error, EmoggError) else error
+        self._flights.forget(self)
+        self.task, self._over = None, True  # which has the error, and that us
         for alarm in self._waiters:
             _ring(alarm)
 
@@ -108,7 +106,7 @@ class Flight(Generic[T]):
             self.call.deadline = min(self.call.deadline, deadline)
             self._flights.abandon(self)
 
-    def _failure(self, error: Exception) -> Exception:
+    def _failure(self, error: BaseException) -> BaseException:
         """Return the error for one waiter: its own, or tracebacks would add up."""
         if not self._waiters:
             self._error = None  # or the error would lead here, and this to the error
@@ -136,7 +134,7 @@ class Flights:
         self.alarms = alarms
         self._aloft: set[Flight[Any]] = set()
         self._joinable: dict[Hashable, Flight[Any]] = {}
-        self._dying: set[asyncio.Task[None]] = set()
+        self._dying: set[asyncio.Task[Any]] = set()
 
     def find(self, key: Hashable) -> Flight[Any] | None:
         """Return the load that a call with this *key* may join."""
@@ -146,17 +144,23 @@ class Flights:
         self,
         key: Hashable | None,
         call: Call,
-        load: Callable[[Call], Awaitable[T]],
+        load: Callable[[Call], Coroutine[Any, Any, T]],
     ) -> Flight[T]:
-        """Start a load; later calls may join it by *key*, none if that is None."""
+        """Start a load; later calls may join it by *key*, none if that is None.
+
+        It runs in a copy of the present context without what is ours there, because it
+        has a record instead. What traces requests below us finds its own.
+        """
         flight: Flight[T] = Flight(self, key, call)
         self._aloft.add(flight)
         if key is not None:
             self._joinable[key] = flight
+        context = copy_context()
+        context.run(_forget_ours)
         # By way of the context: not every task factory knows the argument.
-        flight.task = _context_of_a_load().run(
-            self.alarms.loop.create_task, flight.carry_out(load)
-        )
+        task = context.run(self.alarms.loop.create_task, load(call))
+        flight.task = task
+        task.add_done_callback(flight.land, context=context)
         return flight
 
     def detach(self, key: Hashable) -> None:
@@ -203,16 +207,6 @@ class Flights:
         finally:
             for flight in flights:
                 flight.land()  # one that was cancelled before it began has not
-
-
-def _context_of_a_load() -> Context:
-    """Copy the present context, less what is ours in it: a load has a record instead.
-
-    What traces requests below us finds its own there.
-    """
-    context = copy_context()
-    context.run(_forget_ours)
-    return context
 
 
 def _forget_ours() -> None:

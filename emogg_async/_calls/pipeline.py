@@ -10,14 +10,14 @@ import math
 import random
 import time
 import unicodedata
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from emogg_async import events
 from emogg_async._calls import call as context
-from emogg_async._calls.alarms import Alarms
+from emogg_async._calls.alarms import Alarms, Limit
 from emogg_async._calls.call import BULK, Backlog, Call, Priority
 from emogg_async._calls.flights import Abandoned, Cut, Flights
 from emogg_async._calls.frames import bare
@@ -105,7 +105,7 @@ class Pipeline:
     async def share(
         self,
         request: Request,
-        load: Callable[[Call], Awaitable[T]],
+        load: Callable[[Call], Coroutine[Any, Any, T]],
         *,
         priority: Priority | None = None,
         allowance: float | None = None,
@@ -121,14 +121,14 @@ class Pipeline:
             allowance: Seconds from the first send on, in a bulk; None is a call's time.
         """
         call = self._new_call(priority or context.priority.get(), allowance)
-        if call.deadline <= self.loop.time():
-            raise _too_late(request, call)
         deadline = call.deadline
+        if deadline <= self.loop.time():
+            raise _too_late(request, call)
         key = flight = None
         if request.repeat is not SAFE:
             call.since = _utc_now()
         elif request.session_id:
-            key = _key(request, call.priority)
+            key = request.session_id, request.target, call.priority
             flight = self.flights.find(key)
         if flight is None:
             flight = self.flights.start(key, call, load)
@@ -145,7 +145,8 @@ class Pipeline:
 
     def is_under_way(self, request: Request) -> bool:
         """Tell whether a call for *request*, a read, would join a load."""
-        return self.flights.find(_key(request, context.priority.get())) is not None
+        key = request.session_id, request.target, context.priority.get()
+        return self.flights.find(key) is not None
 
     def deadline(self, now: float) -> float:
         """Return when a call that begins *now* must be over."""
@@ -164,7 +165,7 @@ class Pipeline:
             deadline = context.deadline.get()
         if deadline == math.inf:
             return nullcontext()
-        return self.flights.alarms.limit(deadline - self.loop.time())
+        return Limit(self.flights.alarms, deadline)
 
     def _new_call(self, priority: Priority, allowance: float | None) -> Call:
         deadline = self.deadline(self.loop.time())
@@ -341,8 +342,8 @@ class Pipeline:
 
         From its first send on, the time of a bulk's item counts here, too.
         """
-        while (left := call.deadline - self.loop.time()) > 0.0:
-            with suppress(TimeoutError), self.flights.alarms.limit(left):
+        while self.loop.time() < (deadline := call.deadline):
+            with suppress(TimeoutError), Limit(self.flights.alarms, deadline):
                 return await self.gate.enter(call)
         raise _too_late(request, call)
 
@@ -370,10 +371,6 @@ class Pipeline:
         error = bare(call.failure)
         facts = {"attempt": call.attempts + 1, "wait": wait, "error": error}
         self._counters.tell(events.RetryScheduled, request, **facts)
-
-
-def _key(request: Request, priority: Priority) -> tuple[str, str, Priority]:
-    return request.session_id, request.target, priority
 
 
 def _log_answer(request: Request, response: Response, seconds: float) -> None:

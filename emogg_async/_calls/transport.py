@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from emogg_async._calls.alarms import Alarms
+from emogg_async._calls.alarms import Alarms, Limit
 from emogg_async._calls.connector import Connector, UnaskedError, close_spoilt
 from emogg_async._calls.frames import bare
 from emogg_async._wire.protocol import SAFE, TOO_LONG, Request, Response, unpacked
@@ -188,7 +188,7 @@ class Transport:
             close_spoilt(self._http, self._host)
         limit = min(self._attempt_timeout, time_left)
         try:
-            with self._alarms.limit(limit):
+            with Limit(self._alarms, self._alarms.loop.time() + limit):
                 response = await self._http.request(
                     request.method,
                     URL(self._base_url + request.target, encoded=True),
@@ -243,9 +243,8 @@ class Transport:
         except BaseException:
             response.close()
             raise
-        headers, problem = response.headers, TOO_LONG
-        if body is not None:
-            coding = headers.get("Content-Encoding", "")
+        headers, problem = response.headers, "" if body is not None else TOO_LONG
+        if body and (coding := headers.get("Content-Encoding")):
             body, problem = unpacked(body, coding, limit)
         return Response(response.status, headers, body or b"", not problem, problem)
 

@@ -54,6 +54,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 _PACKED_AS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NOT_ASKED_FOR = frozenset({"br", "compress", "zstd"})
 _BYTE_ORDER_MARK = "\ufeff"
+_NATURAL = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 _POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:$|[;,\s])")
@@ -162,15 +163,15 @@ class RateLimit:
     @classmethod
     def from_headers(cls, headers: Headers) -> "RateLimit | None":
         """Read the four headers; None when one is missing, or makes no sense."""
-        limit = _natural(_sole(headers.getall("RateLimit-Limit", ())))
-        remaining = _natural(_sole(headers.getall("RateLimit-Remaining", ())))
-        reset = _decimal(_sole(headers.getall("RateLimit-Reset", ())))
+        limit = _figure(headers, "RateLimit-Limit", _NATURAL)
+        remaining = _figure(headers, "RateLimit-Remaining", _NATURAL)
+        reset = _figure(headers, "RateLimit-Reset", _DECIMAL)
         if limit is None or remaining is None or reset is None:
             return None
         if not (1 <= limit >= remaining and reset <= DAY):
             return None
         policy = headers.getall("RateLimit-Policy", ())
-        return cls(limit, remaining, reset, policy[0] if policy else None)
+        return cls(int(limit), int(remaining), reset, policy[0] if policy else None)
 
 
 _GARBAGE: Final = object()
@@ -353,17 +354,10 @@ def _sole(values: Sequence[str]) -> str:
     return ""
 
 
-def _natural(text: str) -> int | None:
-    """Read a number strictly: at most nine digits."""
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else None
-
-
-def _decimal(text: str) -> float | None:
-    """Read a number strictly: digits, perhaps with decimals."""
-    whole = _natural(text)
-    if whole is not None:
-        return float(whole)
-    return float(text) if _DECIMAL.fullmatch(text) else None
+def _figure(headers: Headers, name: str, form: re.Pattern[str]) -> float | None:
+    """Read a header's figure strictly, if it has one, or always the same."""
+    text = _sole(headers.getall(name, ()))
+    return float(text) if form.fullmatch(text) else None
 
 
 def date_of(headers: Headers) -> datetime | None:
@@ -373,9 +367,10 @@ def date_of(headers: Headers) -> datetime | None:
 
 def _retry_after(headers: Headers, now: datetime) -> float | None:
     """Read `Retry-After`: seconds, or seconds until an HTTP date; None for nonsense."""
-    text = _sole(headers.getall("Retry-After", ()))
-    seconds = _decimal(text)
-    if seconds is None and (moment := _http_date(text)):
+    seconds = _figure(headers, "Retry-After", _DECIMAL)
+    if seconds is None and (
+        moment := _http_date(_sole(headers.getall("Retry-After", ())))
+    ):
         # The service's own clock, where it tells it: ours may be wrong.
         present = date_of(headers) or now
         seconds = max(0.0, (moment - present).total_seconds())

@@ -6,7 +6,7 @@ import simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emogg_async._calls.alarms import GRAIN, Alarms
+from emogg_async._calls.alarms import GRAIN, Alarms, Limit
 
 
 def scheduled(loop):
@@ -77,7 +77,7 @@ class TestLimit:
 
         async def main():
             alarms = Alarms(asyncio.get_running_loop())
-            with pytest.raises(TimeoutError), alarms.limit(1.5):
+            with pytest.raises(TimeoutError), Limit(alarms, simulated.now() + 1.5):
                 await asyncio.sleep(10)
             assert 1.5 <= simulated.now() <= 1.5 + GRAIN + 1e-6
             assert 0 == asyncio.current_task().cancelling()
@@ -89,7 +89,7 @@ class TestLimit:
 
         async def main():
             alarms = Alarms(asyncio.get_running_loop())
-            with alarms.limit(1.5):
+            with Limit(alarms, simulated.now() + 1.5):
                 await asyncio.sleep(1)
             await asyncio.sleep(10)
 
@@ -100,7 +100,7 @@ class TestLimit:
 
         async def main():
             alarms = Alarms(asyncio.get_running_loop())
-            with pytest.raises(KeyError), alarms.limit(1.5):
+            with pytest.raises(KeyError), Limit(alarms, simulated.now() + 1.5):
                 raise KeyError("mine")
 
         simulated.run(main())
@@ -113,7 +113,7 @@ class TestLimit:
             alarms = Alarms(loop)
 
             async def limited():
-                with alarms.limit(1.0):
+                with Limit(alarms, simulated.now() + 1.0):
                     await asyncio.sleep(10)
 
             for moment in (0.5, 1.0 + GRAIN):
