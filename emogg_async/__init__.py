@@ -22,7 +22,7 @@ from emogg_async._version import __version__
 if TYPE_CHECKING:
     from emogg_async._caching.policy import CacheBackend, CachePolicy
     from emogg_async._caching.redis import redis_cache
-    from emogg_async._calls.retry import RetryPolicy
+    from emogg_async._calls.policy import RetryPolicy
     from emogg_async._calls.telemetry import Stats
     from emogg_async._client import AsyncEmoggClient
     from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
@@ -130,7 +130,7 @@ _HOMES = {
     "OpenEnum": "models",
     "Outcome": "_many.outcomes",
     "RateLimit": "_wire.protocol",
-    "RetryPolicy": "_calls.retry",
+    "RetryPolicy": "_calls.policy",
     "Stats": "_calls.telemetry",
     "redis_cache": "_caching.redis",
     "to_dict": "_wire.converter",

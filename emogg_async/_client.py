@@ -18,10 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from emogg_async._caching.policy import CachePolicy
-from emogg_async._calls.call import deadline_in
+from emogg_async._calls.call import bulk_share, deadline_in
 from emogg_async._calls.frames import ENDS, frameless
-from emogg_async._calls.gate import bulk_share
-from emogg_async._calls.retry import RetryPolicy
+from emogg_async._calls.policy import RetryPolicy
 from emogg_async._calls.telemetry import Counters, Instrument, Stats
 from emogg_async._calls.transport import ClientSession
 from emogg_async._checks import aware, number, whole_number

@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import attrs
 
 from emogg_async._caching.policy import CachePolicy
-from emogg_async._calls.retry import RetryPolicy
+from emogg_async._calls.policy import RetryPolicy
 from emogg_async._calls.transport import ClientSession, Proxy, Route, is_session
 from emogg_async._checks import number, whole_number
 from emogg_async.errors import ConfigurationError, InvalidArgumentError

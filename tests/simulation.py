@@ -12,8 +12,8 @@ from collections.abc import Callable
 import attrs
 import simulated
 
-from emogg_async._calls.call import Backlog, Call, Priority
-from emogg_async._calls.gate import Gate, Pacer, bulk_share
+from emogg_async._calls.call import Backlog, Call, Priority, bulk_share
+from emogg_async._calls.gate import Gate, Pacer
 from emogg_async._wire.protocol import RateLimit
 from emogg_async.errors import RateLimitedError
 from emogg_async.testing._bucket import TokenBucket

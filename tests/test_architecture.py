@@ -28,7 +28,7 @@ BESIDE_IMPORTS = {
     "__main__": {"_cli"},
     "_cli": PUBLIC | {"_text", "_wire.converter", "_notebook.series"},
     "integrations": PUBLIC | {"_text"},
-    "testing": PUBLIC | {"_text", "_wire.converter"},
+    "testing": PUBLIC | {"_text", "_wire"},
 }
 
 DEFERRED = {

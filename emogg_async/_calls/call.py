@@ -24,6 +24,7 @@ __all__ = [
     "Call",
     "Priority",
     "backlog",
+    "bulk_share",
     "deadline",
     "deadline_in",
     "priority",
@@ -46,6 +47,11 @@ much as a call of a function."""
 
 priority: ContextVar[Priority] = ContextVar("priority", default=SINGLE)
 """The priority of the calls made in this context."""
+
+
+def bulk_share(slots: int) -> int:
+    """Return how many of the *slots* bulk work may hold: not all, if there are more."""
+    return max(1, slots * 3 // 4)
 
 
 @attrs.define(eq=False)

@@ -15,7 +15,7 @@ from typing import Final, Self
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from emogg_async._calls.bucket import BucketModel
-from emogg_async._calls.call import BULK, SINGLE, Call, Priority
+from emogg_async._calls.call import BULK, SINGLE, Call, Priority, bulk_share
 from emogg_async._wire.protocol import RateLimit
 from emogg_async.errors import (
     ConnectionLostError,
@@ -25,7 +25,7 @@ from emogg_async.errors import (
     ResponseShapeError,
 )
 
-__all__ = ["Gate", "Pacer", "Turn", "bulk_share", "shared_pacer"]
+__all__ = ["Gate", "Pacer", "Turn", "shared_pacer"]
 
 PROBE_PATIENCE: Final = 1.0
 """Seconds after which a first request without an answer holds back nobody else."""
@@ -38,11 +38,6 @@ TURNS: Final = 8
 calls would starve it otherwise, and listings with it."""
 
 Queue = OrderedDict[asyncio.Future[None], Call]
-
-
-def bulk_share(slots: int) -> int:
-    """Return how many of the *slots* bulk work may hold: not all, if there are more."""
-    return max(1, slots * 3 // 4)
 
 
 class Pacer:

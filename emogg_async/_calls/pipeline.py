@@ -22,7 +22,8 @@ from emogg_async._calls.call import BULK, Backlog, Call, Priority
 from emogg_async._calls.flights import Abandoned, Cut, Flights
 from emogg_async._calls.frames import bare
 from emogg_async._calls.gate import Gate, Pacer
-from emogg_async._calls.retry import Retrier, RetryPolicy, outcome_unknown
+from emogg_async._calls.policy import RetryPolicy
+from emogg_async._calls.retry import Retrier, outcome_unknown
 from emogg_async._calls.telemetry import Counters, Instrument, Trace, log
 from emogg_async._calls.transport import Transport
 from emogg_async._wire.converter import structure

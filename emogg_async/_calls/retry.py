@@ -29,11 +29,10 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from emogg_async._calls.call import Call
-from emogg_async._checks import non_negative, positive, whole
+from emogg_async._calls.policy import RetryPolicy
 from emogg_async._wire.protocol import Repeat, Request
 from emogg_async.errors import (
     ConnectionLostError,
@@ -47,7 +46,7 @@ from emogg_async.errors import (
     StatusError,
 )
 
-__all__ = ["Budget", "Retrier", "RetryPolicy", "Verdict", "outcome_unknown", "verdict"]
+__all__ = ["Budget", "Retrier", "Verdict", "outcome_unknown", "verdict"]
 
 T = TypeVar("T")
 
@@ -66,38 +65,6 @@ SPARED: Final = 7 / 8
 the odd failure; in an outage they soon make one request each."""
 
 FINAL_STATUSES: Final = frozenset({501, 505})
-
-
-@attrs.frozen(kw_only=True)
-class RetryPolicy:
-    """How a client repeats what failed.
-
-    The wait before the n-th retry is `U(0, min(cap, base · 2ⁿ⁻¹))` seconds (full
-    jitter), and at least what the service asks for in `Retry-After`. A wait that does
-    not fit the deadline is not waited: the failure is raised at once.
-
-    Raises:
-        InvalidArgumentError: A value is out of its range.
-    """
-
-    attempts: int = attrs.field(default=6, validator=whole(at_least=1))
-    """Requests for one call at most, the first one included; a 429 does not count."""
-
-    base: float = attrs.field(default=0.25, validator=positive)
-    """Seconds: the longest wait before the first retry."""
-
-    cap: float = attrs.field(default=8.0, validator=positive)
-    """Seconds: the longest wait before any retry."""
-
-    budget: float = attrs.field(default=40.0, validator=non_negative)
-    """Retries that the whole client may make at once. A retry takes 1 (a half if its
-    request never left), a first attempt that succeeds gives 0.2 back, a retry that
-    succeeds its price. In an outage the service so sees little more than one request
-    for each call."""
-
-    def backoff(self, failures: int) -> float:
-        """Return the longest wait, in seconds, after so many *failures* (from 1)."""
-        return float(min(self.cap, self.base * 2.0 ** min(failures - 1, 64)))
 
 
 class Budget:

@@ -17,7 +17,7 @@ import attrs
 
 from emogg_async._calls.frames import frameless
 from emogg_async._checks import aware, whole_number
-from emogg_async._wire.converter import format_datetime
+from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import Session
 

@@ -19,7 +19,7 @@ from typing import Final
 import attrs
 
 from emogg_async._many.listing import MAX_LIMIT, MILLISECOND, Page
-from emogg_async._wire.converter import format_datetime
+from emogg_async._wire.protocol import format_datetime
 from emogg_async.models import Session
 
 __all__ = ["EAGER", "THRIFTY", "Plan", "Thrift"]

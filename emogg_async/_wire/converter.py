@@ -23,9 +23,10 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from emogg_async import models
 from emogg_async._values import FrozenMapping, OpenEnum, thaw
+from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 
-__all__ = ["format_datetime", "structure", "to_dict"]
+__all__ = ["structure", "to_dict"]
 
 T = TypeVar("T")
 
@@ -99,13 +100,6 @@ def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
         )
     wire: dict[str, Any] = _converter.unstructure(model)
     return wire
-
-
-def format_datetime(moment: datetime) -> str:
-    """Write an aware *moment* as the service does: ISO 8601 in UTC, to milliseconds."""
-    moment = moment.astimezone(UTC)
-    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
 
 
 def _problems(error: BaseException) -> Iterator[str]:

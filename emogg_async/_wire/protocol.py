@@ -32,6 +32,7 @@ __all__ = [
     "Response",
     "date_of",
     "decipher",
+    "format_datetime",
     "purge",
     "unpacked",
 ]
@@ -358,6 +359,13 @@ def _figure(headers: Headers, name: str, form: re.Pattern[str]) -> float | None:
     """Read a header's figure strictly, if it has one, or always the same."""
     text = _sole(headers.getall(name, ()))
     return float(text) if form.fullmatch(text) else None
+
+
+def format_datetime(moment: datetime) -> str:
+    """Write an aware *moment* as the service does: ISO 8601 in UTC, to milliseconds."""
+    moment = moment.astimezone(UTC)
+    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
 
 
 def date_of(headers: Headers) -> datetime | None:

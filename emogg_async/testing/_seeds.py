@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from emogg_async._wire.converter import format_datetime
+from emogg_async._wire.protocol import format_datetime
 
 __all__ = ["invent_duration", "invent_name", "invent_sessions", "invent_uuid"]
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from emogg_async._wire.converter import format_datetime, structure, to_dict
+from emogg_async._wire.converter import structure, to_dict
+from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import ResponseShapeError
 from emogg_async.models import Session, Source
 from emogg_async.testing._checks import SECONDS, is_aware, is_name, is_seconds, require

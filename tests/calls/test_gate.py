@@ -11,8 +11,8 @@ import simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emogg_async._calls.call import Backlog, Call, Priority
-from emogg_async._calls.gate import Gate, Pacer, bulk_share, shared_pacer
+from emogg_async._calls.call import Backlog, Call, Priority, bulk_share
+from emogg_async._calls.gate import Gate, Pacer, shared_pacer
 from emogg_async._wire.protocol import RateLimit
 from emogg_async.errors import ConnectionLostError, NotSentError, RateLimitedError
 

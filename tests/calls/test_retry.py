@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emogg_async._calls.call import Call, Priority
-from emogg_async._calls.retry import Budget, Retrier, RetryPolicy, Verdict, verdict
+from emogg_async._calls.policy import RetryPolicy
+from emogg_async._calls.retry import Budget, Retrier, Verdict, verdict
 from emogg_async._wire.protocol import Repeat, Request
 from emogg_async.errors import (
     AuthenticationError,

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from plainhttp import Answer, call, eventually, refusal
 
 import emogg_async.testing
-from emogg_async._wire.converter import format_datetime, structure, to_dict
+from emogg_async._wire.converter import structure, to_dict
+from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import ConfigurationError, InvalidArgumentError, NotFoundError
 from emogg_async.models import Session, Source
 from emogg_async.testing import EmoggEmulator, RecordedRequest

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emogg_async import models, to_dict
-from emogg_async._wire.converter import format_datetime, structure
+from emogg_async._wire.converter import structure
+from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import (
     CustomEvent,
