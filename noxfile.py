@@ -114,6 +114,13 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the API reference and the guides in `build/docs`, and check them."""
+    session.install(".[cli,redis,otel]", *TEST_TOOLS, "pdoc>=15")
+    session.run("python", "tests/reference.py", "build/docs", env=ENV)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure, side by side in one run; `-- --against REVISION` measures that, too."""
     install(session)
