@@ -29,7 +29,7 @@ routes = web.RouteTableDef()
 
 
 def summary(session: Session) -> dict[str, object]:
-    """Return what visitors may know of a session."""
+    """Return the facts of a session that visitors may see."""
     return {
         "id": session.id,
         "name": session.name,
@@ -74,12 +74,12 @@ async def get_emotions(request: web.Request) -> web.Response:
 
 @routes.get("/batch")
 async def get_sessions(request: web.Request) -> web.Response:
-    """Get many sessions; an id that fails costs nobody else."""
+    """Get many sessions; an id that fails does not disturb the others."""
     ids = request.query.getall("id", [])
     if not 1 <= len(ids) <= 100:
         return refusal("id: expected 1 to 100 of them")
     client = get_client(request)
-    with client.deadline(5.0):  # for all together
+    with client.deadline(5.0):  # for all ids together
         batch = await client.get_sessions(ids)
     return web.json_response(
         {
@@ -91,7 +91,7 @@ async def get_sessions(request: web.Request) -> web.Response:
 
 @routes.get("/health")
 async def health(request: web.Request) -> web.Response:
-    """Say what the one client of this process has done, without any request."""
+    """Count what the client of this process has done, without a request."""
     stats = get_client(request).stats
     return web.json_response({"calls": stats.calls, "requests": stats.requests})
 
@@ -99,7 +99,7 @@ async def health(request: web.Request) -> web.Response:
 def make_app() -> web.Application:
     """Make the app: one client for all visitors, from its start-up to its clean-up."""
     app = web.Application(middlewares=[error_middleware])
-    # No visitor waits for longer, and in an outage all see what was seen before.
+    # No visitor waits longer than 5 s; in an outage they get past values.
     policy = CachePolicy(stale_if_error=600.0)
     app.cleanup_ctx.append(emogg_client(timeout=5.0, cache=policy))
     app.add_routes(routes)

@@ -2,9 +2,9 @@
 
     python examples/bulk_fetch.py ids.txt > sessions.jsonl 2> failures.jsonl
 
-The ids stand one per line in a file, or on standard input for `-`. Sessions go to
-standard output; failures and at last a summary go to standard error. The exit code is 0
-when all were fetched, 3 when some were not, and 1 when nothing could be done at all.
+The file has one id per line; `-` is standard input. Sessions go to standard output;
+failures, and at last a summary, go to standard error. The exit code is 0 when all were
+fetched, 3 when some were not, and 1 when nothing could be done at all.
 
 The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL.
 """
@@ -18,7 +18,7 @@ from emogg_async import AsyncEmoggClient, EmoggError, Failed, Fetched, to_dict
 
 
 def read_ids(source: str) -> list[str]:
-    """Return what the lines of a file hold, or those of standard input for `-`."""
+    """Return the lines of a file, or of standard input for `-`."""
     text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
     return [line.strip() for line in text.splitlines() if line.strip()]
 

@@ -1,6 +1,6 @@
 """Serve the sessions of an account as JSON, with FastAPI and uvicorn.
 
-    python -m pip install emogg-async fastapi uvicorn
+    python -m pip install . fastapi uvicorn
     PORT=8000 python examples/fastapi_app.py
 
     curl 'localhost:8000/sessions?state=finished&limit=3'       a list
@@ -32,7 +32,7 @@ from emogg_async.integrations.starlette import (
 
 Client = Annotated[AsyncEmoggClient, Depends(get_client)]
 
-# No visitor waits for longer, and in an outage all see what was seen before.
+# No visitor waits longer than 5 s; in an outage they get past values.
 policy = CachePolicy(stale_if_error=600.0)
 app = FastAPI(lifespan=emogg_lifespan(timeout=5.0, cache=policy))
 app.add_middleware(CancelOnDisconnect)
@@ -40,7 +40,7 @@ add_error_handlers(app)
 
 
 def summary(session: Session) -> dict[str, object]:
-    """Return what visitors may know of a session."""
+    """Return the facts of a session that visitors may see."""
     return {
         "id": session.id,
         "name": session.name,
@@ -78,8 +78,8 @@ async def get_emotions(session_id: str, client: Client) -> dict[str, int]:
 async def get_sessions(
     client: Client, ids: Annotated[list[str], Query(alias="id", max_length=100)]
 ) -> dict[str, object]:
-    """Get many sessions; an id that fails costs nobody else."""
-    with client.deadline(5.0):  # for all together
+    """Get many sessions; an id that fails does not disturb the others."""
+    with client.deadline(5.0):  # for all ids together
         batch = await client.get_sessions(ids)
     return {
         "sessions": [summary(session) for session in batch.values()],
@@ -89,12 +89,12 @@ async def get_sessions(
 
 @app.get("/health")
 async def health(client: Client) -> dict[str, int]:
-    """Say what the one client of this process has done, without any request."""
+    """Count what the client of this process has done, without a request."""
     return {"calls": client.stats.calls, "requests": client.stats.requests}
 
 
 if __name__ == "__main__":
     logging.basicConfig()  # failures that a visitor did not cause are logged
-    # Once all are answered, uvicorn sends itself the SIGTERM that it got, again.
+    # uvicorn answers all visitors, and then sends itself its SIGTERM again.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))

@@ -2,15 +2,15 @@
 
     python examples/fleet.py --processes 4 --redis redis://localhost ids.txt > out.jsonl
 
-The ids stand one per line in a file, or on standard input for `-`; each process gets
-its part of them, and an id that comes again is asked for again. Sessions go to standard
-output as JSON lines; failures and at last a summary, of all processes together, go to
-standard error. The exit code is 0 when all were fetched, 3 when some were not, and 1
-when it had to be given up: what has been written by then is not all.
+The file has one id per line; `-` is standard input. Each process gets a part of the
+ids, and fetches an id again that comes again. Sessions go to standard output as JSON
+lines; failures, and at last a summary of all processes, go to standard error. The exit
+code is 0 when all were fetched, 3 when some were not, and 1 when the program gave up:
+its output is incomplete then.
 
 The processes do not talk to each other. They share the rate limit, because each reads
-the level of the bucket in its answers, and by Redis what they have fetched; without
---redis each has a cache of its own. It needs `pip install 'emogg-async[redis]'`.
+the level of the bucket in its answers. They share sessions by Redis, which needs
+`python -m pip install '.[redis]'`; without --redis each has a cache of its own.
 
 The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL.
 """
@@ -42,16 +42,16 @@ from emogg_async import (
 )
 
 LIVE_TTL = 60.0
-"""Seconds that a session may be old which still changes; a run wants each one once."""
+"""Seconds for which a session that still changes is kept: a run wants it once."""
 
 
 def parts_of(ids: list[str], processes: int) -> list[list[str]]:
-    """Divide *ids*, and let no two processes begin with the same ones.
+    """Divide *ids* so that no two processes begin with the same ones.
 
-    Each id belongs to one process, by its checksum. A process begins with those of its
-    part that belong to itself and goes on with those of the next one, who by then has
-    put them into the cache. In any other order several processes would often miss the
-    same id at the same time, and each would ask the service for it.
+    Each id belongs to one process, by its checksum. A process begins with the ids of
+    its part that belong to itself, and goes on with those of the next process, which
+    has put them into the cache by then. In any other order several processes would
+    often miss the same id at the same time, and each would ask the service for it.
     """
     return [
         sorted(
@@ -66,9 +66,9 @@ def _distance(session_id: str, number: int, processes: int) -> int:
 
 
 async def one_by_one(ids: list[str]) -> AsyncIterator[str]:
-    """Yield *ids* so that the cache is asked for each only when its turn has come.
+    """Yield *ids* one by one, so that each is looked up when its turn has come.
 
-    A list would be looked up as a whole, before the others have fetched anything.
+    A list would be looked up as a whole, before other processes have fetched anything.
     """
     for session_id in ids:
         yield session_id
@@ -77,7 +77,7 @@ async def one_by_one(ids: list[str]) -> AsyncIterator[str]:
 async def fetch(
     ids: list[str], options: argparse.Namespace, answer: Connection
 ) -> Counter[str]:
-    """Fetch *ids*, tell each outcome as it comes, and return what that took."""
+    """Fetch *ids*, send each outcome as it comes, and return the counts."""
     failed = 0
     async with AsyncExitStack() as stack:
         policy = CachePolicy(live_ttl=LIVE_TTL)
@@ -108,7 +108,7 @@ async def fetch(
 
 
 def work(ids: list[str], options: argparse.Namespace, answer: Connection) -> None:
-    """Do the work of one process, and tell what came of it."""
+    """Do the work of one process, and send its outcomes and its counts."""
     threading.Thread(target=end_with_the_first, daemon=True).start()
     try:
         answer.send("ready")
@@ -121,7 +121,7 @@ def work(ids: list[str], options: argparse.Namespace, answer: Connection) -> Non
 
 
 def end_with_the_first() -> None:
-    """End this process when the one that has started it is gone, even if killed."""
+    """End this process when the one that started it is gone, even by a kill."""
     first = multiprocessing.parent_process()
     assert first is not None  # noqa: S101 - this one was started
     first.join()
@@ -129,19 +129,19 @@ def end_with_the_first() -> None:
 
 
 def run_all(ids: list[str], options: argparse.Namespace) -> Counter[str]:
-    """Start all processes, write what they fetch, and return what all that took."""
+    """Start all processes, write their sessions, and return the sum of counts."""
     context = multiprocessing.get_context("spawn")
     answers: list[Connection] = []
-    # Ctrl-C reaches every process of a terminal; only this one is to mind it.
+    # Ctrl-C reaches every process of a terminal; only this one heeds it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for part in parts_of(ids, options.processes):
         ours, theirs = context.Pipe()
-        # A daemon is ended with this process, and does not hold it up.
+        # A daemon ends with this process, and does not hold it up.
         context.Process(target=work, args=(part, options, theirs), daemon=True).start()
         theirs.close()
         answers.append(ours)
     signal.signal(signal.SIGINT, before)
-    # All at once: who began alone would fetch what others then fetch again.
+    # They begin together: one that began early would fetch what others fetch again.
     for answer in answers:
         answer.recv()
     for answer in answers:
@@ -202,7 +202,7 @@ if __name__ == "__main__":
         sys.exit(main())
     except EOFError:
         sys.exit("error: a process died")
-    except BrokenPipeError:  # who reads no more wants no more
+    except BrokenPipeError:  # the reader has left, like `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # as shells count: 128 and the number of SIGPIPE
     except (EmoggError, OSError, UnicodeDecodeError) as error:

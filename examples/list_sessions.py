@@ -33,7 +33,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--state", help="only in this state, e.g. finished")
     parser.add_argument("--type", help="only of this type, e.g. live_analysis")
     parser.add_argument("--started-after", type=moment, help="only later ones (ISO)")
-    parser.add_argument("--limit", type=natural, help="so many at most; default: all")
+    parser.add_argument("--limit", type=natural, help="how many at most; default: all")
     return parser.parse_args()
 
 
@@ -51,7 +51,7 @@ async def main(options: argparse.Namespace) -> None:
     for session in sessions:
         created = f"{session.timestamp:%Y-%m-%d %H:%M}"
         minutes = f"{session.duration / 60:6.1f} min"
-        # A name is somebody else's text: shown, not trusted.
+        # Names are untrusted text: repr() shows control characters as escapes.
         print(session.id, created, f"{session.state:10}", minutes, repr(session.name))
 
 

@@ -3,10 +3,10 @@
     python examples/month_of_timelines.py > last_month.jsonl
     python examples/month_of_timelines.py 2024-03 > march.jsonl
 
-Without an argument it is the month before this one, in UTC; the emulator's sessions
-began in 2024-03, whatever today is. Timelines go to standard output as JSON lines;
-failures and at last a summary go to standard error. The exit code is 0 when all were
-fetched, 3 when some were not, and 1 when nothing could be done.
+Without an argument it takes last month, in UTC. The emulator's sessions began in
+2024-03, whatever today is. Timelines go to standard output as JSON lines; failures, and
+at last a summary, go to standard error. The exit code is 0 when all were fetched, 3
+when some were not, and 1 when nothing could be done.
 
 The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL.
 """
@@ -36,7 +36,7 @@ async def fetch(begin: datetime, end: datetime) -> int:
     """Fetch the timelines of all sessions of the month and return how many failed."""
     fetched = failed = 0
     async with AsyncEmoggClient() as client:
-        # "After" means after: one that began with the month would be left out.
+        # The filter leaves out its own moment, at which a session may have begun.
         after = begin - timedelta(milliseconds=1)
         listing = client.list_sessions(started_after=after, started_before=end)
         ids = [session.id async for session in listing]

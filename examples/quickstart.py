@@ -1,4 +1,4 @@
-"""Get the newest session of the account and print what it is.
+"""Get the newest session of the account and print it.
 
     python examples/quickstart.py
 
@@ -20,7 +20,7 @@ async def main() -> None:
             return
         session = await client.get_session(newest.id)
     print(f"id:       {session.id}")
-    print(f"name:     {session.name!r}")  # somebody else's text: shown, not trusted
+    print(f"name:     {session.name!r}")  # untrusted text
     print(f"state:    {session.state}")
     print(f"created:  {session.timestamp:%Y-%m-%d %H:%M} UTC")
     print(f"duration: {session.duration / 60:.1f} minutes")

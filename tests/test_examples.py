@@ -23,7 +23,7 @@ from emogg_async.testing import EmoggEmulator
 EXAMPLES: Final = Path(__file__).parent.parent / "examples"
 NAMES: Final = sorted(path.name for path in EXAMPLES.glob("*.py"))
 APPS: Final = ["aiohttp_app.py", "fastapi_app.py"]
-"""They serve until they are stopped: `test_example_apps` has what they do."""
+"""They serve until they are stopped; `test_example_apps` tests them."""
 
 PROGRAMS: Final = [name for name in NAMES if name not in APPS]
 ARGUMENTS: Final = {"bulk_fetch.py": ["-"], "fleet.py": ["-", "--processes", "2"]}
@@ -39,7 +39,7 @@ def _command(name: str, *arguments: str) -> list[str]:
 def _run(
     name: str, *arguments: str, stdin: str = ""
 ) -> "subprocess.CompletedProcess[str]":
-    """Run an example; whatever it prints, no traceback may be part of it."""
+    """Run an example, and check that it prints no traceback."""
     run = subprocess.run(
         _command(name, *arguments),
         input=stdin,
@@ -56,7 +56,7 @@ def _run(
 def _call(
     name: str, *arguments: str, stdin: str = ""
 ) -> "subprocess.CompletedProcess[str]":
-    """Run an example within this process: quick, for what needs none of its own."""
+    """Run an example within this process, which is quicker."""
     code: object = 0
     stdout, stderr = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
@@ -68,7 +68,7 @@ def _call(
             runpy.run_path(str(EXAMPLES / name), run_name="__main__")
         except SystemExit as end:
             code = end.code or 0
-    if not isinstance(code, int):  # which is how Python ends where it says more
+    if not isinstance(code, int):  # Python prints anything else, and ends with 1
         print(code, file=stderr)
         code = 1
     said = stdout.getvalue(), stderr.getvalue()
@@ -173,6 +173,17 @@ def test_interrupt(name: str, emogg_emulator: EmoggEmulator) -> None:
     assert process.returncode == 130
 
 
+async def test_picture(emogg_emulator: EmoggEmulator, tmp_path: Path) -> None:
+    """The picture in the README is what `to_svg` draws today."""
+    async with emogg_emulator.client() as client:
+        timeline = await client.get_emotions_timeline("6606810e62d82c07cd0c20aa")
+    drawn = tmp_path / "emotions.svg"
+    drawn.write_text(timeline.to_svg(width=760) + "\n", encoding="utf-8")
+    kept = EXAMPLES / drawn.name
+    same = kept.read_text(encoding="utf-8") == drawn.read_text(encoding="utf-8")
+    assert same, f"look at the new picture, and copy it: cp {drawn} {kept}"
+
+
 def test_quickstart(emogg_emulator: EmoggEmulator) -> None:
     """The quickstart gets the newest session and prints what it is."""
     newest = emogg_emulator.sessions[0]
@@ -196,7 +207,7 @@ def test_quickstart_without_sessions(
 
 
 def test_quickstart_name_is_harmless(emogg_emulator: EmoggEmulator) -> None:
-    """What somebody called a session cannot command the terminal."""
+    """The name of a session cannot command the terminal."""
     emogg_emulator.add_session(name="\x1b]0;owned\x07\x1b[2J")
     for name in ("quickstart.py", "list_sessions.py"):
         run = _call(name)
@@ -323,7 +334,7 @@ def test_bulk_fetch_as_they_come(emogg_emulator: EmoggEmulator) -> None:
     ],
 )
 def test_bulk_fetch_usage(arguments: tuple[str, ...], complaint: str) -> None:
-    """What is no list of ids is refused in one line."""
+    """A file that is not a list of ids is refused in one line."""
     run = _call("bulk_fetch.py", *arguments)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr.startswith(complaint)
@@ -387,7 +398,7 @@ def test_month_of_timelines_of_last_month(emogg_emulator: EmoggEmulator) -> None
 
 @pytest.mark.parametrize("argument", ["March", "2024-13", "2024", "", "2024-03-01"])
 def test_month_of_timelines_usage(argument: str, emogg_emulator: EmoggEmulator) -> None:
-    """What is no month is refused in one line, before any request."""
+    """An argument that is not a month is refused in one line, before any request."""
     run = _call("month_of_timelines.py", argument)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == "usage: month_of_timelines.py [YYYY-MM]\n"
@@ -430,7 +441,7 @@ def test_fleet_nothing(emogg_emulator: EmoggEmulator) -> None:
     ],
 )
 def test_fleet_usage(arguments: tuple[str, ...], code: int, complaint: str) -> None:
-    """What makes no sense is refused, and no URL is shown."""
+    """A wrong argument is refused, and no URL is shown."""
     run = _run("fleet.py", *arguments)
     assert (run.returncode, run.stdout) == (code, "")
     assert run.stderr.startswith(complaint)
@@ -464,7 +475,7 @@ def test_fleet_loses_a_process(emogg_emulator: EmoggEmulator) -> None:
 def test_fleet_is_ended(
     emogg_emulator: EmoggEmulator, number: str, code: int, said: str
 ) -> None:
-    """However its first process is ended, no other one goes on without it."""
+    """All processes end with the first one, whatever ended that."""
     with _at_work(emogg_emulator, "fleet.py", *FLEET_OF_ONE) as process:
         members = _members(process)
         process.send_signal(signal.Signals[number])
@@ -476,7 +487,7 @@ def test_fleet_is_ended(
 
 @signals
 def test_fleet_whose_output_is_closed(emogg_emulator: EmoggEmulator) -> None:
-    """Who reads no more, like `head`, ends the fleet, and it does not complain."""
+    """A reader that leaves, like `head`, ends the fleet without a complaint."""
     ids = [session.id for session in emogg_emulator.sessions]
     with subprocess.Popen(
         _command("fleet.py", "-", "--processes", "2"),

@@ -1,4 +1,4 @@
-"""The README: every Python block runs, and what it claims is so; and its siblings."""
+"""README, guides and their siblings: every Python block runs, and all claims are so."""
 
 import ast
 import asyncio
@@ -7,16 +7,22 @@ import os
 import re
 import subprocess
 import sys
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any, Final
 
+import attrs
+import click
 import pytest
 from _terminal import run_on_terminal
+from test_architecture import BESIDE_IMPORTS, FLOORS
 
 import emogg_async
-from emogg_async import AsyncEmoggClient, RetryPolicy, errors
+from emogg_async import AsyncEmoggClient, CachePolicy, RetryPolicy, errors, testing
 from emogg_async._calls.retry import Verdict, is_ambiguous, verdict
+from emogg_async._cli.app import emogg
 from emogg_async._cli.commands.help import VARIABLES
 from emogg_async._cli.exits import Exit
 from emogg_async._wire.protocol import Repeat
@@ -31,36 +37,113 @@ from emogg_async.errors import (
     ServerError,
     StatusError,
 )
+from emogg_async.integrations import aiohttp_web, otel, starlette
 from emogg_async.testing import EmoggEmulator
 
-README: Final = Path(__file__).parent.parent / "README.md"
-TEXT: Final = README.read_text(encoding="utf-8")
+ROOT: Final = Path(__file__).parent.parent
+GUIDES: Final = sorted((ROOT / "examples" / "guides").glob("*.md"))
 
-_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CLAIM = re.compile(r"# → (.*)$", re.MULTILINE)
 _TEST = re.compile(r"^(?:async )?def test_", re.MULTILINE)
 
-BLOCKS: Final = [(found.start(1), found[1]) for found in _BLOCK.finditer(TEXT)]
 TRY_IT: Final = "python -m pip install '.[cli]' && emogg demo"
 REDIS: Final = "redis://localhost:6379"
 RUN_TESTS: Final = "python -m pip install nox && nox -s tests"
-
-executed: set[int] = set()
-
-
-def _line(offset: int) -> int:
-    return TEXT.count("\n", 0, offset) + 1
+INSIDE: Final = "inside `async with AsyncEmoggClient() as client:`"
 
 
-def _compiled(offset: int, source: str) -> CodeType:
-    """Compile a block as it would be at its place in the README, for tracebacks."""
-    return compile(
-        "\n" * (_line(offset) - 1) + source,
-        str(README),
-        "exec",
-        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-        dont_inherit=True,
-    )
+@attrs.frozen
+class Block:
+    """A block of a page that stands between fences."""
+
+    path: Path
+    language: str
+    line: int
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.path.name}:{self.line}"
+
+    def compiled(self) -> CodeType:
+        """Compile it as it would be at its place in the page, for tracebacks."""
+        return compile(
+            "\n" * (self.line - 1) + self.source,
+            str(self.path),
+            "exec",
+            flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            dont_inherit=True,
+        )
+
+    def needs_client(self) -> bool:
+        """Tell whether it uses a `client` that it does not make."""
+        nodes = [*ast.walk(ast.parse(self.source))]
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        uses = [name.ctx for name in names if name.id == "client"]
+        given = any(
+            isinstance(node, ast.arg) and node.arg == "client" for node in nodes
+        )
+        return (
+            bool(uses) and not given and not any(isinstance(u, ast.Store) for u in uses)
+        )
+
+
+@attrs.frozen
+class Page:
+    """A page of Markdown."""
+
+    path: Path
+    text: str
+
+    def __str__(self) -> str:
+        return self.path.name
+
+    def blocks(self, language: str) -> list[Block]:
+        """Return its blocks in *language*."""
+        fence = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+        return [
+            Block(self.path, language, self._line(found.start(1)), found[1])
+            for found in fence.finditer(self.text)
+        ]
+
+    def _line(self, offset: int) -> int:
+        return self.text.count("\n", 0, offset) + 1
+
+    def section(self, title: str) -> str:
+        """Return what stands below the heading *title*, up to the next of its level."""
+        return self.text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+    def table(self, title: str) -> list[list[str]]:
+        """Return the cells of the first table in a section, its head included."""
+        table = re.search(r"(^\|.*\n)+", self.section(title) + "\n", re.MULTILINE)
+        assert table is not None
+        rows = table[0].splitlines()
+        cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+        return [cells[0], *cells[2:]]
+
+    def anchors(self) -> set[str]:
+        """Return the names by which links lead to its headings."""
+        headings = re.findall(r"^#+ (.*)$", self.text, re.MULTILINE)
+        return {
+            re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings
+        }
+
+
+def _read(path: Path) -> Page:
+    return Page(path, path.read_text(encoding="utf-8"))
+
+
+README: Final = _read(ROOT / "README.md")
+PAGES: Final = [README, *map(_read, GUIDES)]
+GUIDE: Final = {page.path.stem: page for page in PAGES[1:]}
+BLOCKS: Final = [block for page in PAGES for block in page.blocks("python")]
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=str)
+each_guide = pytest.mark.parametrize("page", PAGES[1:], ids=str)
+
+executed: set[str] = set()
+
+
+# -- blocks ----------------------------------------------------------------------------
 
 
 def _execute(code: CodeType) -> None:
@@ -97,33 +180,30 @@ def _run_pytest(source: str, directory: Path) -> None:
     assert f"{len(_TEST.findall(source))} passed" in run.stdout
 
 
-def _with_redis(source: str, request: pytest.FixtureRequest) -> str:
+def _with_redis(block: Block, request: pytest.FixtureRequest) -> Block:
     """Lead a block that names a Redis to the tests' own, if there is one."""
-    if REDIS in source:
-        source = source.replace(REDIS, request.getfixturevalue("redis_server").url)
-    return source
+    if REDIS not in block.source:
+        return block
+    url = request.getfixturevalue("redis_server").url
+    return attrs.evolve(block, source=block.source.replace(REDIS, url))
 
 
 @pytest.mark.usefixtures("emogg_emulator")
-@pytest.mark.parametrize(
-    ("offset", "source"),
-    [pytest.param(*block, id=f"line {_line(block[0])}") for block in BLOCKS],
-)
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_block(
-    offset: int,
-    source: str,
+    block: Block,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
     """Each block runs against the emulator and prints what its `# →` comments claim."""
-    executed.add(offset)
-    source = _with_redis(source, request)
-    if _TEST.search(source):
-        _run_pytest(source, tmp_path)
+    executed.add(str(block))
+    block = _with_redis(block, request)
+    if _TEST.search(block.source):
+        _run_pytest(block.source, tmp_path)
     else:
-        _execute(_compiled(offset, source))
-        claims = _CLAIM.findall(source)
+        _execute(block.compiled())
+        claims = _CLAIM.findall(block.source)
         printed = capsys.readouterr().out.splitlines()
         assert printed == claims or not claims
 
@@ -138,36 +218,201 @@ def _every_block_ran(request: pytest.FixtureRequest) -> Any:
         assert len(executed) == len(chosen)
 
 
-def test_every_block_is_found() -> None:
+@each_page
+def test_every_block_is_found(page: Page) -> None:
     """No Python block hides behind another spelling of its fence."""
-    fences = re.findall(r"^ *(?:```|~~~)(.*)$", TEXT, re.MULTILINE)
+    fences = re.findall(r"^ *(?:```|~~~)(.*)$", page.text, re.MULTILINE)
     assert set(fences[::2]) <= {"python", "sh", "text"}
-    assert set(fences[1::2]) == {""}
-    assert fences.count("python") == len(BLOCKS) > 8
+    assert set(fences[1::2]) <= {""}
+    assert fences.count("python") == len(page.blocks("python"))
+
+
+@each_page
+def test_blocks_say_where_they_run(page: Page) -> None:
+    """A page whose blocks use a client that they do not make says which one it is."""
+    bare = [block for block in page.blocks("python") if block.needs_client()]
+    assert (INSIDE in page.text) == bool(bare)
+
+
+# -- shape -----------------------------------------------------------------------------
+
+
+def test_readme_is_short() -> None:
+    """The README can be read in one sitting."""
+    assert len(README.text.splitlines()) <= 220
 
 
 def test_first_words() -> None:
-    """A stranger meets both commands and the quickstart within a hundred words."""
-    quickstart = BLOCKS[0][0]
-    beginning = TEXT[:quickstart]
+    """A stranger meets a picture, both commands and the quickstart at once."""
+    quickstart = README.blocks("python")[0]
+    beginning = README.text[: README.text.index(quickstart.source)]
     assert "## Quickstart" in beginning
-    assert len(beginning.split()) <= 100
-    assert beginning.index(TRY_IT) < beginning.index(RUN_TESTS)
-    assert 10 <= len(BLOCKS[0][1].splitlines()) <= 20
+    assert len(beginning.split()) <= 200
+    order = ["](examples/emotions.svg)", TRY_IT, RUN_TESTS]
+    assert sorted(order, key=beginning.index) == order
+    assert 10 <= len(quickstart.source.splitlines()) <= 20
 
 
-def _table(section: str) -> list[list[str]]:
-    """Return the cells of the first table in *section*, without its head."""
-    body = TEXT.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
-    rows = [line for line in body.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    return [cells[0], *cells[2:]]
+@pytest.mark.parametrize(
+    "title", ["A web backend", "Testing your own code", "The command"]
+)
+def test_glimpses(title: str) -> None:
+    """The README shows a backend, a test and the command in 15 lines each."""
+    blocks = re.findall(
+        r"^```\w+\n(.*?)^```$", README.section(title), re.MULTILINE | re.DOTALL
+    )
+    assert sum(len(block.splitlines()) for block in blocks) <= 15
+
+
+def test_every_guide_is_listed() -> None:
+    """The README has a row for each guide, under the guide's own title."""
+    rows = [re.fullmatch(r"\[(.*)\]\((.*)\)", row[0]) for row in README.table("Guides")]
+    listed = {ROOT / row[2]: row[1] for row in rows if row}
+    titles = {page.path: page.text.partition("\n")[0] for page in PAGES[1:]}
+    assert {path: f"# {title}" for path, title in listed.items()} == titles
+
+
+@each_guide
+def test_guides_have_one_shape(page: Page) -> None:
+    """A guide says at first what it is for, and ends with a table of options."""
+    assert page.text.split("\n\n")[1].startswith("This guide is for ")
+    assert page.text.rpartition("\n## ")[2].startswith("Options\n")
+    assert page.table("Options")[0] == ["of", "option", "default", "meaning"]
+    assert page.text.splitlines()[-1].startswith("|")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [README.path, *GUIDES, ROOT / "CONTRIBUTING.md", *ROOT.glob("examples/*.[pi]*")],
+    ids=lambda path: path.name,
+)
+def test_nothing_is_installed_by_name(path: Path) -> None:
+    """No page sends its reader to an index, which does not have the package."""
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"install .*emogg-async", text) == []
+
+
+# -- options ---------------------------------------------------------------------------
+
+REQUIRED: Final = inspect.Parameter.empty
+SETTINGS: Final = (AsyncEmoggClient, CachePolicy, RetryPolicy, EmoggEmulator)
+"""The public classes that users make by themselves, with options."""
+
+LISTING: Final = typing.get_type_hints(AsyncEmoggClient.list_sessions)["return"]
+MODULES: Final = (emogg_async, testing, aiohttp_web, otel, starlette)
+NOT_SECONDS: Final = {"budget", "data", "probability", "query"}
+"""Options that are numbers of something else."""
+
+
+def _calls(module: ModuleType) -> Iterator[tuple[str, Callable[..., object]]]:
+    """Yield the functions, methods and settings of *module*, by their names."""
+    public = [getattr(module, name) for name in module.__all__]
+    for value in [*public, LISTING] if module is emogg_async else public:
+        if inspect.isfunction(value):
+            yield value.__name__, value
+        if not inspect.isclass(value) or getattr(value, "_is_protocol", False):
+            continue
+        if value in SETTINGS:
+            yield value.__name__, value
+        prefix = "" if value is AsyncEmoggClient else f"{value.__name__}."
+        for name, method in vars(value).items():
+            if inspect.isfunction(method) and not name.startswith("_"):
+                yield prefix + name, method
+
+
+def _options(call: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(call).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not REQUIRED
+    }
+
+
+CALLS: Final = dict(call for module in MODULES for call in _calls(module))
+
+
+def _command_options(
+    command: click.Command = emogg, words: tuple[str, ...] = ()
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each command, without `emogg`, and its options with their defaults."""
+    yield (
+        " ".join(words) or "emogg",
+        {
+            ", ".join(f"`{name}`" for name in option.opts): _default(option)
+            for option in command.params
+            if isinstance(option, click.Option)
+        },
+    )
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            below = command.get_command(click.Context(command), name)
+            assert below is not None
+            yield from _command_options(below, (*words, name))
+
+
+def _default(option: click.Option) -> str:
+    if option.required:
+        return "required"
+    default = option.to_info_dict()["default"]
+    return (
+        "–" if default is None or default is False or default == "" else f"`{default}`"
+    )
+
+
+COMMANDS: Final = dict(_command_options())
+
+
+def _rows(page: Page) -> Iterator[tuple[str, str, str, str]]:
+    """Yield call or command, option, default and meaning of each row of options."""
+    for of, option, default, meaning in page.table("Options")[1:]:
+        calls = re.findall(r"`(.*?)`", of)
+        if of == "commands that reach the service":
+            calls = [
+                name for name, found in COMMANDS.items() if "`--base-url`" in found
+            ]
+        assert calls
+        for call in calls:
+            yield call, option, default, meaning
+
+
+@each_guide
+def test_options_are_right(page: Page) -> None:
+    """Each row of a table of options has the option's real default, and its unit."""
+    for call, option, default, meaning in _rows(page):
+        if call in COMMANDS:
+            assert COMMANDS[call][option] == default, (call, option)
+            continue
+        parameter = _options(CALLS[call])[option.strip("`")]
+        real = parameter.default
+        known = {"CachePolicy": CachePolicy, "RetryPolicy": RetryPolicy}
+        said = REQUIRED if default == "required" else eval(default.strip("`"), known)
+        assert (said, type(said)) == (real, type(real)), (call, option)
+        if "float" in str(parameter.annotation) and parameter.name not in NOT_SECONDS:
+            assert "seconds" in meaning, (call, option)
+
+
+def test_no_option_is_missing() -> None:
+    """The guides have every option of every public call, and of every command."""
+    told = {row[:2] for page in PAGES[1:] for row in _rows(page)}
+    same = {"emogg_client", "emogg_lifespan"}  # they take the client's options
+    assert all(_options(CALLS[n]) == _options(AsyncEmoggClient) for n in same)
+    real = {
+        (name, f"`{option}`")
+        for name, call in CALLS.items()
+        if name not in same
+        for option in _options(call)
+    }
+    real |= {(name, option) for name, found in COMMANDS.items() for option in found}
+    assert real - told == set()
+
+
+# -- tables and claims -----------------------------------------------------------------
 
 
 def _kinds_in_table() -> list[tuple[int, str, str]]:
     """Return depth, class name and first cell of each row of the table of errors."""
     kinds = []
-    for what, cell, _ in _table("Errors")[1:]:
+    for what, cell, _ in GUIDE["errors"].table("Errors")[1:]:
         branch, name, _ = cell.split("`")
         kinds.append((len(branch) // 2, name, what))
     return kinds
@@ -241,7 +486,7 @@ def _in_words(error: EmoggError, repeat: Repeat, settled: str) -> str:
 
 def test_retry_table() -> None:
     """Each cell of the retry table is what the code decides."""
-    head, *rows = _table("Retries and timeouts")
+    head, *rows = GUIDE["errors"].table("Retries")
     assert [row[0] for row in rows] == list(_FAILURES)
     for failure, *cells in rows:
         for column, cell in zip(head[1:], cells, strict=True):
@@ -258,22 +503,20 @@ def test_retry_table() -> None:
 
 def test_fleets_table() -> None:
     """The table of fleets says what the formula of the rate limit says."""
-    rows = [row for row in _table("Fleets")[1:] if len(row) == 2]
-    assert rows
-    for capacity, processes in rows:
+    for capacity, processes in GUIDE["rate-limits"].table("Many processes")[1:]:
         served = (int(capacity.replace(",", "")) / 4) ** (2 / 3)
         assert int(processes) == int(served)
 
 
 def test_shown_defaults() -> None:
-    """The values that the README shows as the defaults are the defaults."""
+    """The values that blocks show as the defaults are the defaults."""
     for call in ("AsyncEmoggClient", "RetryPolicy", "CachePolicy"):
         parameters = inspect.signature(getattr(emogg_async, call)).parameters
         shown = [
             keyword
-            for _, source in BLOCKS
-            if "the defaults" in source
-            for node in ast.walk(ast.parse(source))
+            for block in BLOCKS
+            if "the defaults" in block.source
+            for node in ast.walk(ast.parse(block.source))
             if isinstance(node, ast.Call) and ast.unparse(node.func) == call
             for keyword in node.keywords
             if isinstance(keyword.value, ast.Constant)
@@ -285,54 +528,47 @@ def test_shown_defaults() -> None:
 
 
 def test_exit_codes() -> None:
-    """The README explains each exit code of the command as its help does."""
-    rows = _table("Command line")[1:]
+    """The guide explains each exit code of the command as its help does."""
+    rows = GUIDE["command"].table("Failures and exit codes")[1:]
     assert rows == [[str(code.value), code.meaning] for code in Exit]
 
 
 def test_environment() -> None:
-    """The README names each variable that the command reads."""
-    section = TEXT.split("\n## Command line\n", 1)[1].split("\n## ", 1)[0]
+    """The guide names each variable that the command reads."""
+    section = GUIDE["command"].section("Environment")
     named = re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", section)
     assert sorted(named) == sorted(VARIABLES)
 
 
-CAPTURES: Final = re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+CAPTURES: Final = [block for page in PAGES for block in page.blocks("text")]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
-@pytest.mark.parametrize(
-    "capture", CAPTURES, ids=[capture.partition("\n")[0] for capture in CAPTURES]
-)
-def test_capture(capture: str, emogg_emulator: EmoggEmulator) -> None:
+@pytest.mark.parametrize("capture", CAPTURES, ids=str)
+def test_capture(capture: Block, emogg_emulator: EmoggEmulator) -> None:
     """A captured terminal shows what the emulator's sessions give in 100 columns."""
     del emogg_emulator
-    command, *lines = capture.splitlines()
+    command, *lines = capture.source.splitlines()
     arguments = command.removeprefix("$ emogg ").split()
     done = run_on_terminal(*arguments, columns=100, NO_COLOR="1")
     shown = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
     assert [line.rstrip() for line in shown.splitlines()] == lines
 
 
-@pytest.mark.parametrize(
-    "words", re.findall(r"^emogg ((?:[a-z]+ ?)+)", TEXT, re.MULTILINE)
-)
-def test_commands(words: str) -> None:
-    """Each command line of the README begins with a command that there is."""
-    run = subprocess.run(
-        [sys.executable, "-m", "emogg_async", *words.split(), "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    assert f"Usage: emogg {words.strip()} " in run.stdout
+@each_page
+def test_commands(page: Page) -> None:
+    """Each command line begins with a command that there is, and has its options."""
+    lines = "".join(block.source for block in page.blocks("sh"))
+    for words, rest in re.findall(r"^emogg ((?:[a-z]+ ?)+)(.*)$", lines, re.MULTILINE):
+        named = re.findall(r"(?<=[ (])--[a-z-]+", rest)
+        known = re.findall(r"`(--[a-z-]+)`", " ".join(COMMANDS[words.strip()]))
+        assert {*named} <= {*known}, words
 
 
 async def test_shares_of_concurrency(emogg_emulator: EmoggEmulator) -> None:
     """Bulk work gets three quarters of the client's concurrency, as the text says."""
     default = inspect.signature(AsyncEmoggClient).parameters["concurrency"].default
-    assert f"`concurrency={default}`" in TEXT
+    assert f"`concurrency={default}`" in GUIDE["sessions"].text
     ids = [session.id for session in emogg_emulator.sessions]
     emogg_emulator.latency = 0.02
     async with emogg_emulator.client(concurrency=4) as client:
@@ -340,27 +576,30 @@ async def test_shares_of_concurrency(emogg_emulator: EmoggEmulator) -> None:
     assert emogg_emulator.max_in_flight == 3
 
 
-def test_links() -> None:
-    """Links to files lead to files."""
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
-    assert targets
-    assert [name for name in targets if not (README.parent / name).exists()] == []
+@each_page
+def test_links(page: Page) -> None:
+    """Links lead to files that there are, and to their headings."""
+    for name, anchor in re.findall(r"\]\((?!https?:)([^)#]+)#?([^)]*)\)", page.text):
+        target = page.path.parent / name
+        assert target.exists()
+        assert not anchor or anchor in _read(target).anchors()
+
+
+# -- siblings --------------------------------------------------------------------------
 
 
 def test_changelog() -> None:
     """The newest section of the changelog is that of this version."""
-    changelog = (README.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    changelog = _read(ROOT / "CHANGELOG.md").text
     version, date = re.findall(r"^## (\S+) — (\S+)$", changelog, re.MULTILINE)[0]
     assert version == emogg_async.__version__
     assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", date)
 
 
 def test_contributing() -> None:
-    """Its tables name every nox session and every module."""
-    text = (README.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
-    cells = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
-    noxfile = (README.parent / "noxfile.py").read_text(encoding="utf-8")
+    """Its tables name every nox session, and every room from the top down."""
+    page = _read(ROOT / "CONTRIBUTING.md")
+    noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
     sessions = {
         name or function.replace("_", "-")
         for name, function in re.findall(
@@ -369,11 +608,7 @@ def test_contributing() -> None:
             re.MULTILINE,
         )
     }
-    package = Path(emogg_async.__file__).parent
-    modules = {
-        path.stem
-        for path in package.iterdir()
-        if path.name.endswith(".py") or (path / "__init__.py").exists()
-    }
-    commands = {f"nox -s {session}" for session in sessions}
-    assert cells == commands | modules - {"__init__", "__main__"}
+    named = [row[0] for row in page.table("Run the checks")[1:]]
+    assert sorted(named) == sorted(f"`nox -s {session}`" for session in sessions)
+    rooms = [row[0].strip("`") for row in page.table("Layout")[1:]]
+    assert rooms == [*BESIDE_IMPORTS, *FLOORS]

@@ -37,7 +37,7 @@ from emogg_async.integrations._answers import answer_and_log
 from emogg_async.integrations.aiohttp_web import emogg_client
 from emogg_async.integrations.starlette import emogg_lifespan
 
-README: Final = Path(__file__).parents[2] / "README.md"
+GUIDE: Final = Path(__file__).parents[2] / "examples" / "guides" / "web.md"
 SECRET: Final = "what the service said"
 NOT_FOUND: Final = {"error": "not_found", "detail": "There is no such thing."}
 ID: Final = "65ea1530bb50af72b6e3dc1e"
@@ -83,9 +83,9 @@ def test_answer(error: EmoggError, status: int, word: str, wait: str | None) -> 
     assert SECRET not in repr(answer)
 
 
-def test_the_readme_s_table() -> None:
-    """The README's table has each error in the row of its answer."""
-    text = README.read_text(encoding="utf-8").split("\n## In web backends\n", 1)[1]
+def test_the_guide_s_table() -> None:
+    """The guide's table has each error in the row of its answer."""
+    text = GUIDE.read_text(encoding="utf-8").split("\n## Answers to visitors\n", 1)[1]
     rows = re.findall(
         r"^\| ((?:`\w+`(?:, )?)+|any other) \| (\d+) `(\w+)`(.*) \|$",
         text.split("\n## ", 1)[0],

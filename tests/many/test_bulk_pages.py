@@ -55,7 +55,7 @@ async def outcomes_of(client, ids, **options):
 
 
 class TestWhatItCosts:
-    """The figures that the README gives, as bounds."""
+    """The figures that the guide gives, as bounds."""
 
     async def fetch(self, emulator, ids):
         """Fetch *ids* both ways, compare, and return the requests by pages."""
