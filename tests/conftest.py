@@ -21,8 +21,11 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-# A shell has what it runs in the background ignore Ctrl-C, and so do all children.
+# A shell has what it runs in the background ignore Ctrl-C, as nohup does a hang-up, and
+# so do all children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
