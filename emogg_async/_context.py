@@ -77,9 +77,13 @@ def context_of_a_load() -> Context:
 
 
 def _forget_ours() -> None:
-    priority.set(SINGLE)
-    backlog.set(UNKNOWN)
-    deadline.set(math.inf)
+    # Each `set` copies a part of the context; a single call has none of them.
+    if priority.get() is not SINGLE:
+        priority.set(SINGLE)
+    if backlog.get() is not UNKNOWN:
+        backlog.set(UNKNOWN)
+    if deadline.get() != math.inf:
+        deadline.set(math.inf)
 
 
 @contextmanager
