@@ -121,6 +121,9 @@ class Call:
     departed: float = math.inf
     """When the first of them left, on the loop's clock."""
 
+    ends: float = math.inf
+    """When the allowance is used up, for the last of those who joined."""
+
     has_past: bool = False
     """Whether a past value stands in if it fails, so that it may do so early."""
 
@@ -151,8 +154,9 @@ class Call:
     def departs(self, now: float) -> None:
         """Note that a request leaves *now*."""
         if not self.attempts:
-            self.deadline = min(self.deadline, now + self.allowance)
             self.departed = now
+            self.ends = now + self.allowance
+            self.deadline = min(self.deadline, self.ends)
         self.attempts += 1
         self.status = 0
         self.sending = True
@@ -161,6 +165,7 @@ class Call:
         """Go on until *deadline* for somebody who joins *now*."""
         if self.attempts:
             deadline = min(deadline, now + self.allowance)
+            self.ends = max(self.ends, deadline)
         self.deadline = max(self.deadline, deadline)
 
     def answered(self, status: int) -> None:

@@ -242,8 +242,8 @@ class Pipeline:
         call.departs(departure)
         # Those who wait for a read watch their deadlines themselves, so that it can go
         # on for the last of them; a write should know before whether it was sent.
-        ends = call.departed + call.allowance
-        time_left = (ends if request.repeat is SAFE else call.deadline) - departure
+        ends = call.ends if request.repeat is SAFE else call.deadline
+        time_left = ends - departure
         counters.look_around()
         try:
             if call.trace is None:
