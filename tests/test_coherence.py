@@ -539,6 +539,20 @@ class TestOwedRemovals:
         assert "New" == (await two.get_session(finished)).name
         assert {asyncio.current_task()} == asyncio.all_tasks()
 
+    async def test_closing_tries_once_more_though_the_backend_is_left_alone(
+        self, pair, finished, monkeypatch
+    ):
+        """The last attempt is made even in the pause that follows many failures."""
+        monkeypatch.setattr(_backend, "PAUSE", 60.0)
+        one, two, failing = pair
+        await two.get_session(finished)
+        failing.failure = "error"
+        for _ in range(_backend.ERRORS_IN_A_ROW):
+            await one.update_session(finished, name="New")
+        failing.failure = None
+        await one.aclose()
+        assert "New" == (await two.get_session(finished)).name
+
     @pytest.mark.parametrize("failure", ["error", "hang"])
     async def test_closing_waits_for_no_backend(self, pair, finished, failure):
         """A backend that is still out does not keep a client from being closed."""
