@@ -613,6 +613,35 @@ class TestNotStored:
         with pytest.raises(ServerError):
             await client.get_session(finished)
 
+    async def test_an_older_page_does_not_come_back(self, emulator, client, finished):
+        """A page that was asked for before a fresh get, and came after, is not kept."""
+        other = next(each.id for each in emulator.sessions if each.id != finished)
+        await client.get_session(other)  # from then on the rate limit is known
+        emulator.fail("GET", "/v1/sessions", lag=0.15, times=1)
+        bulk = asyncio.create_task(client.get_sessions([finished], via="pages"))
+        await until(lambda: emulator.in_flight == 1)
+        emulator.update_session(finished, state="processing")
+        seen = await client.get_session(finished, fresh=True)
+        await bulk
+        assert seen == await client.get_session(finished)
+
+    @pytest.mark.parametrize("via", ["pages", "get"])
+    async def test_what_a_write_keeps_from_being_stored(
+        self, emulator, client, finished, via
+    ):
+        """A fresh bulk whose answers may not be stored leaves no older ones behind."""
+        other = next(each.id for each in emulator.sessions if each.id != finished)
+        written = finished if via == "get" else other
+        await client.get_session(finished)
+        emulator.update_session(finished, state="processing")
+        emulator.fail("PATCH", delay=0.3)
+        rename = asyncio.create_task(client.update_session(written, name="New"))
+        await until(lambda: emulator.in_flight == 1)
+        batch = await client.get_sessions([finished], fresh=True, via=via)
+        assert "processing" == batch[finished].state
+        assert "processing" == (await client.get_session(finished)).state
+        await rename
+
     async def test_a_backend_that_fails_is_passed_by(self, emulator, finished):
         """What could not be removed is not used."""
         failing = Failing(SimpleMemoryCache(timeout=None))
