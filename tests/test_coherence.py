@@ -527,6 +527,26 @@ class TestOwedRemovals:
         else:
             assert "New" == (await two.get_session(finished)).name
 
+    async def test_each_outage_is_made_good(self, pair, finished):
+        """What fails after an outage that was made good is owed, and removed, too."""
+        one, two, failing = pair
+        for name in ("New", "Newer"):
+            await two.get_session(finished)
+            failing.failure = "error"
+            await one.update_session(finished, name=name)
+            failing.failure = None
+            await eventually(lambda: not one._open().cache._owed)
+            assert name == (await two.get_session(finished)).name
+
+    async def test_a_write_stays_owed_as_a_write(self, pair, finished):
+        """A later removal that fails, of what is not stored, does not replace it."""
+        one, _, failing = pair
+        failing.failure = "hang"
+        cache = one._open().cache
+        await cache.drop(finished, is_written=True)
+        await cache.drop(finished, is_written=False)
+        assert {finished: True} == cache._owed
+
     async def test_closing_tries_once_more(self, emulator, pair, finished, monkeypatch):
         """A client that is closed first makes a last attempt, and leaves nothing."""
         monkeypatch.setattr(_shared, "SOON", 60.0)
