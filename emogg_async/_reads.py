@@ -109,9 +109,13 @@ class Reads:
         except _LOST:
             await self._lose(session_id)
             raise
+        if fresh:  # a page that was asked for before may be older
+            self._epoch += 1
         if cache and self._may_store(call, session_id):
             self._recover(session_id)
             await cache.put(session, asked_at)
+        elif cache and fresh:  # it may not be stored, and what is may be older
+            await cache.drop(session_id, is_written=False)
         return session
 
     async def derived(self, request: Request, model: type[Derived]) -> Derived:
@@ -283,12 +287,17 @@ class Reads:
             if not fresh:
                 for session in sessions:
                     self._counters.miss(session.id.lower())
-            # One integer for all sessions: a write is rare, and a miss costs little.
+            # One integer for all sessions: what raises it is rare beside a page, and a
+            # miss costs little.
             if epoch == self._epoch and not self._being_written:
                 for session in sessions:
                     self._recover(session.id.lower())
                 with suppress(TimeoutError), self.pipeline.limit():
                     await self.cache.put_many(sessions, asked_at)
+            elif fresh:  # as for a get
+                with suppress(TimeoutError), self.pipeline.limit():
+                    for session in sessions:
+                        await self.cache.drop(session.id.lower(), is_written=False)
         return sessions
 
     async def list_page(

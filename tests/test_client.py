@@ -1066,3 +1066,22 @@ class TestStatsAndLimits:
             await single
             bulk.cancel()
             await asyncio.wait([bulk])
+
+
+async def test_an_item_that_two_bulks_share_has_the_time_of_the_later_one(
+    emulator, ids, clocks
+):
+    """Its second request has the time that is left to whoever joined last."""
+    retry = RetryPolicy(attempts=2, base=0.001)
+    options = {"timeout": 60, "attempt_timeout": 60, "retry": retry, "cache": None}
+    emulator.fail(fault="hang", times=1)
+    async with emulator.client(**options) as client:
+        first = asyncio.create_task(client.get_sessions([ids[0]], via="get"))
+        await until(lambda: emulator.requests)
+        await clocks.forward(40)
+        second = asyncio.create_task(client.get_sessions([ids[0]], via="get"))
+        await until(lambda: client.stats.coalesced)
+        await clocks.forward(30)  # the time of the first one is up
+        assert {} == (await second).errors
+        await first
+        assert 2 == client.stats.requests == len(emulator.requests)

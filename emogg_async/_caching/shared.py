@@ -253,6 +253,7 @@ class SharedCache:
         if self._paying is not None:
             self._paying.cancel()
             await asyncio.wait([self._paying])
+            self._guard = Guard()  # there is no later: a pause would be the end
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     await self._pay_all()

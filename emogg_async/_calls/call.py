@@ -94,8 +94,8 @@ class Call:
         backlog: What else the bulk will ask for that it is a part of.
         since: When it began, by the wall clock; noted for writes only.
         attempts: How many requests were sent for it.
-        ends: When, on the loop's clock, its allowance is used up; infinite before its
-            first request.
+        ends: When, on the loop's clock, the allowance is used up for the last of those
+            who joined; infinite before its first request.
         departed: When, on the loop's clock, its first request left.
         has_past: Whether a past value is at hand, so that it may fail early.
         is_repeated: Whether the next request repeats one that failed.
@@ -126,6 +126,9 @@ class Call:
     trace: Any = None
     failure: EmoggError | None = None
 
-    def extend(self, deadline: float) -> None:
-        """Go on until *deadline* for somebody who joins, but not beyond its end."""
-        self.deadline = max(self.deadline, min(deadline, self.ends))
+    def extend(self, deadline: float, now: float) -> None:
+        """Go on until *deadline* for somebody who joins *now*."""
+        if self.attempts:
+            deadline = min(deadline, now + self.allowance)
+            self.ends = max(self.ends, deadline)
+        self.deadline = max(self.deadline, deadline)

@@ -49,7 +49,10 @@ class Connector(aiohttp.TCPConnector):
             raise
 
     def _release(self, *args: Any, **options: Any) -> None:
-        Context().run(super()._release, *args, **options)
+        if getattr(self, "_cleanup_handle", None) is None:  # it sets the timer
+            Context().run(super()._release, *args, **options)
+        else:
+            super()._release(*args, **options)
 
 
 def close_spoilt(http: aiohttp.ClientSession, host: str | None) -> None:

@@ -210,6 +210,10 @@ class Flights:
 
 
 def _forget_ours() -> None:
-    priority.set(SINGLE)
-    backlog.set(UNKNOWN)
-    deadline.set(math.inf)
+    # Each `set` copies a part of the context; a single call has none of them.
+    if priority.get() is not SINGLE:
+        priority.set(SINGLE)
+    if backlog.get() is not UNKNOWN:
+        backlog.set(UNKNOWN)
+    if deadline.get() != math.inf:
+        deadline.set(math.inf)

@@ -135,7 +135,7 @@ class Pipeline:
             flight = self.flights.start(key, call, load)
         else:
             self._counters.coalesced += 1
-            flight.call.extend(deadline)
+            flight.call.extend(deadline, self.loop.time())
         try:
             result: T = await flight.wait(deadline)
         except (Abandoned, Cut) as signal:

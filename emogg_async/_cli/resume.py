@@ -1,8 +1,8 @@
 """How to go on with an export that ended early.
 
-The list is sorted by time, newest first, so what is missing is what is older than the
+If the list is sorted by time, newest first, what is missing is what is older than the
 last session written. Its own millisecond is asked for again: other sessions may share
-it.
+it. A list that is sorted by id may look just so until then, and hold newer ones below.
 """
 
 import shlex
@@ -63,7 +63,8 @@ def how_to_go_on(context: click.Context, position: Position) -> str:
         changes["no_header"] = True
     command = command_again(context, changes)
     twice = "the last ones may come twice"
-    return f"{stopped} To go on, append; {twice}:\n  {command} >> FILE"
+    less = "some are left out if the list is not sorted by time"
+    return f"{stopped} To go on, append; {twice}, and {less}:\n  {command} >> FILE"
 
 
 def command_again(context: click.Context, changes: Mapping[str, Any]) -> str:

@@ -72,6 +72,7 @@ class OutcomeStream(Generic[T]):
         self._tasks: list[asyncio.Task[None]] = []
         self._outcomes: deque[Outcome[T]] = deque()
         self._fatal: BaseException | None = None
+        self._origin: TracebackType | None = None
         self._entered = self._left = False
 
     async def __aenter__(self) -> Self:
@@ -144,7 +145,7 @@ class OutcomeStream(Generic[T]):
         self._check_not_left()
         while not self._outcomes:  # what was fetched before the end is not lost
             if self._fatal is not None:
-                raise self._fatal
+                raise self._fatal.with_traceback(self._origin)
             if all(task.done() for task in self._tasks):
                 if any(task.cancelled() for task in self._tasks):
                     raise asyncio.CancelledError("a worker of this bulk was cancelled")
@@ -182,11 +183,16 @@ class OutcomeStream(Generic[T]):
             # Raised by the call itself; for the consumer it would mean something else.
             fatal = RuntimeError(f"the call raised {type(error).__name__}")
             fatal.__cause__ = error
-            self._fatal = self._fatal or fatal
+            self._end(fatal)
         except BaseException as error:
-            self._fatal = self._fatal or error
+            self._end(error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise  # asyncio ends the loop with it
+
+    def _end(self, error: BaseException) -> None:
+        """End the bulk with the first *error*; each raise of it adds frames anew."""
+        if self._fatal is None:
+            self._fatal, self._origin = error, error.__traceback__
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():

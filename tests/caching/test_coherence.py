@@ -526,6 +526,26 @@ class TestOwedRemovals:
         else:
             assert "New" == (await two.get_session(finished)).name
 
+    async def test_each_outage_is_made_good(self, pair, finished):
+        """What fails after an outage that was made good is owed, and removed, too."""
+        one, two, failing = pair
+        for name in ("New", "Newer"):
+            await two.get_session(finished)
+            failing.failure = "error"
+            await one.update_session(finished, name=name)
+            failing.failure = None
+            await eventually(lambda: not one._open().cache._owed)
+            assert name == (await two.get_session(finished)).name
+
+    async def test_a_write_stays_owed_as_a_write(self, pair, finished):
+        """A later removal that fails, of what is not stored, does not replace it."""
+        one, _, failing = pair
+        failing.failure = "hang"
+        cache = one._open().cache
+        await cache.drop(finished, is_written=True)
+        await cache.drop(finished, is_written=False)
+        assert {finished: True} == cache._owed
+
     async def test_closing_tries_once_more(self, emulator, pair, finished, monkeypatch):
         """A client that is closed first makes a last attempt, and leaves nothing."""
         monkeypatch.setattr(shared, "SOON", 60.0)
@@ -537,6 +557,20 @@ class TestOwedRemovals:
         await one.aclose()
         assert "New" == (await two.get_session(finished)).name
         assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    async def test_closing_tries_once_more_though_the_backend_is_left_alone(
+        self, pair, finished, monkeypatch
+    ):
+        """The last attempt is made even in the pause that follows many failures."""
+        monkeypatch.setattr(guard, "PAUSE", 60.0)
+        one, two, failing = pair
+        await two.get_session(finished)
+        failing.failure = "error"
+        for _ in range(guard.ERRORS_IN_A_ROW):
+            await one.update_session(finished, name="New")
+        failing.failure = None
+        await one.aclose()
+        assert "New" == (await two.get_session(finished)).name
 
     @pytest.mark.parametrize("failure", ["error", "hang"])
     async def test_closing_waits_for_no_backend(self, pair, finished, failure):
@@ -597,6 +631,35 @@ class TestNotStored:
         emulator.fail(status=503)
         with pytest.raises(ServerError):
             await client.get_session(finished)
+
+    async def test_an_older_page_does_not_come_back(self, emulator, client, finished):
+        """A page that was asked for before a fresh get, and came after, is not kept."""
+        other = next(each.id for each in emulator.sessions if each.id != finished)
+        await client.get_session(other)  # from then on the rate limit is known
+        emulator.fail("GET", "/v1/sessions", lag=0.15, times=1)
+        bulk = asyncio.create_task(client.get_sessions([finished], via="pages"))
+        await until(lambda: emulator.in_flight == 1)
+        emulator.update_session(finished, state="processing")
+        seen = await client.get_session(finished, fresh=True)
+        await bulk
+        assert seen == await client.get_session(finished)
+
+    @pytest.mark.parametrize("via", ["pages", "get"])
+    async def test_what_a_write_keeps_from_being_stored(
+        self, emulator, client, finished, via
+    ):
+        """A fresh bulk whose answers may not be stored leaves no older ones behind."""
+        other = next(each.id for each in emulator.sessions if each.id != finished)
+        written = finished if via == "get" else other
+        await client.get_session(finished)
+        emulator.update_session(finished, state="processing")
+        emulator.fail("PATCH", delay=0.3)
+        rename = asyncio.create_task(client.update_session(written, name="New"))
+        await until(lambda: emulator.in_flight == 1)
+        batch = await client.get_sessions([finished], fresh=True, via=via)
+        assert "processing" == batch[finished].state
+        assert "processing" == (await client.get_session(finished)).state
+        await rename
 
     async def test_a_backend_that_fails_is_passed_by(self, emulator, finished):
         """What could not be removed is not used."""

@@ -236,7 +236,7 @@ def test_a_deadline_that_moves_away_counts():
     async def extended():
         async def fail_late():
             await asyncio.sleep(0.5)
-            service.call.extend(60.0)
+            service.call.extend(60.0, simulated.now())
             return server_error(retry_after=5.0)
 
         service.ends[:] = [fail_late]

@@ -40,6 +40,7 @@ from emogg_async import (
     TransportError,
 )
 from emogg_async._calls import call as call_module
+from emogg_async._calls import connector
 from emogg_async._calls.transport import _translated
 from emogg_async._wire.protocol import Request
 
@@ -611,6 +612,24 @@ class TestUnaskedAnswers:
         newer = http("200 OK", BODY.replace(b"Pitch", b"New"))
         async with self.after_one(stray, own, newer) as client:
             assert "New" == (await client.get_session(ID, fresh=True)).name
+
+
+async def test_a_server_that_always_answers_first(monkeypatch):
+    """After too many connections in a row with unasked answers, nothing was sent."""
+    monkeypatch.setattr(connector, "MAX_SPOILT", 1)
+
+    async def answer_twice(writer, number):
+        writer.write(OK)
+        asyncio.get_running_loop().call_later(0.02, writer.write, OK)
+        return True
+
+    async with serving(answer_twice) as server:
+        async with client_of(server, retry=ONE_TRY) as client:
+            await client.get_session(ID)
+            await asyncio.sleep(0.05)
+            with pytest.raises(NotSentError, match="answers before it is asked"):
+                await client.create_session("Pitch", "rtmp://host/key")
+    assert 1 == len(server.heads)
 
 
 class TestWritesAreWhatWasAsked:

@@ -180,7 +180,8 @@ def test_export_can_be_stopped(
     assert 0 < len(found) < COUNT
     assert advice.startswith(
         f"Stopped after {len(found)} sessions. To go on, append; "
-        "the last ones may come twice:\n"
+        "the last ones may come twice, "
+        "and some are left out if the list is not sorted by time:\n"
     )
     assert advice.count("\n") == 2
     rest = go_on(advice)

@@ -406,11 +406,12 @@ def test_nothing_to_go_on_from() -> None:
 
 
 def test_going_on() -> None:
-    """The command that goes on asks for what is older than the end of the last one."""
+    """The command that goes on asks for what is older, which need not be all."""
     said = how_to_go_on(parse_export("-q", "--state", "it's new"), at(10, 5.137))
     first, second = said.split("\n")
     assert first == (
-        "Stopped after 2 sessions. To go on, append; the last ones may come twice:"
+        "Stopped after 2 sessions. To go on, append; the last ones may come twice, "
+        "and some are left out if the list is not sorted by time:"
     )
     assert second == (
         "  emogg sessions export --state 'it'\"'\"'s new' "

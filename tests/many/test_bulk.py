@@ -250,6 +250,17 @@ class TestStream:
                     seen.append(outcome.session_id)  # noqa: PERF401 - it ends in error
         assert sorted(ids[:5]) == sorted(seen)
 
+    async def test_what_ended_it_is_raised_again_without_older_frames(self, emulator):
+        """Whoever goes on asking gets the same error, and its traceback stays short."""
+        ids, lengths = [each.id for each in emulator.sessions[:3]], set()
+        async with emulator.client(token="other") as client:
+            async with client.stream_sessions(ids) as outcomes:
+                for _ in range(10):
+                    with pytest.raises(AuthenticationError) as caught:
+                        await anext(outcomes)
+                    lengths.add(len(caught.traceback))
+        assert 1 == len(lengths)
+
     async def test_says_that_it_was_left(self, client, ids):
         """Outside of its block a stream is over, and does not look complete."""
         async with client.stream_sessions(ids[:5]) as outcomes:

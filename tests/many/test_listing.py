@@ -161,6 +161,19 @@ def test_a_creation_with_each_request_does_not_outrun_the_walk(page_size):
     assert set(sessions) <= set(walk_through(server, page_size, create, limit=20))
 
 
+def test_pages_in_vain_count_in_a_row_only():
+    """That each second page brings nothing new ends no walk that gets on."""
+    sessions = [session(n, n) for n in range(2_500)]
+    server = Server(sessions, by_timestamp)
+    new = itertools.count(2_500)
+
+    def create():
+        if len(server.queries) % 2:
+            server.sessions += [session(n, n) for n in itertools.islice(new, 99)]
+
+    assert set(sessions) <= set(walk_through(server, 100, create, limit=60))
+
+
 @pytest.mark.parametrize("gone", [1, 99, 100, 500, 999])
 def test_a_mass_deletion_hides_nothing(gone):
     """When all that is left was below the walk, it steps back as far as it takes."""

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 
 import emogg_async
+import emogg_async.testing
 from emogg_async import (
     AsyncEmoggClient,
     AuthenticationError,
@@ -523,3 +524,9 @@ async def share_a_cache() -> None:
         shared: CacheBackend = backend
         CachePolicy(backend=shared)
     await redis_cache("rediss://h", ssl="ca.pem").close()
+
+
+def names_that_nobody_has() -> None:
+    """A name that is misspelt is an error, since the root resolves names lazily."""
+    emogg_async.AsyncEmogClient  # type: ignore[attr-defined]  # noqa: B018
+    emogg_async.testing.Emulator  # type: ignore[attr-defined]  # noqa: B018

@@ -1,7 +1,7 @@
 """`emogg sessions export`: every session of an account, and how to go on after a stop.
 
 It is told to stop between two pages only, and a page is written at once. So whatever
-ends it, whole lines are left, and what is missing is older than the last one.
+ends it, whole lines are left.
 """
 
 import os
