@@ -34,6 +34,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from emogg_async._checks import non_negative, positive, whole
 from emogg_async._context import Call
+from emogg_async._frames import bare
 from emogg_async._protocol import Repeat, Request
 from emogg_async.errors import (
     ConnectionLostError,
@@ -244,7 +245,7 @@ class Retrier:
         except EmoggError as error:
             error.attempts = call.attempts
             if call.in_doubt and request.repeat is not Repeat.SAFE:
-                raise outcome_unknown(request, call, error.headline) from error
+                raise outcome_unknown(request, call, error.headline) from bare(error)
             raise
         self.budget.give(course.price)
         return result

@@ -64,7 +64,7 @@ IMPORTS = {
         "_protocol",
         "errors",
     },
-    "_retry": {"_checks", "_context", "_protocol", "errors"},
+    "_retry": {"_checks", "_context", "_frames", "_protocol", "errors"},
     "_listing": {"_checks", "_converter", "_frames", "errors", "models"},
     "_pages": {"_converter", "_listing", "models"},
     "_jobs": {
@@ -76,7 +76,7 @@ IMPORTS = {
         "errors",
         "models",
     },
-    "_bulk": {"_context", "_jobs", "_outcomes", "errors"},
+    "_bulk": {"_context", "_frames", "_jobs", "_outcomes", "errors"},
     "_pipeline": {
         "_alarms",
         "_context",

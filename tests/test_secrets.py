@@ -7,6 +7,7 @@ import pickle
 import re
 import traceback
 import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -25,6 +26,7 @@ from emogg_async import (
     NotSentError,
     OutcomeUnknownError,
     RetryPolicy,
+    _bulk,
     _listing,
     _outcomes,
     redis_cache,
@@ -307,7 +309,9 @@ def opened(emulator, **options):
     return emulator.client(token=TOKEN, **options)
 
 
-MAY_SHOW = {__file__, asyncio.timeouts.__file__, _listing.__file__, _outcomes.__file__}
+MAY_SHOW = {__file__, asyncio.timeouts.__file__} | {
+    module.__file__ for module in (_bulk, _listing, _outcomes)
+}
 """The caller's frames, and those of public methods that are generators, or raise."""
 
 
@@ -338,6 +342,12 @@ async def _iteration(listing):
         pass
 
 
+async def _streaming(client, call):
+    async with client.stream(call, [ID]) as outcomes:
+        async for outcome in outcomes:
+            outcome.unwrap()
+
+
 CALLS = {
     "get": lambda client: client.get_session(ID),
     "expanded": lambda client: client.get_session(ID, expand=["user"]),
@@ -356,6 +366,7 @@ CALLS = {
         client.get_sessions([f"{n:024x}" for n in range(9)], via="pages")
     ),
     "gather": lambda client: _batch(client.gather(client.get_emotions, [ID, ID[1:]])),
+    "stream": lambda client: _streaming(client, client.get_emotions),
     "collect": lambda client: client.list_sessions().collect(),
     "first": lambda client: client.list_sessions().first(),
     "iteration": lambda client: _iteration(client.list_sessions()),
@@ -489,6 +500,21 @@ async def test_an_event_carries_no_frame_and_no_secret(knowing):
         rule.remove()
     assert {AttemptFailed, RateLimited, RetryScheduled, StaleServed} == {*told}
     assert [] == problems
+
+
+async def test_nor_does_one_of_a_failure_that_did_no_harm(knowing):
+    """What was told of an answer to a stop has no frames once a get has settled it."""
+    session = knowing.add_session(token=TOKEN, state="active")
+    told = []
+    knowing.fail("POST", fault="garbage")
+    async with opened(knowing, on_event=told.append, timeout=5) as client:
+        task = client.stop_session(session.id)
+        with suppress(OutcomeUnknownError):
+            await task
+        errors = [event.error for event in told if isinstance(event, AttemptFailed)]
+    assert errors
+    for error in errors:
+        assert_only_the_caller_shows(error)
 
 
 def test_a_client_that_cannot_be_made_does_not_show_its_token():
