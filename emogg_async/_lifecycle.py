@@ -121,7 +121,11 @@ class LifeCycle:
             if self._closing is None:
                 closing = self._pipeline.close()
                 self._closing = self._pipeline.loop.create_task(closing)
-            await _outlast(self._closing)
+            try:
+                await _outlast(self._closing)
+            finally:
+                if self._closing.cancelled():  # perhaps before it began
+                    await self._pipeline.disconnect()
 
     def _open(self) -> Sessions:
         """Return what is open; open it at the first call."""

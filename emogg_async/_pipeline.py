@@ -369,7 +369,11 @@ class Pipeline:
             for end in self.at_end:
                 await end()
         finally:
-            await self._transport.close()
+            await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
 
 
 def _key(request: Request, priority: Priority) -> tuple[str, str, Priority]:
