@@ -107,7 +107,6 @@ class Transport:
         # Deadlines are ours: aiohttp's `total` counts queueing, and rounds. Where it
         # matters whether a request was sent, DNS and TLS have a limit of their own.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
-        self._write_timeout = _connecting(attempt_timeout)
         self._owns_http = http is None
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
@@ -132,7 +131,7 @@ class Transport:
             # Without a tunnel it reads each request, and passes it on.
             "headers": headers if self._tunnels else headers | its,
             # Whoever waits for a tunnel has not sent anything yet.
-            "timeout": self._write_timeout,
+            "timeout": _connecting(self._attempt_timeout),
         }
 
     async def send(
@@ -182,9 +181,7 @@ class Transport:
         """Return what aiohttp has to know of *request* besides where it goes."""
         options = self._plain
         if request.repeat is not SAFE:
-            short = limit < self._attempt_timeout
-            timeout = _connecting(limit) if short else self._write_timeout
-            options = options | {"timeout": timeout}
+            options = options | {"timeout": _connecting(limit)}
         if request.method in _REPEATED_BY_AIOHTTP:
             # Those of a session that was passed in are replaced, unless repeated here.
             outer = getattr(self._http, "_middlewares", ())
