@@ -18,7 +18,7 @@ from yarl import URL
 
 from emogg_async._alarms import Alarms
 from emogg_async._connector import Connector, UnaskedError, close_spoilt
-from emogg_async._frames import bare
+from emogg_async._frames import bare, without_aiohttp
 from emogg_async._network import Proxy, Route
 from emogg_async._protocol import SAFE, TOO_LONG, Request, Response, unpacked
 from emogg_async.errors import (
@@ -170,9 +170,9 @@ class Transport:
             raise self._too_late(request, limit, error) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _translated(error, request, self._proxy) from error
-        except (RuntimeError, ValueError) as error:
-            if self._owns_http:
-                raise
+        except Exception as error:
+            if self._owns_http or not isinstance(error, RuntimeError | ValueError):
+                raise without_aiohttp(error)  # noqa: B904 - it is the same
             raise ConfigurationError(f"the session passed as http=: {error}") from None
 
     def _options(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 from aiocache import SimpleMemoryCache
+from aiohttp import ClientSession
 from aiohttp.http_parser import HttpResponseParserPy
 from rawserver import always, http, serving
 
@@ -568,3 +569,23 @@ def test_a_refused_token_is_not_shown(token):
     with pytest.raises(EmoggError) as caught:
         AsyncEmoggClient(token)
     assert_clean("".join(traceback.format_exception(caught.value)))
+
+
+@pytest.mark.parametrize("kind", [LookupError, ExceptionGroup])
+async def test_a_bug_of_a_middleware_shows_its_own_frames_and_no_token(knowing, kind):
+    """What a session passed as `http=` raises leads to the bug, and not to aiohttp."""
+
+    async def broken(request, handler):
+        raise kind("a bug", [OSError()]) if kind is ExceptionGroup else kind("a bug")
+
+    async with ClientSession(middlewares=(broken,)) as http:
+        async with opened(knowing, http=http) as client:
+            for call in (CALLS["get"], CALLS["create"], CALLS["stream"]):
+                with pytest.raises(kind, match="a bug") as caught:
+                    await call(client)
+                error = caught.value
+                shown = traceback.TracebackException.from_exception(
+                    error, capture_locals=True
+                )
+                assert_clean("".join(shown.format()))
+                assert "broken" == shown.stack[-1].name
