@@ -72,7 +72,8 @@ def context_of_a_load() -> Context:
     What traces requests below us finds its own there.
     """
     context = copy_context()
-    context.run(_forget_ours)
+    if deadline.get() < math.inf or backlog.get() is not UNKNOWN or priority.get():
+        context.run(_forget_ours)
     return context
 
 
