@@ -72,19 +72,16 @@ def context_of_a_load() -> Context:
     What traces requests below us finds its own there.
     """
     context = copy_context()
+    # Each `set` copies a part of the context, and a single call has none of them.
     if deadline.get() < math.inf or backlog.get() is not UNKNOWN or priority.get():
         context.run(_forget_ours)
     return context
 
 
 def _forget_ours() -> None:
-    # Each `set` copies a part of the context; a single call has none of them.
-    if priority.get() is not SINGLE:
-        priority.set(SINGLE)
-    if backlog.get() is not UNKNOWN:
-        backlog.set(UNKNOWN)
-    if deadline.get() != math.inf:
-        deadline.set(math.inf)
+    priority.set(SINGLE)
+    backlog.set(UNKNOWN)
+    deadline.set(math.inf)
 
 
 @contextmanager
