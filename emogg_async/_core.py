@@ -50,7 +50,11 @@ class Core:
         """
         if self._closing is None:
             self._closing = self.loop.create_task(self._close())
-        await _outlast(self._closing)
+        try:
+            await _outlast(self._closing)
+        finally:
+            if self._closing.cancelled():  # perhaps before it began
+                await self.pipeline.transport.close()
 
     async def _close(self) -> None:
         try:

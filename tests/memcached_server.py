@@ -20,6 +20,7 @@ class MemcachedServer:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         command = [binary, "-l", "127.0.0.1", "-p", str(self.port), "-U", "0"]
+        command += ["-I", "512k"]  # the most that it takes as one value
         if os.getuid() == 0:
             command += ["-u", "root"]
         self._process = subprocess.Popen(command)

@@ -826,6 +826,21 @@ class TestLifeCycle:
         assert client._core.pipeline.transport._http.closed
         assert {asyncio.current_task()} == asyncio.all_tasks()
 
+    @pytest.mark.parametrize("times", range(1, 5))
+    async def test_closing_closes_where_every_task_is_cancelled(
+        self, emulator, ids, times
+    ):
+        """That of our own which closes may be cancelled, too, before it has begun."""
+        client = emulator.client()
+        await client.get_session(ids[0])
+        closer = asyncio.create_task(client.aclose())
+        for _ in range(times):
+            await asyncio.sleep(0)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+        await asyncio.wait([closer])
+        assert client._pipeline._transport._http.closed
+
     async def test_all_who_close_wait_for_the_same_end(self, emulator, ids):
         """Whoever closes a client that is being closed returns when it is closed."""
         emulator.fail(fault="hang")

@@ -7,10 +7,12 @@ import pickle
 import re
 import traceback
 import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
 from aiocache import SimpleMemoryCache
+from aiohttp import ClientSession
 from aiohttp.http_parser import HttpResponseParserPy
 from rawserver import always, http, serving
 
@@ -27,7 +29,7 @@ from emogg_async import (
     RetryPolicy,
     redis_cache,
 )
-from emogg_async._many import listing, outcomes
+from emogg_async._many import listing, outcomes, stream
 from emogg_async.events import (
     AttemptFailed,
     RateLimited,
@@ -306,7 +308,9 @@ def opened(emulator, **options):
     return emulator.client(token=TOKEN, **options)
 
 
-MAY_SHOW = {__file__, asyncio.timeouts.__file__, listing.__file__, outcomes.__file__}
+MAY_SHOW = {__file__, asyncio.timeouts.__file__} | {
+    module.__file__ for module in (listing, outcomes, stream)
+}
 """The caller's frames, and those of public methods that are generators, or raise."""
 
 
@@ -337,6 +341,12 @@ async def _iteration(listing):
         pass
 
 
+async def _streaming(client, call):
+    async with client.stream(call, [ID]) as outcomes:
+        async for outcome in outcomes:
+            outcome.unwrap()
+
+
 CALLS = {
     "get": lambda client: client.get_session(ID),
     "expanded": lambda client: client.get_session(ID, expand=["user"]),
@@ -355,6 +365,7 @@ CALLS = {
         client.get_sessions([f"{n:024x}" for n in range(9)], via="pages")
     ),
     "gather": lambda client: _batch(client.gather(client.get_emotions, [ID, ID[1:]])),
+    "stream": lambda client: _streaming(client, client.get_emotions),
     "collect": lambda client: client.list_sessions().collect(),
     "first": lambda client: client.list_sessions().first(),
     "iteration": lambda client: _iteration(client.list_sessions()),
@@ -490,6 +501,21 @@ async def test_an_event_carries_no_frame_and_no_secret(knowing):
     assert [] == problems
 
 
+async def test_nor_does_one_of_a_failure_that_did_no_harm(knowing):
+    """What was told of an answer to a stop has no frames once a get has settled it."""
+    session = knowing.add_session(token=TOKEN, state="active")
+    told = []
+    knowing.fail("POST", fault="garbage")
+    async with opened(knowing, on_event=told.append, timeout=5) as client:
+        task = client.stop_session(session.id)
+        with suppress(OutcomeUnknownError):
+            await task
+        errors = [event.error for event in told if isinstance(event, AttemptFailed)]
+    assert errors
+    for error in errors:
+        assert_only_the_caller_shows(error)
+
+
 def test_a_client_that_cannot_be_made_does_not_show_its_token():
     """Nor does its constructor stay alive in the error."""
     for wrong in ({"concurrency": 0}, {"base_url": "nonsense"}, {"retry": None}):
@@ -541,3 +567,23 @@ def test_a_refused_token_is_not_shown(token):
     with pytest.raises(EmoggError) as caught:
         AsyncEmoggClient(token)
     assert_clean("".join(traceback.format_exception(caught.value)))
+
+
+@pytest.mark.parametrize("kind", [LookupError, ExceptionGroup])
+async def test_a_bug_of_a_middleware_shows_its_own_frames_and_no_token(knowing, kind):
+    """What a session passed as `http=` raises leads to the bug, and not to aiohttp."""
+
+    async def broken(request, handler):
+        raise kind("a bug", [OSError()]) if kind is ExceptionGroup else kind("a bug")
+
+    async with ClientSession(middlewares=(broken,)) as http:
+        async with opened(knowing, http=http) as client:
+            for call in (CALLS["get"], CALLS["create"], CALLS["stream"]):
+                with pytest.raises(kind, match="a bug") as caught:
+                    await call(client)
+                error = caught.value
+                shown = traceback.TracebackException.from_exception(
+                    error, capture_locals=True
+                )
+                assert_clean("".join(shown.format()))
+                assert "broken" == shown.stack[-1].name

@@ -156,7 +156,9 @@ class Flights:
         if key is not None:
             self._joinable[key] = flight
         context = copy_context()
-        context.run(_forget_ours)
+        # Each `set` copies a part of the context, and a single call has none of them.
+        if deadline.get() < math.inf or backlog.get() is not UNKNOWN or priority.get():
+            context.run(_forget_ours)
         # By way of the context: not every task factory knows the argument.
         task = context.run(self.alarms.loop.create_task, load(call))
         flight.task = task
@@ -210,10 +212,6 @@ class Flights:
 
 
 def _forget_ours() -> None:
-    # Each `set` copies a part of the context; a single call has none of them.
-    if priority.get() is not SINGLE:
-        priority.set(SINGLE)
-    if backlog.get() is not UNKNOWN:
-        backlog.set(UNKNOWN)
-    if deadline.get() != math.inf:
-        deadline.set(math.inf)
+    priority.set(SINGLE)
+    backlog.set(UNKNOWN)
+    deadline.set(math.inf)

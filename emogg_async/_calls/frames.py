@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 
 from emogg_async.errors import EmoggError
 
-__all__ = ["ENDS", "bare", "frameless"]
+__all__ = ["ENDS", "bare", "frameless", "without_aiohttp"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=BaseException | None)
@@ -31,6 +31,20 @@ def bare(error: E) -> E:
         each.__traceback__ = each.__context__ = None
         each = each.__cause__
     return error
+
+
+def without_aiohttp(error: Exception) -> Exception:
+    """Take from *error*, a bug, all frames down to the last of aiohttp's; return it.
+
+    Those have the token in their locals. Those of a middleware are below them.
+    """
+    kept = each = error.__traceback__
+    while each is not None:
+        name = str(each.tb_frame.f_globals.get("__name__"))
+        if name.partition(".")[0] == "aiohttp":
+            kept = each.tb_next
+        each = each.tb_next
+    return error.with_traceback(kept)
 
 
 def frameless(function: F) -> F:

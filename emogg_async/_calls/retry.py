@@ -32,6 +32,7 @@ from typing import Any, Final, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from emogg_async._calls.call import Call
+from emogg_async._calls.frames import bare
 from emogg_async._calls.policy import RetryPolicy
 from emogg_async._wire.protocol import Repeat, Request
 from emogg_async.errors import (
@@ -211,7 +212,7 @@ class Retrier:
         except EmoggError as error:
             error.attempts = call.attempts
             if call.is_in_doubt and request.repeat is not Repeat.SAFE:
-                raise outcome_unknown(request, call, error.headline) from error
+                raise outcome_unknown(request, call, error.headline) from bare(error)
             raise
         self.budget.give(course.price)
         return result

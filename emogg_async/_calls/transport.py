@@ -19,7 +19,7 @@ from yarl import URL
 
 from emogg_async._calls.alarms import Alarms, Limit
 from emogg_async._calls.connector import Connector, UnaskedError, close_spoilt
-from emogg_async._calls.frames import bare
+from emogg_async._calls.frames import bare, without_aiohttp
 from emogg_async._wire.protocol import SAFE, TOO_LONG, Request, Response, unpacked
 from emogg_async.errors import (
     ConfigurationError,
@@ -135,7 +135,6 @@ class Transport:
         # Deadlines are ours: aiohttp's `total` counts queueing, and rounds. Where it
         # matters whether a request was sent, DNS and TLS have a limit of their own.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
-        self._write_timeout = _connecting(attempt_timeout)
         self._owns_http = http is None
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
@@ -160,7 +159,7 @@ class Transport:
             # Without a tunnel it reads each request, and passes it on.
             "headers": headers if self._tunnels else headers | its,
             # Whoever waits for a tunnel has not sent anything yet.
-            "timeout": self._write_timeout,
+            "timeout": _connecting(self._attempt_timeout),
         }
 
     async def send(
@@ -199,9 +198,9 @@ class Transport:
             raise self._too_late(request, limit, error) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _translated(error, request, self._proxy) from error
-        except (RuntimeError, ValueError) as error:
-            if self._owns_http:
-                raise
+        except Exception as error:
+            if self._owns_http or not isinstance(error, RuntimeError | ValueError):
+                raise without_aiohttp(error)  # noqa: B904 - it is the same
             raise ConfigurationError(f"the session passed as http=: {error}") from None
 
     def _options(
@@ -210,9 +209,7 @@ class Transport:
         """Return what aiohttp has to know of *request* besides where it goes."""
         options = self._plain
         if request.repeat is not SAFE:
-            short = limit < self._attempt_timeout
-            timeout = _connecting(limit) if short else self._write_timeout
-            options = options | {"timeout": timeout}
+            options = options | {"timeout": _connecting(limit)}
         if request.method in _REPEATED_BY_AIOHTTP:
             # Those of a session that was passed in are replaced, unless repeated here.
             outer = getattr(self._http, "_middlewares", ())

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from emogg_async._calls.call import BULK, backlog, priority
+from emogg_async._calls.frames import bare
 from emogg_async._many.jobs import WINDOW, Jobs, chunks, keyed
 from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
 from emogg_async.errors import ConfigurationError, EmoggError, InvalidArgumentError
@@ -144,6 +145,8 @@ class OutcomeStream(Generic[T]):
             )
         self._check_not_left()
         while not self._outcomes:  # what was fetched before the end is not lost
+            if isinstance(self._fatal, EmoggError):
+                raise bare(self._fatal)  # or the frames of a worker stay alive
             if self._fatal is not None:
                 raise self._fatal.with_traceback(self._origin)
             if all(task.done() for task in self._tasks):
@@ -151,7 +154,11 @@ class OutcomeStream(Generic[T]):
                     raise asyncio.CancelledError("a worker of this bulk was cancelled")
                 raise StopAsyncIteration
             self._news.clear()
-            await self._news.wait()
+            try:
+                await self._news.wait()
+            except asyncio.CancelledError as error:
+                error.__traceback__ = None
+                raise
             self._check_not_left()
         outcome = self._outcomes.popleft()
         if len(self._outcomes) < self._workers:

@@ -43,9 +43,13 @@ DAY: Final = 86_400.0
 MAX_BODY: Final = 2**20
 """Bytes of an answer that are read at most, if its request does not say otherwise."""
 
-MAX_PARTS: Final = 1_300_000
-"""Commas and brackets of an answer, those of objects twice: its parsed form takes some
-100 bytes for each, whatever it is. A day in steps of 5 s has less, with 13 emotions."""
+MAX_PARTS: Final = 1_950_000
+"""Commas, which count twice, colons and opening brackets of an answer: its parsed form
+takes some 60 bytes for each, if no two strings in it are the same. A day in steps of
+5 s with seven emotions has 1,537,920."""
+
+MAX_MEMBERS: Final = 64
+"""Members of a gzip that are unpacked: what is left is copied for each of them."""
 
 TOO_LONG: Final = "longer than what is read"
 
@@ -227,7 +231,7 @@ def decipher(
     ):
         return None
     body = response.body
-    if len(body) > MAX_BODY and sum(map(body.count, b",[{{")) > MAX_PARTS:
+    if len(body) > MAX_BODY and sum(map(body.count, b",,:[{")) > MAX_PARTS:
         raise _undecodable(request, response, "of more parts than are read", secret)
     payload = _parse(body)
     if payload is _GARBAGE:
@@ -278,7 +282,7 @@ def unpacked(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
             limit -= len(parts[-1])
             if limit < 0:
                 return b"", TOO_LONG
-            if not unpacking.eof:
+            if not unpacking.eof or len(parts) > MAX_MEMBERS:
                 return damaged
             body = unpacking.unused_data
     except zlib.error:

@@ -47,8 +47,8 @@ MAX_PAGE: Final = 4 * 2**20
 MAX_TIMELINE: Final = 16 * 2**20
 """Bytes of a timeline: twice what a day in steps of 5 s has with seven emotions."""
 
-MAX_CUSTOM: Final = 32 * 2**20
-"""Bytes of an answer of which nobody knows here what it is."""
+MAX_CUSTOM: Final = MAX_TIMELINE
+"""Bytes of an answer of which nobody knows here what it is: the most that any has."""
 
 STREAM_SCHEMES: Final = ("rtmp", "rtmps", "rtsp")
 FORMATS: Final = ("text", "scalar")

@@ -356,6 +356,47 @@ class TestHostileServers:
                     tracemalloc.stop()
         assert peak < 150 * 2**20
 
+    @pytest.mark.parametrize("kind", ["keys", "words", "text"])
+    async def test_nor_does_one_of_other_parts(self, kind):
+        """As little is kept of keys or of words that all differ, or of wide letters."""
+        if kind == "keys":
+            pairs = ",".join(f'"{n:05x}":"ab"' for n in range(1_200_000))
+            body = f'{{"session":"{ID}","timeline":[],"x":{{{pairs}}}}}'.encode()
+        elif kind == "words":
+            body = b"[%s0]" % (
+                '"abcdef\N{LATIN SMALL LETTER A WITH MACRON}",'.encode() * 1_520_000
+            )
+        else:
+            body = f'["{"a" * 33_000_000}\N{ROCKET}"]'.encode()
+        packed = http("200 OK", gzip.compress(body, 1), "Content-Encoding: gzip")
+        del body
+        async with serving(always(packed)) as server:
+            async with client_of(server, retry=ONE_TRY) as client:
+                tracemalloc.start()
+                try:
+                    with pytest.raises(ResponseShapeError):
+                        await client.get_emotions_timeline(ID)
+                    with suppress(ResponseShapeError):
+                        await client.request("GET", "/v1/x")
+                    peak = tracemalloc.get_traced_memory()[1]
+                finally:
+                    tracemalloc.stop()
+        assert peak < 150 * 2**20
+
+    async def test_a_day_of_a_timeline_in_steps_of_5_s_is_read(self):
+        """As much as can be asked for is read, with room for two names more."""
+        level = {"people": 2, "quantity": 13, "intensity": 0.12345678901}
+        emotions = {f"emotion{n}": level for n in range(9)}
+        steps = [
+            {"start": at, "end": at + 5, "detectedFaces": 3, "emotions": emotions}
+            for at in range(0, 86_400, 5)
+        ]
+        body = json.dumps({"session": ID, "timeline": steps}).encode()
+        packed = http("200 OK", gzip.compress(body, 1), "Content-Encoding: gzip")
+        async with serving(always(packed)) as server, client_of(server) as client:
+            timeline = await client.get_emotions_timeline(ID, granularity=5)
+        assert len(timeline.intervals) == 17_280
+
     @pytest.mark.timing
     @pytest.mark.parametrize("call", BOMBED)
     async def test_nor_does_one_hold_the_loop(self, call):
@@ -469,6 +510,10 @@ UNREADABLE = {
     ),
     "behind": (
         http("200 OK", gzip.compress(BODY) + b"x", "Content-Encoding: gzip"),
+        "no valid gzip",
+    ),
+    "members": (
+        http("200 OK", gzip.compress(b"") * 40_000, "Content-Encoding: gzip"),
         "no valid gzip",
     ),
     "header": (http("200 OK", BODY, "X: " + "a" * 9_000), "a line of its head is too"),
