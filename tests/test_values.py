@@ -1,16 +1,22 @@
+"""The values in models: frozen JSON objects, open enums, and documented fields."""
+
 import copy
 import gc
+import inspect
 import json
 import pickle
+import re
 import weakref
 from collections import OrderedDict
 from types import MappingProxyType
 
+import attrs
 import pytest
 import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emogg_async import events, models, testing
 from emogg_async._values import EMPTY, FrozenMapping, freeze, thaw
 from emogg_async.models import SessionState, SessionType
 
@@ -244,3 +250,22 @@ class TestOpenEnum:
         restored = pickle.loads(pickle.dumps(state))
         assert state == restored
         assert repr(state) == repr(restored)
+
+
+DOCUMENTED = [
+    kind
+    for module in (models, events, testing)
+    for kind in (getattr(module, name) for name in module.__all__)
+    if attrs.has(kind)
+]
+
+
+@pytest.mark.parametrize("kind", DOCUMENTED, ids=lambda kind: kind.__name__)
+def test_help_explains_every_field(kind: type) -> None:
+    """Each field of a public class has a line under `Attributes:`, where help shows it."""
+    told = "".join(
+        inspect.getdoc(each).partition("Attributes:")[2] for each in kind.__mro__[:-1]
+    )
+    for field in attrs.fields(kind):
+        if not field.name.startswith("_"):
+            assert re.search(rf"^    {field.name}: \S", told, re.MULTILINE), field.name

@@ -1,4 +1,4 @@
-"""The faults that tests ask for: which requests they meet, and how often."""
+"""Faults that tests ask for: the requests that meet them, and how often."""
 
 import json
 import random
@@ -32,7 +32,7 @@ Fault = Literal[
 ]
 
 _BODY_FAULTS: Final = frozenset({"cut", "cut_chunked"})
-"""The faults that say nothing about what is in the body."""
+"""Faults that leave the content of the body open."""
 
 _STATUSES: Final = range(200, 600)
 
@@ -79,56 +79,47 @@ class FaultRules:
 
 @attrs.define(eq=False, kw_only=True)
 class FaultRule:
-    """A fault in force, as `EmoggEmulator.fail` returns it."""
+    """A fault in force, as `EmoggEmulator.fail` returns it.
+
+    Attributes:
+        method: Glob that the method must match, e.g. `GET` or `*`.
+        path: Glob that the path must match; `*` also matches slashes.
+        status: Status of the answer; None leaves it to the fault or the real answer.
+        fault: Kind of damage; None if there is none beyond `status` and `delay`.
+        body: Body of the answer; None is the usual one.
+        headers: Headers added to the answer; they override the emulator's own.
+        delay: Seconds to wait before anything else happens.
+        after: Whether the request is handled first, so that only its answer is lost.
+        lag: Seconds to wait after handling, so that later answers overtake this one.
+        times: Number of requests after which the rule is used up; None is no limit.
+        probability: Chance, 0 to 1, that a matching request meets the fault.
+        hits: Number of requests that have met the fault.
+    """
 
     method: str
-    """Glob that the method must match, e.g. `GET` or `*`."""
-
     path: str
-    """Glob that the path must match; `*` also matches slashes."""
-
     status: int | None
-    """Status to answer with; None leaves that to the fault, or to the real answer."""
-
     fault: Fault | None
-    """What breaks; None when nothing does beyond `status` and `delay`."""
-
     body: bytes | None
-    """Body to answer with; None means the usual one."""
-
     headers: Mapping[str, str]
-    """Headers to add to the answer; they win over the emulator's own."""
-
     delay: float
-    """Seconds to wait before anything else happens."""
-
     after: bool
-    """Whether the request is handled first, so that only its answer is lost."""
-
     lag: float
-    """Seconds to wait after it has happened, so that other answers overtake."""
-
     times: int | None
-    """Requests that it meets before it is used up; None means no limit."""
-
     probability: float
-    """How likely it is to meet a request that matches, 0 to 1."""
-
     hits: int = attrs.field(default=0, init=False)
-    """How many requests it has met."""
-
     _rules: FaultRules = attrs.field(repr=False)
 
     def remove(self) -> None:
-        """Take the rule out of force; it does not matter whether it still is."""
+        """Take the rule out of force; do nothing if it no longer is."""
         self._rules.remove(self)
 
 
 def make_rule(rules: FaultRules, **options: Any) -> FaultRule:
-    """Check the *options* of `EmoggEmulator.fail` and make a rule of them.
+    """Make a rule of the *options* of `EmoggEmulator.fail`, checked.
 
     Raises:
-        InvalidArgumentError: One of them breaks its rule, which the message names.
+        InvalidArgumentError: An option breaks its rule; the message names both.
     """
     _check_what(options["method"], options["path"], options["headers"])
     _check_when(options)
