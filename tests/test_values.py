@@ -262,7 +262,7 @@ DOCUMENTED = [
 
 @pytest.mark.parametrize("kind", DOCUMENTED, ids=lambda kind: kind.__name__)
 def test_help_explains_every_field(kind: type) -> None:
-    """Each field of a public class has a line under `Attributes:`, where help shows it."""
+    """Each field of a public class has a line under `Attributes:`, so help shows it."""
     told = "".join(
         inspect.getdoc(each).partition("Attributes:")[2] for each in kind.__mro__[:-1]
     )
