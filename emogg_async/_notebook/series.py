@@ -145,7 +145,7 @@ def averages(
     sums: list[dict[str, float]] = [{} for _ in range(columns)]
     for begin, end, values in intervals:
         left, right = (begin - start) / width, (end - start) / width
-        if snap:  # not with round(): it prefers even numbers, and could lose an interval
+        if snap:  # round() prefers even numbers, and could lose an interval
             left, right = math.floor(left + 0.5), math.floor(right + 0.5)
         first, last = math.floor(left + _TOUCHING), math.ceil(right - _TOUCHING)
         for column in range(max(0, first), min(columns, last)):

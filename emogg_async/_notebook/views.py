@@ -45,7 +45,13 @@ _MAX_ROWS: Final = 20
 _MAX_ERRORS: Final = 10
 _MAX_SOURCES: Final = 8
 _NUMERIC: Final = {
-    *("duration", "detected", "intervals", "until", "mean", "highest", "at"),
+    "duration",
+    "detected",
+    "intervals",
+    "until",
+    "mean",
+    "highest",
+    "at",
 }
 """Columns that are aligned to the right."""
 
@@ -236,7 +242,7 @@ def _numeric(head: Iterable[str]) -> frozenset[int]:
 
 
 def _with_figures(chart: str, timed: Series, what: str) -> str:
-    """Put below a chart, folded, what it shows in figures."""
+    """Put a folded table of a chart's figures below it."""
     profiles = timed.profiles()
     if not profiles:
         return f"<div>{chart}</div>"

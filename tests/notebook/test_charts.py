@@ -523,8 +523,8 @@ def test_colours_are_stable():
     known = ["focus", "exaltation", "shock", "seriousness", "fatigue", "disgust"]
     colours = [charts.colour(name) for name in [*known, "overwhelming"]]
     assert len(colours) == len({*colours})
-    assert charts.colour("joy") == "#974dad"
-    assert charts.colour("boredom") == "#ae8a0d"
+    assert charts.colour("joy") == "#279da8"
+    assert charts.colour("boredom") == "#ea6972"
     assert {*svg.PALETTE} == {charts.colour(f"emotion {n}") for n in range(100)}
 
 
