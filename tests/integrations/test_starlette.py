@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
@@ -388,6 +389,41 @@ async def test_leaving_cancels(waiting: Server, handler: Handler, around: bool) 
     assert 499 == connection.status  # for logs: nobody is there to read it
     assert 0 == visit.cancelling()
     assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+@pytest.mark.parametrize("eager", [False, True])
+async def test_who_has_left_already(
+    waiting: Server, handler: Handler, eager: bool
+) -> None:
+    """A visitor who leaves before the app begins cancels it, in eager tasks too."""
+    if eager:
+        if sys.version_info < (3, 12):
+            pytest.skip("has no eager tasks")
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    connection = Connection()
+    connection.leave()
+    async with asyncio.timeout(5):
+        await waiting.get("/", connection=connection)
+    assert 499 == connection.status
+    assert "done" not in handler.fate
+
+
+async def test_an_error_beside_the_leaving_is_raised() -> None:
+    """An app that fails while it is cancelled is still heard of."""
+
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise KeyError("-")
+
+    connection = Connection()
+    server = Server(CancelOnDisconnect(fail))
+    visit = asyncio.create_task(server.get("/", connection=connection))
+    await asyncio.sleep(0)
+    connection.leave()
+    with pytest.raises(KeyError):
+        await visit
 
 
 @pytest.mark.parametrize(
