@@ -1,7 +1,7 @@
-"""What the emulated service found in its sessions, as JSON values.
+"""Emotions and sentiments of the emulated sessions, as JSON values.
 
-Everything follows from the seed and the session's id, and from how long it lasted. To
-be used by the server's thread only.
+They follow from the seed, the session's ID and its duration. Only the server's thread
+may use this module.
 """
 
 import math
@@ -18,18 +18,18 @@ __all__ = ["Analyst"]
 T = TypeVar("T", Moods, Speech)
 
 _KEPT: Final = 100
-"""Walks kept of each kind, about 50 kB for an hour: any other is walked again."""
+"""Number of walks kept of each kind, of about 50 kB for an hour; others are redone."""
 
 
 class Analyst:
-    """Finds emotions and sentiments in sessions by their id and duration."""
+    """Finds emotions and sentiments of sessions by ID and duration."""
 
     def __init__(self, seed: int) -> None:
         self._moods = _Walks(seed, "moods", Moods)
         self._speech = _Walks(seed, "speech", Speech)
 
     def totals(self, session_id: str, duration: float) -> dict[str, int]:
-        """Return how often each emotion was detected; those that were not are left out.
+        """Return the number of detections of each emotion detected at all.
 
         Source: https://docs.emogg.com, "Get emotions".
         """
@@ -43,7 +43,7 @@ class Analyst:
     def emotions(
         self, session_id: str, duration: float, window: Window
     ) -> list[dict[str, Any]]:
-        """Return the intervals of *window* in which somebody was seen.
+        """Return the intervals of *window* in which a face was seen.
 
         Source: https://docs.emogg.com, "Get emotions timeline".
         """
@@ -78,7 +78,7 @@ class Analyst:
 
 
 class _Walks(Generic[T]):
-    """The walks of one kind that were used last."""
+    """The walks of one kind that were used most recently."""
 
     def __init__(self, seed: int, topic: str, kind: Callable[[str], T]) -> None:
         self._seed = seed
@@ -87,7 +87,7 @@ class _Walks(Generic[T]):
         self._kept: OrderedDict[str, T] = OrderedDict()
 
     def get(self, session_id: str, steps: int) -> T:
-        """Return the walk of a session, at least so many *steps* long."""
+        """Return the walk of a session, at least *steps* long."""
         walk = self._kept.pop(session_id, None)
         if walk is None:
             walk = self._kind(f"{self._seed}:{session_id}:{self._topic}")
@@ -99,7 +99,7 @@ class _Walks(Generic[T]):
 
 
 def _measures(moods: Moods, first: int, last: int) -> dict[str, dict[str, float]]:
-    """Sum up the steps from *first* to before *last*, for each emotion detected."""
+    """Sum up the steps from *first* up to *last*, for each emotion detected."""
     measures: dict[str, dict[str, float]] = {}
     for index, name in enumerate(EMOTIONS):
         counts = moods.detections[index]
@@ -115,7 +115,7 @@ def _measures(moods: Moods, first: int, last: int) -> dict[str, dict[str, float]
 
 
 def _steps(duration: float) -> int:
-    """Return how many whole steps of a session are analysed."""
+    """Return the number of whole steps of a session that are analysed."""
     return int(min(duration, LONGEST_ANALYSIS) // STEP)
 
 
@@ -124,8 +124,8 @@ def _intervals(
 ) -> Iterator[tuple[float, float, int, int]]:
     """Cut *window* into intervals, each with its first step and the one after its last.
 
-    A step belongs to the interval in which it begins, so that none is lost or counted
-    twice. Intervals without any step are left out.
+    A step belongs to the interval in which it begins, so none is lost or counted twice.
+    Intervals without a step are left out.
     """
     steps, end = _steps(duration), min(window.end, duration)
     number = 0
