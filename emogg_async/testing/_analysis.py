@@ -5,9 +5,9 @@ may use this module.
 """
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Generic, TypeVar
+from functools import lru_cache
+from typing import Any, Final, TypeVar
 
 from emogg_async.testing._guesses import LONGEST_ANALYSIS
 from emogg_async.testing._reading import Window
@@ -25,8 +25,8 @@ class Analyst:
     """Finds emotions and sentiments of sessions by ID and duration."""
 
     def __init__(self, seed: int) -> None:
-        self._moods = _Walks(seed, "moods", Moods)
-        self._speech = _Walks(seed, "speech", Speech)
+        self._moods = _walks(seed, "moods", Moods)
+        self._speech = _walks(seed, "speech", Speech)
 
     def totals(self, session_id: str, duration: float) -> dict[str, int]:
         """Return the number of detections of each emotion detected at all.
@@ -34,7 +34,8 @@ class Analyst:
         Source: https://docs.emogg.com, "Get emotions".
         """
         steps = _steps(duration)
-        moods = self._moods.get(session_id, steps)
+        moods = self._moods(session_id)
+        moods.grow(steps)
         counts = (sums[steps] for sums in moods.detections)
         return {
             name: count for name, count in zip(EMOTIONS, counts, strict=True) if count
@@ -47,7 +48,8 @@ class Analyst:
 
         Source: https://docs.emogg.com, "Get emotions timeline".
         """
-        moods = self._moods.get(session_id, _steps(duration))
+        moods = self._moods(session_id)
+        moods.grow(_steps(duration))
         return [
             {
                 "start": _plain(start),
@@ -66,10 +68,11 @@ class Analyst:
 
         Source: https://docs.emogg.com, "Get transcription sentiment".
         """
-        counts = self._speech.get(session_id, _steps(duration)).counts
+        speech = self._speech(session_id)
+        speech.grow(_steps(duration))
         found = []
         for start, end, first, last in _intervals(window, duration):
-            parts = [sums[last] - sums[first] for sums in counts]
+            parts = [sums[last] - sums[first] for sums in speech.counts]
             if segments := sum(parts):
                 sentiments = dict(zip(SENTIMENTS, parts, strict=True))
                 span = {"start": _plain(start), "end": _plain(end)}
@@ -77,25 +80,14 @@ class Analyst:
         return found
 
 
-class _Walks(Generic[T]):
-    """The walks of one kind that were used most recently."""
+def _walks(seed: int, topic: str, kind: Callable[[str], T]) -> Callable[[str], T]:
+    """Return a function from IDs to walks, which keeps those used most recently."""
 
-    def __init__(self, seed: int, topic: str, kind: Callable[[str], T]) -> None:
-        self._seed = seed
-        self._topic = topic
-        self._kind: Callable[[str], T] = kind
-        self._kept: OrderedDict[str, T] = OrderedDict()
+    @lru_cache(maxsize=_KEPT)
+    def walk(session_id: str) -> T:
+        return kind(f"{seed}:{session_id}:{topic}")
 
-    def get(self, session_id: str, steps: int) -> T:
-        """Return the walk of a session, at least *steps* long."""
-        walk = self._kept.pop(session_id, None)
-        if walk is None:
-            walk = self._kind(f"{self._seed}:{session_id}:{self._topic}")
-        self._kept[session_id] = walk
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        walk.grow(steps)
-        return walk
+    return walk
 
 
 def _measures(moods: Moods, first: int, last: int) -> dict[str, dict[str, float]]:

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from emogg_async import AsyncEmoggClient
@@ -13,7 +12,7 @@ from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.models import CustomEvent, Session, Source
 from emogg_async.testing._bucket import Rounding
 from emogg_async.testing._checks import SECONDS, is_seconds, is_token, require
-from emogg_async.testing._faults import Fault, FaultRule, make_rule
+from emogg_async.testing._faults import Fault, FaultRule
 from emogg_async.testing._journal import RecordedRequest
 from emogg_async.testing._server import make_application
 from emogg_async.testing._state import Settings, State
@@ -99,12 +98,7 @@ class EmoggEmulator:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop it."""
         self.stop()
 
@@ -117,12 +111,7 @@ class EmoggEmulator:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Stop it, without blocking the event loop."""
         await asyncio.to_thread(self.stop)
 
@@ -374,14 +363,14 @@ class EmoggEmulator:
             InvalidArgumentError: An argument breaks its rule; the message names both.
         """
         rules = self._state.faults
-        rule = make_rule(
-            rules,
+        rule = FaultRule(
+            rules=rules,
             method=method,
             path=path,
             status=status,
             fault=fault,
             body=body,
-            headers=headers,
+            headers={} if headers is None else headers,
             delay=delay,
             lag=lag,
             after=after,

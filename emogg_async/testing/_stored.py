@@ -64,18 +64,6 @@ class StoredSession:
         live: Whether its duration follows the clock.
     """
 
-    __slots__ = (
-        "_body",
-        "_session",
-        "_wire",
-        "hidden",
-        "id",
-        "key",
-        "live",
-        "timestamp",
-        "user",
-    )
-
     def __init__(
         self,
         user: User,
