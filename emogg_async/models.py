@@ -6,8 +6,9 @@ kept in `extra`, unknown values in open enums. Notebooks show models as tables a
 charts; the code that draws them is imported when it is first needed.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
@@ -33,6 +34,10 @@ __all__ = [
     "SessionWorkerState",
     "Source",
 ]
+
+
+_Interval = tuple[float, float, dict[str, float]]
+_SENTIMENTS: Final = ("positive", "neutral", "negative")
 
 
 class SessionType(OpenEnum):
@@ -158,8 +163,8 @@ class Session:
         return views.session_table(
             self.name,
             session=self.id,
-            state=str(self.state),
-            kind=str(self.type),
+            state=self.state,
+            kind=self.type,
             created=self.timestamp,
             duration=self.duration,
             sources=[(source.name, source.type) for source in self.sources],
@@ -168,8 +173,7 @@ class Session:
     def _row_(self) -> dict[str, str]:
         from emogg_async._notebook import views
 
-        state = str(self.state)
-        return views.session_row(self.name, state, self.timestamp, self.duration)
+        return views.session_row(self.name, self.state, self.timestamp, self.duration)
 
 
 @attrs.frozen(kw_only=True)
@@ -318,15 +322,10 @@ class EmotionsTimeline:
             self.session, self._measured, width=width, height=height, measure=measure
         )
 
-    def _measured(self, measure: str) -> list[tuple[float, float, dict[str, float]]]:
-        return [
-            (
-                part.start,
-                part.end,
-                {name: getattr(it, measure) for name, it in part.emotions.items()},
-            )
-            for part in self.intervals
-        ]
+    def _measured(self, measure: str) -> Iterator[_Interval]:
+        for part in self.intervals:
+            values = {name: getattr(it, measure) for name, it in part.emotions.items()}
+            yield part.start, part.end, values
 
     def _repr_html_(self) -> str:
         """Draw the intensities, with their figures folded below, for notebooks."""
@@ -434,20 +433,13 @@ class SentimentTimeline:
         """
         from emogg_async._notebook import views
 
-        return views.sentiment_chart(
-            self.session, self._parts(), width=width, height=height
-        )
+        parts = self._parts()
+        return views.sentiment_chart(self.session, parts, width=width, height=height)
 
-    def _parts(self) -> list[tuple[float, float, dict[str, float]]]:
-        names = ("positive", "neutral", "negative")
-        return [
-            (
-                part.start,
-                part.end,
-                {name: getattr(part.sentiments, name) for name in names},
-            )
-            for part in self.intervals
-        ]
+    def _parts(self) -> Iterator[_Interval]:
+        for part in self.intervals:
+            values = {name: getattr(part.sentiments, name) for name in _SENTIMENTS}
+            yield part.start, part.end, values
 
     def _repr_html_(self) -> str:
         """Draw it, with its figures folded below, for notebooks."""

@@ -69,8 +69,8 @@ def session_table(
     """Write a session's facts as a small table; *sources* are names and types."""
     rows = [
         ("id", session),
-        ("state", state),
-        ("type", kind),
+        ("state", str(state)),
+        ("type", str(kind)),
         ("created", f"{_utc(created)} UTC"),
         ("duration", clock(duration)),
     ]
@@ -87,7 +87,7 @@ def session_row(
     """Return the cells of one session in a table of many."""
     return {
         "name": named(name),
-        "state": state,
+        "state": str(state),
         "created (UTC)": _utc(created),
         "duration": clock(duration),
     }
@@ -144,8 +144,9 @@ def emotions_view(session: str, measured: Callable[[str], Iterable[Interval]]) -
     return _with_figures(chart, series(measured("intensity")), "emotion")
 
 
-def emotions_row(intervals: Sequence[Interval]) -> dict[str, str]:
+def emotions_row(intervals: Iterable[Interval]) -> dict[str, str]:
     """Return the cells of one session's intensities in a table of many."""
+    intervals = [*intervals]
     whole = series(intervals)
     profiles = whole.profiles()
     strongest = [*islice(profiles, 3)]
@@ -178,14 +179,16 @@ def sentiment_chart(
     )
 
 
-def sentiment_view(session: str, intervals: Sequence[Interval]) -> str:
+def sentiment_view(session: str, intervals: Iterable[Interval]) -> str:
     """Draw the timeline, with its figures folded below it."""
+    intervals = [*intervals]
     chart = sentiment_chart(session, intervals)
     return _with_figures(chart, series(intervals), "sentiment")
 
 
-def sentiment_row(intervals: Sequence[Interval]) -> dict[str, str]:
+def sentiment_row(intervals: Iterable[Interval]) -> dict[str, str]:
     """Return the cells of one session's sentiments in a table of many."""
+    intervals = [*intervals]
     whole = series(intervals)
     return {
         "intervals": figure(len(intervals)),

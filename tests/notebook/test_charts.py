@@ -308,6 +308,28 @@ def test_a_series_is_in_order_and_in_proportion(intervals):
         assert math.isfinite(profile.at)
 
 
+def test_averages_weigh_by_time():
+    """A column has the mean over the time that is covered, and None where none is."""
+    parts = [(0.0, 2.0, {"a": 1.0}), (2.0, 3.0, {"b": 2.0}), (9.0, 12.0, {"c": 1.0})]
+    first, second, gap = series.averages(parts, 0.0, 1.5, 3)
+    assert first == {"a": 1.0}
+    assert second == pytest.approx({"a": 1 / 3, "b": 4 / 3})
+    assert gap is None
+    assert series.averages(parts, 1.0, 1.0, 1) == [{"a": 1.0}]
+
+
+@pytest.mark.parametrize(("count", "columns"), [(63, 100), (63, 110), (7, 13), (9, 9)])
+def test_averages_that_snap_show_every_gap(count, columns):
+    """Where a column is not longer than an interval, a gap of a single one is seen."""
+    for gap in range(count):
+        parts = [
+            (n * 60.0, n * 60.0 + 60, {"a": 1.0}) for n in range(count) if n != gap
+        ]
+        drawn = series.averages(parts, 0.0, count * 60 / columns, columns, snap=True)
+        assert None in drawn
+        assert {1.0} == {values["a"] for values in drawn if values}
+
+
 @pytest.mark.property
 @given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9), st.integers(2, 60))
 def test_ticks_are_few_and_in_place(start, span, most):
