@@ -8,7 +8,7 @@ import html
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 __all__ = [
@@ -183,7 +183,7 @@ def grid(
     head: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
-    right: frozenset[int] = frozenset(),
+    right: Collection[str] = (),
     footer: str = "",
 ) -> str:
     """Write a table with a head; the last cell of a short row spans the rest.
@@ -192,19 +192,17 @@ def grid(
         caption: Caption; empty for none.
         head: Names of the columns.
         rows: Cells of each row.
-        right: Places of the columns that are aligned to the right.
+        right: Names of the columns that are aligned to the right, if they are there.
         footer: Text below the rows; empty for none.
     """
+    styles = [_RIGHT if name in right else "" for name in head]
     names = "".join(
-        f'<th scope="col" style="{_CELL};{_RIGHT if at in right else ""}">'
-        f"{escape(name)}</th>"
-        for at, name in enumerate(head)
+        f'<th scope="col" style="{_CELL};{style}">{escape(name)}</th>'
+        for name, style in zip(head, styles, strict=True)
     )
     lines = []
     for row in rows:
-        cells = [
-            _cell(text, _RIGHT if at in right else "") for at, text in enumerate(row)
-        ]
+        cells = [_cell(text, style) for text, style in zip(row, styles, strict=False)]
         if len(row) < len(head):
             span = len(head) - len(row) + 1
             cells[-1] = _cell(row[-1]).replace("<td ", f'<td colspan="{span}" ', 1)

@@ -126,8 +126,9 @@ def emotions_chart(
 ) -> str:
     """Draw a row for each emotion; *measured* returns the intervals of a measure."""
     if measure not in _MEASURES:
-        known = ", ".join(_MEASURES)
-        raise InvalidArgumentError(f"measure: expected one of {known}")
+        rule = f"one of {', '.join(_MEASURES)}"
+        given = cut(repr(measure), 40)
+        raise InvalidArgumentError(f"measure: expected {rule}, got {given}")
     _check_size(width, height)
     return charts.rows(
         measured(measure),
@@ -225,7 +226,7 @@ def batch_table(values: Mapping[str, object], errors: Mapping[str, EmoggError]) 
         f"Batch: {len(values):,} fetched, {len(errors):,} failed",
         ["id", *head],
         rows,
-        right=_numeric(["id", *head]),
+        right=_NUMERIC,
         footer=f"and {' and '.join(more)}" if more else "",
     )
 
@@ -240,10 +241,6 @@ def _check_size(width: object, height: object) -> None:
         whole_number("height", height, at_least=120, at_most=4000)
 
 
-def _numeric(head: Iterable[str]) -> frozenset[int]:
-    return frozenset(at for at, name in enumerate(head) if name in _NUMERIC)
-
-
 def _with_figures(chart: str, timed: Series, what: str) -> str:
     """Put a folded table of a chart's figures below it."""
     profiles = timed.profiles()
@@ -256,5 +253,5 @@ def _with_figures(chart: str, timed: Series, what: str) -> str:
     ]
     more = len(profiles) - len(rows)
     footer = f"and {more:,} more" if more else ""
-    table = grid("", head, rows, right=_numeric(head), footer=footer)
+    table = grid("", head, rows, right=_NUMERIC, footer=footer)
     return f"<div>{chart}{fold('in figures', table)}</div>"

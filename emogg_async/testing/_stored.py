@@ -86,14 +86,12 @@ class StoredSession:
     @property
     def state(self) -> str:
         """Its progress, e.g. `active`."""
-        state: str = self._wire["state"]
-        return state
+        return str(self._wire["state"])
 
     @property
     def type(self) -> str:
         """Its kind, e.g. `live_analysis`."""
-        kind: str = self._wire["type"]
-        return kind
+        return str(self._wire["type"])
 
     @property
     def sources(self) -> list[dict[str, Any]]:
