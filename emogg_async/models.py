@@ -307,7 +307,7 @@ class EmotionsTimeline:
         Args:
             width: Pixels, 200 to 4,000.
             height: Pixels, 120 to 4,000; None takes as many as the rows need.
-            measure: What to draw of each emotion.
+            measure: Measurement of each emotion to draw.
 
         Returns:
             An SVG document that may also stand inside an HTML page. It needs no other

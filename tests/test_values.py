@@ -128,7 +128,7 @@ class TestFrozenMapping:
     @pytest.mark.property
     @given(strategies.json_objects)
     def test_law_any_content_survives(self, content):
-        """Whatever JSON object it holds, it equals it, hashes, and can be pickled."""
+        """It equals the JSON object that it holds, hashes, and can be pickled."""
         mapping = FrozenMapping(content)
         assert content == mapping
         restored = pickle.loads(pickle.dumps(mapping))
@@ -148,7 +148,7 @@ def test_law_thaw_undoes_freeze(value):
 
 
 def test_freezing_twice_changes_nothing():
-    """What is frozen already is taken as it is."""
+    """A frozen value is returned as it is."""
     mapping = FrozenMapping(CONTENT)
     assert freeze(mapping) is mapping
 
@@ -242,7 +242,7 @@ class TestOpenEnum:
     @pytest.mark.property
     @given(st.text())
     def test_law_any_text_is_a_value(self, text):
-        """Whatever the service may come to write is a value that equals it."""
+        """Any text from the service is a member that equals it."""
         state = SessionState(text)
         assert text == state == SessionState(state)
         assert hash(text) == hash(state)

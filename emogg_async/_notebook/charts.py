@@ -54,7 +54,7 @@ _MORE: Final = 18
 _BAR: Final = 24
 _SHARE: Final = 44
 _UNIT: Final = "minutes +"
-"""The longest unit of the axis, which stands in the column of labels, with a spare."""
+"""The longest label of the axis' unit, in the column of labels, with room to spare."""
 
 _KNOWN: Final = {
     "focus": 0,

@@ -132,7 +132,7 @@ def averages(
 
     Args:
         intervals: Intervals in any order; parts outside the columns are ignored.
-        start: Where the first column begins.
+        start: Start of the first column, in the unit of the intervals.
         width: Width of a column, in the unit of the intervals.
         columns: Number of columns.
         snap: Whether edges of intervals move to the nearest edge of a column. If

@@ -94,7 +94,7 @@ _REFUSAL: Final = re.compile(r"\w+(?=: )(: expected ((?!, got ).)+)?")
 
 
 def answer_and_log(error: Failure, request: str) -> Answer:
-    """Return the answer to *error*, and log it unless the visitor surely caused it.
+    """Return the answer to *error*, and log it unless the visitor caused it.
 
     A refused argument may come from the visitor or be a mistake of the app, so it is
     logged with the request, and without its value.

@@ -327,9 +327,9 @@ class EmoggEmulator:
     ) -> FaultRule:
         """Make requests fail, or take longer, from now on.
 
-        A request meets the newest rule that matches, which counts as a hit whatever
-        happens to the request afterwards. An answer with a *status* costs a token like
-        any other, except a 401.
+        A request meets the newest rule that matches, which counts as a hit even if the
+        rate limit then refuses the request. An answer with a *status* costs a token
+        like any other, except a 401.
 
         Args:
             method: Glob for the method.

@@ -166,7 +166,7 @@ async def test_a_lifespan_of_your_own(emulator: EmoggEmulator) -> None:
 async def test_errors_are_answered(
     server: Server, emulator: EmoggEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the service says reaches the log, and nothing of it the visitor."""
+    """The service's message reaches the log, but not the visitor."""
     assert 404 == (await server.get(f"/inner/{MISSING}")).status
     assert [] == caplog.records
     emulator.fail(status=503, body={"message": "secret"}, headers={"Retry-After": "7"})
@@ -541,7 +541,7 @@ async def test_who_looks_whether_the_visitor_has_left(
 
 
 async def test_the_body_is_read_as_ever() -> None:
-    """Whoever reads the body of a GET finds it empty, and of a POST what was sent."""
+    """The body of a GET is read as empty, and that of a POST as it was sent."""
 
     async def size(request: Request) -> Response:
         return PlainTextResponse(str(len(await request.body())))
