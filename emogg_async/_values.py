@@ -1,4 +1,4 @@
-"""The two kinds of value in models: frozen JSON objects, and open enums."""
+"""Two kinds of value in models: frozen JSON objects, and open enums."""
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -16,7 +16,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, NoneType})
 
 def freeze(value: Any) -> Any:
     """Return *value*, a JSON value, with each object and array in it immutable."""
-    if type(value) in _SCALARS:  # nearly all are, and what is below costs ten times it
+    if type(value) in _SCALARS:  # nearly all are; the checks below cost ten times more
         return value
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
@@ -26,7 +26,7 @@ def freeze(value: Any) -> Any:
 
 
 def thaw(value: Any) -> Any:
-    """Undo `freeze`: return *value* with plain dicts and lists."""
+    """Return *value* with plain dicts and lists, as it was before `freeze`."""
     if isinstance(value, Mapping):
         return {key: thaw(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -35,9 +35,9 @@ def thaw(value: Any) -> Any:
 
 
 class FrozenMapping(Mapping[str, V_co]):
-    """A JSON object that cannot change, at any depth; hashable and picklable.
+    """A JSON object that is immutable at any depth; hashable and picklable.
 
-    Objects inside are `FrozenMapping` too; arrays are tuples. It equals any mapping
+    Objects inside are `FrozenMapping` as well; arrays are tuples. It equals any mapping
     with the same content.
     """
 
@@ -87,22 +87,22 @@ class FrozenMapping(Mapping[str, V_co]):
 
 
 EMPTY: Final[FrozenMapping[Any]] = FrozenMapping({})
-"""The mapping that every model without unknown fields shares."""
+"""The mapping that all models without unknown fields share."""
 
 
 E = TypeVar("E")
 
 
 def member(value: str) -> Any:
-    """Return the *value* of a member, as what the type checker wants: anything."""
+    """Return *value*, typed so that a checker accepts it as a member of an enum."""
     return value
 
 
 if TYPE_CHECKING:
-    # A checker takes the members of an enum for all that there can be: it would call a
-    # comparison with any other value an error, and what follows a `match` unreachable.
+    # A checker takes the declared members of an enum for all possible ones. It would
+    # reject comparisons with other values, and call code after a `match` unreachable.
     class _OpenEnumType(type):
-        """What can be asked of the class: the members that are known."""
+        """The class's own members: those that are known."""
 
         def __iter__(cls: type[E]) -> Iterator[E]: ...
         def __len__(cls) -> int: ...
@@ -117,24 +117,24 @@ if TYPE_CHECKING:
 
         @property
         def name(self) -> str:
-            """Its name in this class, or its value where it has none."""
+            """Its name in this class; its value if it is unknown."""
 
         @property
         def value(self) -> str:
-            """The text that it is."""
+            """Its text."""
 
         @property
         def known(self) -> bool:
-            """Whether this value was declared when this release was made."""
+            """Whether this release declares the value."""
 
 else:
 
     class OpenEnum(StrEnum):
         """A string enum whose list of values is not closed.
 
-        `State("paused")` works for a value that nobody declared: it compares with `==`,
-        hashes and prints like any other member, and is kept nowhere. Compare with `==`,
-        never with `is`.
+        `State("paused")` works for an undeclared value: it compares with `==`, hashes
+        and prints like other members, and is stored nowhere. Compare with `==`, never
+        with `is`.
         """
 
         @classmethod
@@ -147,7 +147,7 @@ else:
 
         @property
         def known(self) -> bool:
-            """Whether this value was declared when this release was made."""
+            """Whether this release declares the value."""
             return self.value in type(self)._value2member_map_
 
         def __repr__(self) -> str:

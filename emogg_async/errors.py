@@ -1,4 +1,4 @@
-"""Every error that this package raises, by what the caller can do about it.
+"""Errors that this package raises, grouped by what the caller can do about them.
 
 ::
 
@@ -7,7 +7,7 @@
     ├── InvalidArgumentError        also a ValueError: refused before any I/O
     ├── ClientClosedError           the client was closed before or during the call
     ├── TransportError              no usable answer
-    │   ├── NotSentError            surely never reached the service: DNS, refused, TLS
+    │   ├── NotSentError            never reached the service: DNS, refused, TLS
     │   ├── ConnectionLostError     sent, and the answer was lost
     │   └── DeadlineError           also a TimeoutError: an attempt's or the call's
     ├── StatusError                 the service answered with an error
@@ -17,13 +17,13 @@
     │   ├── NotFoundError           404
     │   ├── RateLimitedError        429
     │   └── ServerError             5xx
-    ├── ResponseShapeError          an answer that is not what the reference promises
-    └── OutcomeUnknownError         a write was sent; did it take effect? nobody knows
+    ├── ResponseShapeError          the answer is not as the reference promises
+    └── OutcomeUnknownError         a write was sent, and may have taken effect or not
 
 Each error keeps its facts as attributes, survives `pickle` and `copy`, and prints as
-one line: what failed, method and path, the number of attempts, and what to do next.
-Neither the token nor a header nor a body is ever part of it, beyond the service's own
-message. Its traceback holds the frames of the caller, and none below.
+one line: the failure, method and path, the number of attempts, and advice. It never
+holds the token, a header, or more of a body than the service's own message. Its
+traceback ends with the caller's frames.
 """
 
 from datetime import datetime
@@ -63,14 +63,14 @@ class EmoggError(Exception):
     """Base of every error that this package raises.
 
     Attributes:
-        message: What went wrong, in one line.
-        method: The HTTP method of the request; None when the error belongs to none.
-        path: The path of that request, without its query.
-        attempts: How many times the request was sent for this call.
+        message: The failure, in one line.
+        method: HTTP method of the request; None if the error belongs to none.
+        path: Path of the request, without its query; None if the error belongs to none.
+        attempts: Number of times that the request was sent for this call.
+        advice: Suggestion to the caller, the last part of the printed line.
     """
 
     advice: str = ""
-    """What to do next; the last part of the printed line."""
 
     def __init__(
         self,
@@ -87,12 +87,12 @@ class EmoggError(Exception):
         self.attempts = attempts
 
     def __str__(self) -> str:
-        """Say in one line what failed, where, how often, and what to do next."""
+        """Return the error in one line: failure, request, attempts and advice."""
         return f"{self.headline}{self._where()}. {self.advice}".rstrip(". ") + "."
 
     @property
     def headline(self) -> str:
-        """What failed: the printed line without its facts and its advice."""
+        """The failure: the printed line without the request and the advice."""
         return self.message.rstrip(".")
 
     def _where(self) -> str:
@@ -103,20 +103,20 @@ class EmoggError(Exception):
         return f" ({self.method} {self.path}{tried})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Rebuild from the facts, whatever a constructor demands."""
+        """Rebuild from the facts, without calling the constructor."""
         return _restore, (type(self), self.message, self.__dict__.copy())
 
 
 class ConfigurationError(EmoggError):
-    """The client cannot work so: no token, a bad base URL, another event loop."""
+    """The client cannot work: no token, a bad base URL, another event loop."""
 
 
 class InvalidArgumentError(EmoggError, ValueError):
-    """An argument was refused before any I/O; the message names it and the rule."""
+    """An argument was refused before any I/O; the message names it and its rule."""
 
 
 class ClientClosedError(EmoggError):
-    """The client was closed, before the call or while it was under way."""
+    """The client was closed before the call or during it."""
 
     advice = "Open a new AsyncEmoggClient"
 
@@ -137,12 +137,12 @@ _ADVICE: Final[dict[Obstacle, str]] = {
 
 
 class NotSentError(TransportError):
-    """The request surely never reached the service: DNS, refused, TLS, or a proxy.
+    """The request never reached the service: DNS, refused, TLS, or a proxy.
 
     Attributes:
-        stopped_by: What it failed at: `network`, `proxy` or `certificate`.
-        final: Whether another try would end alike: the proxy refuses, or the
-            certificate is not trusted. It is then not retried.
+        stopped_by: The obstacle: `network`, `proxy` or `certificate`.
+        final: Whether another try would fail the same way, because the proxy refuses or
+            the certificate is not trusted. Such an error is not retried.
     """
 
     advice: str = _ADVICE["network"]
@@ -162,16 +162,16 @@ class NotSentError(TransportError):
 
 
 class ConnectionLostError(TransportError):
-    """The request was sent and its answer was lost."""
+    """The request was sent, and its answer was lost."""
 
     advice = "Try again; if it goes on, check the network between here and the service"
 
 
 class DeadlineError(TransportError, TimeoutError):
-    """The time of an attempt, or of the whole call, is up.
+    """The time of an attempt or of the whole call ran out.
 
     Attributes:
-        sent: False when the request surely never left, True when it did or may have.
+        sent: False if the request never left, True if it did or may have.
     """
 
     advice = "Allow more time with timeout= or attempt_timeout=, or try again"
@@ -185,9 +185,10 @@ class StatusError(EmoggError):
     """The service answered with a status that is not 2xx.
 
     Attributes:
-        status: The HTTP status.
-        message: The service's own, cut at 200 characters, or the status's usual phrase.
-        retry_after: Seconds after which another try makes sense; None when unknown.
+        status: HTTP status.
+        message: The service's message, cut at 200 characters, or the status's usual
+            phrase.
+        retry_after: Seconds after which another try makes sense; None if unknown.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class StatusError(EmoggError):
 
     @property
     def headline(self) -> str:
-        """The status, the service's message, and when to come back."""
+        """The status, the service's message, and the time of the next try."""
         headline = f"{self.status}: {super().headline}"
         if self.retry_after is None:
             return headline
@@ -213,7 +214,7 @@ class StatusError(EmoggError):
 
 
 class BadRequestError(StatusError):
-    """400: the service refused the request as it is."""
+    """400: the service refused the request."""
 
     advice = "Change the request; the same one will fail again"
 
@@ -231,7 +232,7 @@ class PermissionDeniedError(StatusError):
 
 
 class NotFoundError(StatusError):
-    """404: there is no such thing, or this token may not see it."""
+    """404: nothing is there, or this token may not see it."""
 
     advice = "Check the id, and that this token may see it"
 
@@ -249,10 +250,10 @@ class ServerError(StatusError):
 
 
 class ResponseShapeError(EmoggError):
-    """An answer is not what the reference promises: a 2xx, or no HTTP at all.
+    """An answer with status 2xx is not as the reference promises, or is not HTTP.
 
     Attributes:
-        problems: A line for each problem, after its path: `sources[1].id: required, …`.
+        problems: A line for each problem, with its place: `sources[1].id: required, …`.
     """
 
     advice = "Update emogg-async; if that does not help, report it"
@@ -265,13 +266,13 @@ class ResponseShapeError(EmoggError):
 
 
 class OutcomeUnknownError(EmoggError):
-    """A write was sent, its answer was lost, and nobody knows whether it took effect.
+    """A write was sent and its answer was lost, so it may have taken effect or not.
 
-    It was not sent again unless a repeat is harmless. What was seen last is its
+    It was sent again only if a repeat is harmless. The last failure is the error's
     `__cause__`.
 
     Attributes:
-        since: When the call began, by this machine's clock (aware, UTC).
+        since: Start of the call, by this machine's clock (aware, UTC).
     """
 
     advice = "Look whether it took effect before you send it again"

@@ -1,4 +1,4 @@
-"""What a client tells of its calls while they are under way.
+"""Events of a client's calls, sent while the calls are under way.
 
 ::
 
@@ -9,8 +9,8 @@
 
     client = AsyncEmoggClient(on_event=watch)
 
-No event holds the token, a header or a body. New events, and new fields of these, can
-come with any release.
+No event holds the token, a header or a body. Any release may add events, and fields to
+these.
 """
 
 import attrs
@@ -31,79 +31,93 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """What all events have: the request that they are about, made or spared."""
+    """Base of all events: the request that an event is about, sent or spared.
+
+    Attributes:
+        method: HTTP method, in capitals.
+        path: Path without its query.
+        template: Path with `{id}` in place of each ID: one of few values, as metrics
+            need it.
+        session_id: ID of the session that the request reads or changes; None if it
+            concerns no single session.
+    """
 
     method: str
-    """The HTTP method, in capitals."""
-
     path: str
-    """The path, without its query."""
-
     template: str
-    """The path with `{id}` for each ID in it: one of few, as metrics want it."""
-
     session_id: str | None
-    """The session that it reads or changes; None for all others."""
 
 
 @attrs.frozen(kw_only=True)
 class AttemptFailed(Event):
-    """A request was sent, and brought no usable answer."""
+    """A request was sent and brought no usable answer.
+
+    Attributes:
+        attempt: Number of the request within its call, from 1.
+        error: The failure.
+    """
 
     attempt: int
-    """Which request of its call it was, from 1 on."""
-
     error: EmoggError
-    """What went wrong."""
 
 
 @attrs.frozen(kw_only=True)
 class RateLimited(Event):
-    """The service answered 429, or our own pacer let a call not wait for a token."""
+    """The service answered 429, or the client's own pacer refused to wait for a token.
+
+    Attributes:
+        attempt: Number of the refused request within its call, from 1; 0 if none was
+            sent.
+        error: The refusal; its `retry_after` says when another try makes sense.
+    """
 
     attempt: int
-    """Which request of its call was refused, from 1 on; 0 when none was sent."""
-
     error: RateLimitedError
-    """The refusal; its `retry_after` says when another try makes sense."""
 
 
 @attrs.frozen(kw_only=True)
 class RetryScheduled(Event):
-    """What failed will be tried again."""
+    """A failed request will be sent again.
+
+    Attributes:
+        attempt: Number that the next request will have within its call, from 2.
+        wait: Seconds until then, at least; it may have to wait for a token as well.
+        error: The failure that is retried.
+    """
 
     attempt: int
-    """Which request of its call that will be, from 2 on."""
-
     wait: float
-    """Seconds until then, at least: it may have to wait for a token, too."""
-
     error: EmoggError
-    """Why."""
 
 
 @attrs.frozen(kw_only=True)
 class Paced(Event):
-    """A request has waited for a slot or a token, and leaves now."""
+    """A request has waited for a slot or a token, and leaves now.
+
+    Attributes:
+        wait: Seconds that it waited.
+    """
 
     wait: float
-    """Seconds that it waited."""
 
 
 @attrs.frozen(kw_only=True)
 class CacheHit(Event):
-    """The cache has answered."""
+    """The cache answered."""
 
 
 @attrs.frozen(kw_only=True)
 class CacheMiss(Event):
-    """The cache was asked, and had nothing fresh."""
+    """The cache was asked and had nothing fresh."""
 
 
 @attrs.frozen(kw_only=True)
 class StaleServed(Event):
-    """A past value has answered, because the service could not."""
+    """A past value was served, because the service could not answer.
+
+    Attributes:
+        error: The service's failure; None if it had failed a moment before and was not
+            asked again.
+    """
 
     error: EmoggError | None
-    """What kept the service from answering; None when it had failed a moment ago, and
-    so was not asked."""

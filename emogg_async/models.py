@@ -1,13 +1,14 @@
-"""What the service answers, as frozen attrs classes.
+"""Answers of the service, as frozen attrs classes.
 
-Models know nothing of the wire: names, dates and strictness are the converter's
-business, and `emogg_async.to_dict` gives the wire form back. Fields that this release
-does not know survive in `extra`, values that it does not know in open enums. In
-notebooks they are tables and charts; what draws these is imported when it is needed.
+Models know nothing of the wire: the converter reads names, dates and numbers, and
+`emogg_async.to_dict` returns the wire form. Fields that this release does not know are
+kept in `extra`, unknown values in open enums. Notebooks show models as tables and
+charts; the code that draws them is imported when it is first needed.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
@@ -35,14 +36,18 @@ __all__ = [
 ]
 
 
+_Interval = tuple[float, float, dict[str, float]]
+_SENTIMENTS: Final = ("positive", "neutral", "negative")
+
+
 class SessionType(OpenEnum):
-    """What kind of session it is. The service publishes no list: others can occur."""
+    """The kind of a session. The service publishes no list, so others can occur."""
 
     LIVE_ANALYSIS: ClassVar["SessionType"] = member("live_analysis")
 
 
 class SessionState(OpenEnum):
-    """How far a session is. The service publishes no list: others can occur."""
+    """The progress of a session. The service publishes no list, so others can occur."""
 
     ACTIVE: ClassVar["SessionState"] = member("active")
     PROCESSING: ClassVar["SessionState"] = member("processing")
@@ -50,197 +55,195 @@ class SessionState(OpenEnum):
 
 
 class SessionWorkerState(OpenEnum):
-    """What the worker that analyses a session does. Others can occur."""
+    """The state of the worker that analyses a session. Others can occur."""
 
     WORKING: ClassVar["SessionWorkerState"] = member("working")
 
 
 @attrs.frozen(kw_only=True)
 class SessionConfig:
-    """How a session was set up."""
+    """The setup of a session.
+
+    Attributes:
+        remove_media: Whether its media are removed afterwards; None if the service does
+            not say.
+        extra: Fields that this release does not know.
+    """
 
     remove_media: bool | None = None
-    """Whether its media are removed afterwards; None when the service does not say."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
 
 
 @attrs.frozen(kw_only=True)
 class Source:
-    """One source of a session's video or audio."""
+    """A source of a session's video, audio or events.
+
+    Attributes:
+        id: UUID.
+        name: Name of its device, e.g. `Integrated Webcam`. Treat it as untrusted text.
+        type: Kind of its data, e.g. `video`.
+        device: Kind of its device, e.g. `local_camera`.
+        format: `text` or `scalar` for a registered source; None for all others.
+        extra: Fields that this release does not know.
+    """
 
     id: str
-    """Its UUID."""
-
     name: str
-    """The name its device goes by, e.g. `Integrated Webcam`."""
-
     type: str
-    """What it delivers, e.g. `video`."""
-
     device: str
-    """What kind of device it is, e.g. `local_camera`."""
-
     format: str | None = None
-    """`text` or `scalar` for a registered source; None for all others."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
 
 
 @attrs.frozen(kw_only=True)
 class SessionMeta:
-    """What the service notes about running a session."""
+    """The service's notes on running a session.
+
+    Attributes:
+        expires: When the session expires (aware, UTC); None if the service does not
+            say.
+        health_check: Last sign of life of its worker (aware, UTC); None if unknown.
+        worker_state: State of its worker; None if the service does not say.
+        extra: Fields that this release does not know.
+    """
 
     expires: datetime | None = None
-    """When the session expires (aware, UTC); None when the service does not say."""
-
     health_check: datetime | None = None
-    """When its worker last gave a sign of life (aware, UTC); None when not known."""
-
     worker_state: SessionWorkerState | None = None
-    """What its worker does; None when the service does not say."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
 
 
 @attrs.frozen(kw_only=True)
 class Session:
-    """A session whose emotions are, or were, analysed.
+    """A session whose emotions are analysed, or were.
 
     Source: https://docs.emogg.com, "Get a session".
+
+    Attributes:
+        id: 24 hex digits, a MongoDB ObjectId.
+        name: At most 256 characters, chosen by its creator. Treat it as untrusted text.
+        type: Kind of session.
+        state: Progress; only a finished session no longer changes by itself.
+        timestamp: When it was created (aware, UTC, to the millisecond).
+        duration: Length in seconds; of a session under way, the length so far.
+        config: Its setup; None if the service does not say.
+        sources: Its sources; empty if the service names none.
+        meta: The service's notes on running it; None if there are none.
+        product: ID of the product that analyses it.
+        user: ID of its creator.
+        version: Version of the object's schema on the wire; 3 today.
+        expanded: The full objects that `expand` brought, by the name of the field that
+            holds the ID.
+        extra: Fields that this release does not know.
+        stale: Whether this is a past value, served because the service could not
+            answer; see `CachePolicy.stale_if_error`. It describes the answer and not
+            the session, so it is part of neither equality nor the wire form.
     """
 
     id: str
-    """24 hex digits, a MongoDB ObjectId."""
-
     name: str
-    """At most 256 characters, chosen by its creator: treat it as untrusted text."""
-
     type: SessionType
-    """What kind of session it is."""
-
     state: SessionState
-    """How far it is; only a finished session no longer changes by itself."""
-
     timestamp: datetime
-    """When it was created (aware, UTC, to the millisecond)."""
-
     duration: float
-    """Seconds that it lasted, or has lasted so far."""
-
     config: SessionConfig | None = None
-    """How it was set up; None when the service does not say."""
-
     sources: tuple[Source, ...] = ()
-    """Its sources; empty when the service names none."""
-
     meta: SessionMeta | None = None
-    """What the service notes about running it; None when it notes nothing."""
-
     product: str
-    """ID of the product that analyses it."""
-
     user: str
-    """ID of its creator."""
-
     version: int | float
-    """Version of the object's schema on the wire; 3 today."""
-
     expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
-    """The full objects that `expand` brought, by the name of the field with the ID."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
-
     stale: bool = attrs.field(default=False, eq=False)
-    """Whether it is a past value, because the service could not answer: see
-    `CachePolicy.stale_if_error`. It tells how the session came, not how it is: it is
-    not part of equality, nor of the wire form."""
 
     def _repr_html_(self) -> str:
         """Write its facts as a small table, for notebooks."""
         from emogg_async._notebook import views
 
-        return views.session_table(self)
+        return views.session_table(
+            self.name,
+            session=self.id,
+            state=self.state,
+            kind=self.type,
+            created=self.timestamp,
+            duration=self.duration,
+            sources=[(source.name, source.type) for source in self.sources],
+        )
 
     def _row_(self) -> dict[str, str]:
         from emogg_async._notebook import views
 
-        return views.session_row(self)
+        return views.session_row(self.name, self.state, self.timestamp, self.duration)
 
 
 @attrs.frozen(kw_only=True)
 class EmotionTotals:
-    """How often each emotion was detected in a session.
+    """Numbers of detections of each emotion in a session.
 
     Source: https://docs.emogg.com, "Get emotions".
+
+    Attributes:
+        session: ID of the session.
+        emotions: Number of detections by the emotion's name; the names are an open set.
+        expanded: The full objects that `expand` brought, by the name of the field that
+            holds the ID.
+        extra: Fields that this release does not know.
+        stale: Whether this is a past value; as in `Session`, not part of equality.
     """
 
     session: str
-    """ID of the session."""
-
     emotions: FrozenMapping[int]
-    """Times detected, by the emotion's name; the names are an open set."""
-
     expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
-    """The full objects that `expand` brought, by the name of the field with the ID."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
-
     stale: bool = attrs.field(default=False, eq=False)
-    """Whether it is a past value; as in `Session`, not part of equality."""
 
     def _repr_html_(self) -> str:
         """Draw a bar for each emotion, the most frequent first, for notebooks."""
         from emogg_async._notebook import views
 
-        return views.totals_chart(self)
+        return views.totals_chart(self.session, self.emotions)
 
     def _row_(self) -> dict[str, str]:
         from emogg_async._notebook import views
 
-        return views.totals_row(self)
+        return views.totals_row(self.emotions)
 
 
 @attrs.frozen(kw_only=True)
 class EmotionMeasure:
-    """How much of one emotion there was in one interval."""
+    """The measurements of one emotion in one interval.
+
+    Attributes:
+        people: Number of people who showed it.
+        quantity: Amount of it, in the service's own unit.
+        intensity: Strength of it, in the service's own unit.
+        extra: Fields that this release does not know.
+    """
 
     people: int
-    """How many people showed it."""
-
     quantity: float
-    """How much of it there was, as the service counts."""
-
     intensity: float
-    """How strong it was, as the service counts."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
 
 
 @attrs.frozen(kw_only=True)
 class EmotionInterval:
-    """The emotions in a part of a session."""
+    """The emotions in a part of a session.
+
+    Attributes:
+        start: Seconds from the session's start to the interval's start.
+        end: Seconds from the session's start to the interval's end.
+        detected_faces: Number of faces seen.
+        emotions: Measurements by the emotion's name; an open set, as in
+            `EmotionTotals`.
+        extra: Fields that this release does not know.
+    """
 
     start: float
-    """Seconds from the session's beginning to the interval's."""
-
     end: float
-    """Seconds from the session's beginning to the interval's end."""
-
     detected_faces: int
-    """How many faces were seen."""
-
     emotions: FrozenMapping[EmotionMeasure]
-    """What was measured, by the emotion's name; an open set, as in `EmotionTotals`."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
 
 
 @attrs.frozen(kw_only=True)
@@ -248,28 +251,27 @@ class EmotionsTimeline:
     """The emotions of a session, interval by interval.
 
     Source: https://docs.emogg.com, "Get emotions timeline".
+
+    Attributes:
+        session: ID of the session.
+        intervals: Intervals in order of time; those without data are left out.
+        expanded: The full objects that `expand` brought, by the name of the field that
+            holds the ID.
+        extra: Fields that this release does not know.
+        stale: Whether this is a past value; as in `Session`, not part of equality.
     """
 
     session: str
-    """ID of the session."""
-
     intervals: tuple[EmotionInterval, ...]
-    """In the order of time; intervals without data are left out."""
-
     expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
-    """The full objects that `expand` brought, by the name of the field with the ID."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
-
     stale: bool = attrs.field(default=False, eq=False)
-    """Whether it is a past value; as in `Session`, not part of equality."""
 
     def to_columns(self) -> dict[str, list[Any]]:
         """Return the timeline in columns, for `pandas.DataFrame` or `polars.DataFrame`.
 
         Returns:
-            Lists of one length, with a row for each interval and emotion: `session`,
+            Lists of equal length, with a row for each interval and emotion: `session`,
             `start` and `end` (seconds), `detected_faces`, `emotion`, `people`,
             `quantity` and `intensity`. An interval without emotions has no row.
         """
@@ -298,102 +300,107 @@ class EmotionsTimeline:
     ) -> str:
         """Draw a row for each emotion, all on one scale, the largest mean first.
 
-        Where the service left out intervals is a gap; an emotion that an interval does
-        not name counts as 0 there. Of more than 12 emotions, the first 12 are drawn,
-        and of more intervals than there are pixels, averages.
+        Intervals that the service left out are gaps. An emotion that an interval does
+        not name counts as 0 there. At most 12 emotions are drawn. If there are more
+        intervals than pixels, averages are drawn.
 
         Args:
             width: Pixels, 200 to 4,000.
-            height: Pixels, 120 to 4,000; None takes what it needs.
-            measure: What to draw of each emotion.
+            height: Pixels, 120 to 4,000; None takes as many as the rows need.
+            measure: Measurement of each emotion to draw.
 
         Returns:
-            An SVG document that can also stand within an HTML page. It needs nothing
-            else, and suits light and dark backgrounds.
+            An SVG document that may also stand inside an HTML page. It needs no other
+            files, and suits light and dark backgrounds.
 
         Raises:
-            InvalidArgumentError: An argument is none of these.
+            InvalidArgumentError: An argument breaks its rule.
         """
         from emogg_async._notebook import views
 
-        return views.emotions_chart(self, width=width, height=height, measure=measure)
+        return views.emotions_chart(
+            self.session, self._measured, width=width, height=height, measure=measure
+        )
+
+    def _measured(self, measure: str) -> Iterator[_Interval]:
+        for part in self.intervals:
+            values = {name: getattr(it, measure) for name, it in part.emotions.items()}
+            yield part.start, part.end, values
 
     def _repr_html_(self) -> str:
         """Draw the intensities, with their figures folded below, for notebooks."""
         from emogg_async._notebook import views
 
-        return views.emotions_view(self)
+        return views.emotions_view(self.session, self._measured)
 
     def _row_(self) -> dict[str, str]:
         from emogg_async._notebook import views
 
-        return views.emotions_row(self)
+        return views.emotions_row(self._measured("intensity"))
 
 
 @attrs.frozen(kw_only=True)
 class Sentiments:
-    """How what was said in an interval divides among the sentiments."""
+    """The shares of the sentiments in an interval's speech, in the service's own unit.
+
+    Attributes:
+        positive: The positive part.
+        neutral: The neutral part.
+        negative: The negative part.
+        extra: Fields that this release does not know.
+    """
 
     positive: float
-    """The positive part, as the service counts."""
-
     neutral: float
-    """The neutral part, as the service counts."""
-
     negative: float
-    """The negative part, as the service counts."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
 
 
 @attrs.frozen(kw_only=True)
 class SentimentInterval:
-    """The sentiment of what was said in a part of a session."""
+    """The sentiment of the speech in a part of a session.
+
+    Attributes:
+        start: Seconds from the session's start to the interval's start.
+        end: Seconds from the session's start to the interval's end.
+        segments: Number of segments of the transcription in it.
+        sentiments: Division of these among the sentiments.
+        extra: Fields that this release does not know.
+    """
 
     start: float
-    """Seconds from the session's beginning to the interval's."""
-
     end: float
-    """Seconds from the session's beginning to the interval's end."""
-
     segments: int
-    """How many segments of the transcription fall into it."""
-
     sentiments: Sentiments
-    """How these divide among the sentiments."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
 
 
 @attrs.frozen(kw_only=True)
 class SentimentTimeline:
-    """The sentiment of what was said in a session, interval by interval.
+    """The sentiment of a session's speech, interval by interval.
 
     Source: https://docs.emogg.com, "Get transcription sentiment".
+
+    Attributes:
+        session: ID of the session.
+        intervals: Intervals in order of time; those without data are left out.
+        expanded: The full objects that `expand` brought, by the name of the field that
+            holds the ID.
+        extra: Fields that this release does not know.
+        stale: Whether this is a past value; as in `Session`, not part of equality.
     """
 
     session: str
-    """ID of the session."""
-
     intervals: tuple[SentimentInterval, ...]
-    """In the order of time; intervals without data are left out."""
-
     expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
-    """The full objects that `expand` brought, by the name of the field with the ID."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
-
     stale: bool = attrs.field(default=False, eq=False)
-    """Whether it is a past value; as in `Session`, not part of equality."""
 
     def to_columns(self) -> dict[str, list[Any]]:
         """Return the timeline in columns, for `pandas.DataFrame` or `polars.DataFrame`.
 
         Returns:
-            Lists of one length, with a row for each interval: `session`, `start` and
+            Lists of equal length, with a row for each interval: `session`, `start` and
             `end` (seconds), `segments`, `positive`, `neutral` and `negative`.
         """
         parts = self.intervals
@@ -407,43 +414,43 @@ class SentimentTimeline:
             "negative": [part.sentiments.negative for part in parts],
         }
 
-    def to_svg(
-        self,
-        *,
-        width: int = 640,
-        height: int | None = None,
-    ) -> str:
-        """Draw stacked bars: positive upwards, negative downwards, neutral around.
+    def to_svg(self, *, width: int = 640, height: int | None = None) -> str:
+        """Draw stacked bars: positive upwards, negative downwards, neutral around them.
 
-        Half of what is neutral is drawn at either side. Where the service left out
-        intervals is a gap; of more intervals than there are pixels, averages are
-        drawn.
+        Half of the neutral part is drawn on either side. Intervals that the service
+        left out are gaps. If there are more intervals than pixels, averages are drawn.
 
         Args:
             width: Pixels, 200 to 4,000.
-            height: Pixels, 120 to 4,000; None takes what it needs.
+            height: Pixels, 120 to 4,000; None chooses a suitable height.
 
         Returns:
-            An SVG document that can also stand within an HTML page. It needs nothing
-            else, and suits light and dark backgrounds.
+            An SVG document that may also stand inside an HTML page. It needs no other
+            files, and suits light and dark backgrounds.
 
         Raises:
-            InvalidArgumentError: An argument is none of these.
+            InvalidArgumentError: An argument breaks its rule.
         """
         from emogg_async._notebook import views
 
-        return views.sentiment_chart(self, width=width, height=height)
+        parts = self._parts()
+        return views.sentiment_chart(self.session, parts, width=width, height=height)
+
+    def _parts(self) -> Iterator[_Interval]:
+        for part in self.intervals:
+            values = {name: getattr(part.sentiments, name) for name in _SENTIMENTS}
+            yield part.start, part.end, values
 
     def _repr_html_(self) -> str:
         """Draw it, with its figures folded below, for notebooks."""
         from emogg_async._notebook import views
 
-        return views.sentiment_view(self)
+        return views.sentiment_view(self.session, self._parts())
 
     def _row_(self) -> dict[str, str]:
         from emogg_async._notebook import views
 
-        return views.sentiment_row(self)
+        return views.sentiment_row(self._parts())
 
 
 @attrs.frozen(kw_only=True)
@@ -451,25 +458,22 @@ class RegisteredSource:
     """A source of custom events that was registered for a session.
 
     Source: https://docs.emogg.com, "Register source".
+
+    Attributes:
+        id: UUID; events are sent to it.
+        name: Name it was registered under. Treat it as untrusted text.
+        device: `generic_sensor`.
+        type: `generic_sensor`.
+        format: Kind of data in its events: `text` or `scalar`.
+        extra: Fields that this release does not know.
     """
 
     id: str
-    """Its UUID; events are sent to it."""
-
     name: str
-    """The name that it was given: treat it as untrusted text."""
-
     device: str
-    """`generic_sensor`."""
-
     type: str
-    """`generic_sensor`."""
-
     format: str
-    """What its events carry: `text` or `scalar`."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""
 
 
 @attrs.frozen(kw_only=True)
@@ -477,25 +481,21 @@ class CustomEvent:
     """A report of a registered source.
 
     Source: https://docs.emogg.com, "Custom events".
+
+    Attributes:
+        time: Seconds since the session's start.
+        data: Text or a number, as the source's format says. Treat text as untrusted.
+        source: ID of the source.
+        session: ID of the session.
+        user: ID of the user who sent it.
+        type: `sensor_report`.
+        extra: Fields that this release does not know.
     """
 
     time: float
-    """Seconds since the session began."""
-
     data: str | float
-    """Text or a number, as the source's format says: treat text as untrusted."""
-
     source: str
-    """ID of the source."""
-
     session: str
-    """ID of the session."""
-
     user: str
-    """ID of the user who sent it."""
-
     type: str
-    """`sensor_report`."""
-
     extra: FrozenMapping[Any] = EMPTY
-    """Fields that this release does not know."""

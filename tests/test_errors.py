@@ -76,7 +76,7 @@ def drawn_tree():
 
 
 def test_examples_cover_every_public_error():
-    """What is checked below for each error is checked for all of them."""
+    """The examples below cover all errors."""
     assert errors.__all__ == sorted(type(error).__name__ for error in EXAMPLES)
 
 
@@ -134,7 +134,7 @@ def test_subclass_with_its_own_constructor_survives_too(duplicate):
 
 
 def test_copy_does_not_share_its_facts():
-    """What is noted on a copy is not noted on the original."""
+    """A note on a copy is not on the original."""
     error = NotFoundError("no session", status=404)
     copy.copy(error).attempts = 5
     assert error.attempts == 0
@@ -201,7 +201,7 @@ def test_long_waits_are_printed_in_plain_figures(seconds):
 
 
 def test_attempts_are_printed_as_they_are_when_printing():
-    """Who counts the attempts may do so after the error was made."""
+    """The attempts can be set after the error was made."""
     error = ConnectionLostError("reset", method="GET", path=PATH)
     error.attempts = 6
     assert f"(GET {PATH}, 6 attempts)" in str(error)

@@ -1,4 +1,4 @@
-"""What a client tells of its calls: events and log lines."""
+"""Events and log lines of a client's calls."""
 
 import asyncio
 import io
@@ -63,7 +63,7 @@ class Broken(SimpleMemoryCache):
 
 
 class AsyncListener:
-    """What would have to be awaited."""
+    """A listener whose call would have to be awaited."""
 
     async def __call__(self, event):
         pass
@@ -114,7 +114,7 @@ class TestEvents:
         assert (1, str(caught.value)) == (heard[0].attempt, str(heard[0].error))
 
     async def test_the_time_of_the_call_is_up(self, emulator, listening, heard, caplog):
-        """What was sent then has failed, too; what its caller has left has not."""
+        """A request sent by then has failed; one that its caller left has not."""
         emulator.fail(fault="hang")
         async with listening(cache=None) as client:
             left = asyncio.create_task(client.get_session("1" * 24))
@@ -137,7 +137,7 @@ class TestEvents:
     async def test_the_time_of_the_last_who_waits_counts(
         self, emulator, listening, heard
     ):
-        """Whoever had more of it, and left, does not hide that it was up."""
+        """A caller with more time who has left does not hide that the time is up."""
         emulator.fail(fault="hang")
         async with listening(cache=None) as client:
             patient = asyncio.create_task(client.get_session(UNKNOWN))
@@ -229,7 +229,7 @@ class TestEvents:
 
     @pytest.mark.parametrize("fault", [{"fault": "reset"}, {"fault": "html"}, {}])
     async def test_no_event_has_the_token(self, emulator, listening, heard, fault):
-        """Whatever fails, even if the service echoes it."""
+        """No event has it after any failure, even if the service echoes it."""
         emulator.add_token(TOKEN)
         emulator.fail(**fault or {"status": 500, "body": {"message": f"<{TOKEN}>"}})
         async with listening(token=TOKEN) as client:
@@ -293,7 +293,7 @@ class TestListener:
 
     @pytest.mark.parametrize("on_event", [42, "print", asyncio.sleep, AsyncListener()])
     def test_refuses_what_is_no_function(self, emulator, on_event):
-        """What cannot be called, or would have to be awaited, is refused."""
+        """A listener that is not callable, or is async, is refused."""
         with pytest.raises(InvalidArgumentError, match="on_event"):
             emulator.client(on_event=on_event)
 
@@ -326,7 +326,7 @@ class TestLog:
     async def test_each_logger_can_be_switched_on_alone(
         self, emulator, caplog, name, line
     ):
-        """Whatever is of no interest stays silent."""
+        """The other loggers stay silent."""
         emulator.fail(status=503, times=1)
         with caplog.at_level(logging.DEBUG, logger=f"emogg_async.{name}"):
             async with emulator.client(retry=QUICK) as client:

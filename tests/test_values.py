@@ -1,16 +1,22 @@
+"""The values in models: frozen JSON objects, open enums, and documented fields."""
+
 import copy
 import gc
+import inspect
 import json
 import pickle
+import re
 import weakref
 from collections import OrderedDict
 from types import MappingProxyType
 
+import attrs
 import pytest
 import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emogg_async import events, models, testing
 from emogg_async._values import EMPTY, FrozenMapping, freeze, thaw
 from emogg_async.models import SessionState, SessionType
 
@@ -122,7 +128,7 @@ class TestFrozenMapping:
     @pytest.mark.property
     @given(strategies.json_objects)
     def test_law_any_content_survives(self, content):
-        """Whatever JSON object it holds, it equals it, hashes, and can be pickled."""
+        """It equals the JSON object that it holds, hashes, and can be pickled."""
         mapping = FrozenMapping(content)
         assert content == mapping
         restored = pickle.loads(pickle.dumps(mapping))
@@ -142,7 +148,7 @@ def test_law_thaw_undoes_freeze(value):
 
 
 def test_freezing_twice_changes_nothing():
-    """What is frozen already is taken as it is."""
+    """A frozen value is returned as it is."""
     mapping = FrozenMapping(CONTENT)
     assert freeze(mapping) is mapping
 
@@ -236,7 +242,7 @@ class TestOpenEnum:
     @pytest.mark.property
     @given(st.text())
     def test_law_any_text_is_a_value(self, text):
-        """Whatever the service may come to write is a value that equals it."""
+        """Any text from the service is a member that equals it."""
         state = SessionState(text)
         assert text == state == SessionState(state)
         assert hash(text) == hash(state)
@@ -244,3 +250,22 @@ class TestOpenEnum:
         restored = pickle.loads(pickle.dumps(state))
         assert state == restored
         assert repr(state) == repr(restored)
+
+
+DOCUMENTED = [
+    kind
+    for module in (models, events, testing)
+    for kind in (getattr(module, name) for name in module.__all__)
+    if attrs.has(kind)
+]
+
+
+@pytest.mark.parametrize("kind", DOCUMENTED, ids=lambda kind: kind.__name__)
+def test_help_explains_every_field(kind: type) -> None:
+    """Each field of a public class has a line under `Attributes:`, so help shows it."""
+    told = "".join(
+        inspect.getdoc(each).partition("Attributes:")[2] for each in kind.__mro__[:-1]
+    )
+    for field in attrs.fields(kind):
+        if not field.name.startswith("_"):
+            assert re.search(rf"^    {field.name}: \S", told, re.MULTILINE), field.name

@@ -1,7 +1,7 @@
-"""What people see of models: pure functions from numbers and names to text.
+"""Pictures and tables of models: pure functions from numbers and names to text.
 
-`views` makes HTML for notebooks, `charts` draws with `svg` and `series`, and `markup`
-escapes.
+`views` writes HTML for notebooks, `charts` draws with `svg` and `series`, and `markup`
+escapes text.
 """
 
 __all__ = ()

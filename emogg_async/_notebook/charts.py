@@ -1,9 +1,9 @@
 """Charts: pure functions from numbers and names to SVG.
 
-Whatever has a colour has its name beside it, so that nothing depends on telling
-colours apart.
+Each coloured shape has its name beside it, so no reader has to tell colours apart.
 """
 
+import zlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -41,7 +41,7 @@ from emogg_async._notebook.svg import (
 __all__ = ["WIDTH", "bars", "colour", "rows", "shares", "stacks"]
 
 WIDTH: Final = 640
-"""Pixels; a chart shrinks where there is less room."""
+"""Pixels; a chart shrinks if the page has less room."""
 
 _WIDTH: Final = WIDTH - 2 * EDGE
 
@@ -54,7 +54,7 @@ _MORE: Final = 18
 _BAR: Final = 24
 _SHARE: Final = 44
 _UNIT: Final = "minutes +"
-"""What the column of labels holds beside the axis, with some room to spare."""
+"""The longest label of the axis' unit, in the column of labels, with room to spare."""
 
 _KNOWN: Final = {
     "focus": 0,
@@ -73,13 +73,10 @@ _SENTIMENTS: Final = {
 
 
 def colour(name: str) -> str:
-    """Return the colour of an emotion: the same one each time, whatever its name."""
+    """Return the colour of an emotion, the same one in every run."""
     place = _KNOWN.get(name)
-    if place is None:
-        place = 2_166_136_261  # FNV-1a: Python's own hash differs from run to run
-        for char in name[:100]:
-            place = (place ^ ord(char)) * 16_777_619 % 2**32
-        place = (place ^ place >> 15) * 2_246_822_507 % 2**32 >> 16
+    if place is None:  # Python's own hash differs from run to run
+        place = zlib.crc32(name.encode(errors="replace"))
     return PALETTE[place % len(PALETTE)]
 
 
@@ -129,7 +126,7 @@ def rows(
     width: int = WIDTH,
     height: int | None = None,
 ) -> str:
-    """Draw a row for each name, on one scale; where there is no interval is a gap."""
+    """Draw a row for each name, all on one scale; gaps between intervals stay empty."""
     width -= 2 * EDGE
     whole = series(intervals)
     profiles = whole.profiles()
@@ -175,9 +172,9 @@ def stacks(
     width: int = WIDTH,
     height: int | None = None,
 ) -> str:
-    """Draw what is positive upwards, negative downwards, and neutral around them.
+    """Draw positive values upwards, negative ones downwards, and neutral around them.
 
-    The values are called `positive`, `neutral` and `negative`.
+    The intervals' values are named `positive`, `neutral` and `negative`.
     """
     width -= 2 * EDGE
     whole = series(intervals)
@@ -214,7 +211,7 @@ def stacks(
 
 
 def shares(whole: Series) -> list[str]:
-    """Return the name of each sentiment, with its share if there is any."""
+    """Return the name of each sentiment, with its share if the series has values."""
     profiles = whole.profiles()
     peak = whole.peak or 1.0
     means = {name: profile.mean / peak for name, profile in profiles.items()}
@@ -230,7 +227,7 @@ def _thinned(whole: Series, room: float) -> Series:
 
 
 def _remarks(whole: Series, drawn: Series) -> list[str]:
-    """Return what a reader must know of how it was drawn."""
+    """Return remarks on gaps and averages, where a chart has some."""
     remarks = []
     if len(runs(drawn.steps)) > 1:
         remarks.append("shaded: no data")
@@ -247,7 +244,7 @@ def _in_words(name: str, profile: Profile, mean: str) -> str:
 
 
 def _parts(step: Step) -> tuple[float, float, float]:
-    """Return what is positive, half of what is neutral, and what is negative."""
+    """Return the positive part, half of the neutral one, and the negative one."""
     get = step.values.get
     return get("positive", 0.0), get("neutral", 0.0) / 2, get("negative", 0.0)
 
@@ -264,7 +261,7 @@ def _legend(words: Iterable[str], x: float) -> str:
 
 
 def _levels(plot: Plot, zero: float, tall: float, peak: float) -> str:
-    """Draw the line at 0, and those above and below it that have a round number."""
+    """Draw the line at 0, and lines at round numbers above and below it."""
     if not plot.whole.steps:
         return ""
     drawn = plot.level(zero, "0", strong=True)

@@ -1,14 +1,14 @@
-"""Text that is safe in HTML and in XML, figures that can be read, and small tables.
+"""Text that is safe in HTML and XML, readable figures, and small tables.
 
-Nothing here trusts what it is given: names are somebody else's, and numbers may be
-huge, tiny or none at all.
+Names come from strangers, and numbers may be huge, tiny or not finite: each function
+copes with any of them.
 """
 
 import html
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 __all__ = [
@@ -27,16 +27,17 @@ __all__ = [
 ]
 
 _UNSAFE: Final = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters
-    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # separators; what turns text round
-    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"  # halves of characters, and none at all
+    "[\x00-\x1f\x7f-\x9f"  # control characters
+    "\u2028\u2029"  # separators of lines and paragraphs
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # directions of text
+    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"  # surrogates and noncharacters
 )
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _MAX_MARKS: Final = 3
 _NARROW: Final = frozenset("ijlft.,:;|!'()[] Ir")
 _BROAD: Final = frozenset("mwMW@%")
 _LARGEST: Final = 1e300
-"""Beyond it, sums of a few figures could become infinite."""
+"""Sums of a few larger figures could become infinite."""
 
 _CELL: Final = "text-align:left;vertical-align:top;padding:3px 18px 3px 0"
 _TABLE: Final = (
@@ -52,35 +53,34 @@ _LINE: Final = "border-top:1px solid rgba(128,128,128,.3)"
 
 
 def cut(text: str, limit: int = 120) -> str:
-    """Return *text* on one line, without what is unsafe, in *limit* characters at most.
+    """Return *text* on one line of at most *limit* characters.
 
-    What a display would obey rather than show becomes U+FFFD; of marks that pile up on
-    a letter, three are kept.
+    Each character that a display would obey rather than show becomes U+FFFD. Of marks
+    that pile up on a letter, three are kept.
     """
-    kept: list[str] = []
+    line = ""
     marks = 0
-    for char in _UNSAFE.sub(_REPLACEMENT, text[: 8 * limit]):
+    for char in _UNSAFE.sub(_REPLACEMENT, " ".join(text[: 8 * limit].split())):
         marks = marks + 1 if unicodedata.category(char) in {"Mn", "Me"} else 0
         if marks <= _MAX_MARKS:
-            kept.append(char)
-    line = " ".join("".join(kept).split())
+            line += char
     if len(line) > limit or len(text) > 8 * limit:
         return line[: limit - 1] + "…"
     return line
 
 
 def named(name: str, limit: int = 60) -> str:
-    """Return *name*, cut; one that shows nothing is called so."""
+    """Return *name*, cut to *limit*, or "(no name)" if nothing of it can be seen."""
     return cut(name, limit) or "(no name)"
 
 
 def escape(text: str, limit: int = 120) -> str:
-    """Return *text*, cut, as it may stand in the content or an attribute of both."""
+    """Return *text*, cut to *limit*, escaped for contents and attributes."""
     return html.escape(cut(text, limit))
 
 
 def text_width(text: str, size: float = 12.0) -> float:
-    """Estimate how many pixels *text* takes in a sans-serif font; rather too many."""
+    """Estimate the width of *text* in pixels in a sans-serif font, generously."""
     ems = 0.0
     for char in text:
         if unicodedata.east_asian_width(char) in "WF":
@@ -95,7 +95,7 @@ def text_width(text: str, size: float = 12.0) -> float:
 
 
 def amount(value: float) -> float:
-    """Return *value* as a float that can be reckoned with; what is no number is 0."""
+    """Return *value* as a finite float of at most 1e300; infinity and NaN become 0."""
     try:
         number = float(value)
     except OverflowError:
@@ -106,7 +106,7 @@ def amount(value: float) -> float:
 
 
 def figure(value: float, decimals: int | None = None) -> str:
-    """Write a number as people read it: in few digits, or with *decimals*."""
+    """Write a number in few digits, or with *decimals*."""
     number = amount(value)
     size = abs(number)
     if size >= _LARGEST:
@@ -121,7 +121,7 @@ def figure(value: float, decimals: int | None = None) -> str:
 
 
 def figures(values: Sequence[float]) -> list[str]:
-    """Write numbers that stand below each other, with the same decimals each."""
+    """Write the numbers of a column, all with the same decimals."""
     largest = max((abs(amount(value)) for value in values), default=0.0)
     power = math.floor(math.log10(largest)) if largest else 0
     places = 2 - max(power, 0) - min(power + 1, 0)
@@ -129,14 +129,14 @@ def figures(values: Sequence[float]) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """Write a share of 1 as a whole percentage; what is little is not nothing."""
+    """Write a share of 1 as a whole percentage; small ones as `<1 %`, not 0."""
     if 0 < share < 0.005:
         return "<1 %"
     return f"{100 * amount(share):.0f} %"
 
 
 def clock(seconds: float) -> str:
-    """Write a length of time as on a stopwatch: `2:05`, `1:02:05`."""
+    """Write *seconds* as on a stopwatch: `2:05`, `1:02:05`."""
     number = amount(seconds)
     if abs(number) >= 1e9:
         return f"{figure(number)} s"
@@ -160,14 +160,14 @@ def _table(caption: str, body: str) -> str:
 
 def _cell(text: str, style: str = "") -> str:
     text = escape(text, 1_000)
-    # What is short, as ids and dates are, stays on one line; all else breaks, even
-    # where the notebook's own style would rather not.
+    # Short texts, like ids and dates, stay on one line. Others break, even if the
+    # notebook's own style forbids it.
     style = style or (_SHORT if len(text) <= 24 else _LONG)
     return f'<td style="{_CELL};{style}"><bdi>{text}</bdi></td>'
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> str:
-    """Write a table of two columns: what is told, and what it is."""
+    """Write a table of two columns: names and values."""
     lines = "".join(
         '<tr style="background:none"><th scope="row" '
         f'style="{_CELL};font-weight:normal;opacity:.7;width:1%;white-space:nowrap">{escape(name)}</th>'
@@ -183,28 +183,26 @@ def grid(
     head: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
-    right: frozenset[int] = frozenset(),
+    right: Collection[str] = (),
     footer: str = "",
 ) -> str:
-    """Write a table with a head; a row that is too short has a last cell that is wide.
+    """Write a table with a head; the last cell of a short row spans the rest.
 
     Args:
-        caption: What the table shows; empty for none.
-        head: The columns' names.
-        rows: The cells of each row.
-        right: Which columns hold numbers, and are aligned to the right.
-        footer: What is said below the rows, e.g. how many are left out.
+        caption: Caption; empty for none.
+        head: Names of the columns.
+        rows: Cells of each row.
+        right: Names of the columns that are aligned to the right, if they are there.
+        footer: Text below the rows; empty for none.
     """
+    styles = [_RIGHT if name in right else "" for name in head]
     names = "".join(
-        f'<th scope="col" style="{_CELL};{_RIGHT if at in right else ""}">'
-        f"{escape(name)}</th>"
-        for at, name in enumerate(head)
+        f'<th scope="col" style="{_CELL};{style}">{escape(name)}</th>'
+        for name, style in zip(head, styles, strict=True)
     )
     lines = []
     for row in rows:
-        cells = [
-            _cell(text, _RIGHT if at in right else "") for at, text in enumerate(row)
-        ]
+        cells = [_cell(text, style) for text, style in zip(row, styles, strict=False)]
         if len(row) < len(head):
             span = len(head) - len(row) + 1
             cells[-1] = _cell(row[-1]).replace("<td ", f'<td colspan="{span}" ', 1)
@@ -222,7 +220,7 @@ def grid(
 
 
 def fold(summary: str, content: str) -> str:
-    """Hide *content*, which is HTML, until its reader asks for it; without a script."""
+    """Hide *content*, which is HTML, until its reader opens it; needs no script."""
     return (
         '<details style="margin:2px 8px;font-size:13px"><summary style="opacity:.7;'
         f'cursor:pointer">{escape(summary)}</summary>{content}</details>'

@@ -1,7 +1,7 @@
 """Series of intervals as charts need them: in order, in proportion, and not too many.
 
-Times and values become parts of 1, so that nothing that is drawn from them can be
-infinite, however large or small the numbers were.
+Times and values become parts of 1, so no coordinate can be infinite, however large or
+small the numbers are.
 """
 
 import math
@@ -10,26 +10,42 @@ from typing import Final, NamedTuple
 
 from emogg_async._notebook.markup import amount
 
-__all__ = ["Interval", "Profile", "Series", "Step", "runs", "series", "ticks"]
+__all__ = [
+    "Interval",
+    "Profile",
+    "Series",
+    "Step",
+    "averages",
+    "nice",
+    "runs",
+    "series",
+    "ticks",
+]
 
 Interval = tuple[float, float, Mapping[str, float]]
 """Start and end in seconds, and the values by their names."""
 
 _TOUCHING: Final = 1e-6
-"""Ends and starts that are nearer than this part of the whole are the same."""
+"""Two times are the same if they differ by less than this part of the whole."""
 
 _STEPS: Final = {
     1.0: (1, 2, 5, 10, 20, 30),
     60.0: (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200),
     3600.0: (3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800),
 }
-"""Seconds between ticks that people count in, for each unit of the axis."""
+"""Round numbers of seconds between two ticks, for each unit of the axis."""
 
 _UNITS: Final = {1.0: "seconds", 60.0: "minutes", 3600.0: "hours"}
 
 
 class Step(NamedTuple):
-    """An interval; all are parts of 1: of the whole time, and of the largest value."""
+    """An interval in proportion.
+
+    Attributes:
+        left: Start, as a part of the whole time.
+        right: End, as a part of the whole time.
+        values: Values by their names, as parts of the largest one.
+    """
 
     left: float
     right: float
@@ -37,20 +53,28 @@ class Step(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """What can be said of one name in a few words."""
+    """A summary of one name.
+
+    Attributes:
+        mean: Average over the covered time; the name counts as 0 where it is absent.
+        peak: Largest value.
+        at: Seconds at which the largest value begins.
+    """
 
     mean: float
-    """The average over the time that is covered; where it is absent it is 0."""
-
     peak: float
-    """The largest value."""
-
     at: float
-    """When the largest value began, in seconds."""
 
 
 class Series(NamedTuple):
-    """A series of intervals, in the order of time; none overlaps another."""
+    """Steps in order of time that do not overlap.
+
+    Attributes:
+        start: Seconds at which the first begins.
+        span: Seconds from there to the end of the last.
+        peak: Largest value.
+        steps: The intervals, in proportion.
+    """
 
     start: float
     span: float
@@ -58,11 +82,11 @@ class Series(NamedTuple):
     steps: list[Step]
 
     def time(self, part: float) -> float:
-        """Return the time, in seconds, that is a part of the whole."""
+        """Return the seconds at a *part* of the whole time."""
         return self.start + part * self.span
 
     def profiles(self) -> dict[str, Profile]:
-        """Describe each name; those with the largest mean come first."""
+        """Summarise each name, the one with the largest mean first."""
         total = sum(step.right - step.left for step in self.steps) or 1.0
         sums: dict[str, float] = {}
         peaks: dict[str, tuple[float, float]] = {}
@@ -73,7 +97,7 @@ class Series(NamedTuple):
                     peaks[name] = (value, left)
         return {
             name: Profile(
-                # Of figures next to nothing, rounding could raise it above the peak.
+                # Rounding can raise the mean of tiny figures above their peak.
                 min(sums[name], peaks[name][0]) * self.peak,
                 peaks[name][0] * self.peak,
                 self.time(peaks[name][1]),
@@ -82,41 +106,65 @@ class Series(NamedTuple):
         }
 
     def thinned(self, columns: int) -> "Series":
-        """Return it with *columns* steps at most, each the average of what it covers.
-
-        A column is a gap when nothing in it is covered.
-        """
+        """Return it with at most *columns* steps, each the average of a column."""
         if len(self.steps) <= columns:
             return self
-        weights = [0.0] * columns
-        sums: list[dict[str, float]] = [{} for _ in range(columns)]
-        for left, right, values in self.steps:
-            last = min(int(right * columns), columns - 1)
-            for column in range(min(int(left * columns), last), last + 1):
-                low = max(left, column / columns)
-                weight = (min(right, (column + 1) / columns) - low) * columns
-                if weight > _TOUCHING:
-                    weights[column] += weight
-                    into = sums[column]
-                    for name, value in values.items():
-                        into[name] = into.get(name, 0.0) + value * weight
+        means = averages(self.steps, 0.0, 1 / columns, columns)
         steps = [
-            Step(
-                column / columns,
-                (column + 1) / columns,
-                {name: value / weight for name, value in into.items()},
-            )
-            for column, (weight, into) in enumerate(zip(weights, sums, strict=True))
-            if weight
+            Step(column / columns, (column + 1) / columns, values)
+            for column, values in enumerate(means)
+            if values is not None
         ]
         return self._replace(steps=steps)
+
+
+def averages(
+    intervals: Iterable[Interval],
+    start: float,
+    width: float,
+    columns: int,
+    *,
+    snap: bool = False,
+) -> list[dict[str, float] | None]:
+    """Average *intervals* over columns of equal width.
+
+    A name counts as 0 in intervals that do not have it.
+
+    Args:
+        intervals: Intervals in any order; parts outside the columns are ignored.
+        start: Start of the first column, in the unit of the intervals.
+        width: Width of a column, in the unit of the intervals.
+        columns: Number of columns.
+        snap: Whether edges of intervals move to the nearest edge of a column. If
+            intervals are at least as long as columns, every gap stays visible then.
+
+    Returns:
+        The averages by name for each column; None if no interval covers any of it.
+    """
+    weights = [0.0] * columns
+    sums: list[dict[str, float]] = [{} for _ in range(columns)]
+    for begin, end, values in intervals:
+        left, right = (begin - start) / width, (end - start) / width
+        if snap:  # round() prefers even numbers, and could lose an interval
+            left, right = math.floor(left + 0.5), math.floor(right + 0.5)
+        first, last = math.floor(left + _TOUCHING), math.ceil(right - _TOUCHING)
+        for column in range(max(0, first), min(columns, last)):
+            weight = min(right, column + 1) - max(left, column)
+            weights[column] += weight
+            into = sums[column]
+            for name, value in values.items():
+                into[name] = into.get(name, 0.0) + value * weight
+    return [
+        {name: total / weight for name, total in into.items()} if weight > 0 else None
+        for weight, into in zip(weights, sums, strict=True)
+    ]
 
 
 def series(intervals: Iterable[Interval]) -> Series:
     """Put *intervals* in order and in proportion.
 
-    Of overlapping ones, the later keeps only what the earlier leaves; what has no
-    length is left out, and what is negative or no number is 0.
+    Where two overlap, the later one is cut. Intervals without length are left out.
+    Values that are negative or not finite count as 0.
     """
     kept: list[Interval] = []
     finite = (
@@ -148,7 +196,7 @@ def series(intervals: Iterable[Interval]) -> Series:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer that no float can hold
+    except OverflowError:  # an integer beyond the range of float
         return True
 
 
@@ -166,9 +214,12 @@ def runs(steps: Iterable[Step]) -> list[list[Step]]:
 def ticks(
     start: float, span: float, *, most: int = 7
 ) -> tuple[str, list[tuple[float, str]]]:
-    """Choose the ticks of an axis of time: its unit, and place and label of each.
+    """Choose the ticks of an axis of time.
 
-    The unit is minutes, but where these would be few or very many.
+    The unit is minutes, except where these would be few or very many.
+
+    Returns:
+        The unit, and the place of each tick as a part of the whole, with its label.
     """
     unit = 1.0 if span < 120 else 60.0 if span <= 36_000 else 3600.0
     wanted = span / most

@@ -1,9 +1,8 @@
-"""What charts are drawn with: text, colours, an area with an axis of time, the frame.
+"""Parts of charts: text, colours, an area with an axis of time, the frame.
 
-A chart needs nothing but itself: no script, no stylesheet, no id that another chart on
-the page could have too. Text and lines take the colour of the text around them, so
-that they suit a light page and a dark one; where the chart is a document of its own,
-it asks which of the two its reader prefers.
+A chart needs no script, no stylesheet, and no id that another chart on the page could
+have as well. Text and lines take the colour of the text around them, so they suit light
+and dark pages. A chart that is a document of its own follows its reader's preference.
 """
 
 from collections.abc import Iterable
@@ -26,22 +25,22 @@ __all__ = [
 ]
 
 GAP: Final = 10
-"""Pixels between what stands side by side."""
+"""Pixels between two things side by side."""
 
 PALETTE: Final = (
     *("#4963de", "#ae8a0d", "#ea6972", "#974dad"),
     *("#279da8", "#607934", "#c93573", "#9282f1"),
 )
-"""Found by search: each stands out at 3 to 1 or more from white and from #1e1e1e, and
-all from each other, also for people who see fewer colours."""
+"""Colours found by search: each has a contrast of at least 3 to 1 with white and with
+#1e1e1e, and they differ from each other for people with colour blindness as well."""
 
 EDGE: Final = 8
-"""Pixels around a chart that are left free."""
+"""Pixels left free around a chart."""
 
 NEUTRAL: Final = 'fill="currentColor" fill-opacity=".35"'
 
-# `:root` is the chart only where it is a document of its own; within a page, the rule
-# concerns nothing, and the page's colour is inherited.
+# `:root` is the chart if it is a document of its own. Inside a page the rule matches
+# nothing, and the chart inherits the page's colour.
 _STYLE: Final = (
     "<style>svg:root{color-scheme:light dark;color:#1f2328}"
     "@media(prefers-color-scheme:dark){svg:root{color:#e6edf3}}</style>"
@@ -64,7 +63,7 @@ def text(
     bold: bool = False,
     room: float | None = None,
 ) -> str:
-    """Write *words*, cut to *room* in pixels; None leaves them as they are."""
+    """Write *words*, cut to *room* pixels; None leaves them whole."""
     if room is not None:
         words = _fitted(words, room)
     more = f' text-anchor="{anchor}"' if anchor != "start" else ""
@@ -74,7 +73,7 @@ def text(
 
 
 def label_room(labels: Iterable[str], width: float) -> float:
-    """Return the width of a column of *labels*: a third of the chart's at most."""
+    """Return the width of a column of *labels*: at most a third of the chart's."""
     widest = max((text_width(named(label)) for label in labels), default=0.0)
     return min(widest, width / 3) + GAP
 
@@ -91,11 +90,11 @@ def document(
     """Put a chart together.
 
     Args:
-        title: What it shows, in a few words.
-        note: What else is to be said of it, in a line below the title.
-        body: What is drawn.
-        about: What the drawing tells, for those who cannot see it.
-        remarks: What is to be said of how it is drawn, to the right of the title.
+        title: Title, in a few words.
+        note: Line below the title.
+        body: Shapes and labels.
+        about: Description in words, for readers who cannot see the drawing.
+        remarks: Remarks on the drawing, to the right of the title.
         size: Width and height in pixels, without the edge.
     """
     width, height = size
@@ -120,7 +119,15 @@ def document(
 
 
 class Plot(NamedTuple):
-    """An area with an axis of time, in pixels, and what is drawn there."""
+    """An area with an axis of time, and ways to draw on it.
+
+    Attributes:
+        left: Left edge in pixels.
+        top: Upper edge in pixels.
+        width: Width in pixels.
+        height: Height in pixels.
+        whole: Series that the axis shows.
+    """
 
     left: float
     top: float
@@ -129,11 +136,11 @@ class Plot(NamedTuple):
     whole: Series
 
     def x(self, part: float) -> str:
-        """Return where a part of the time is."""
+        """Return the coordinate of a *part* of the whole time."""
         return at(self.left + part * self.width)
 
     def gaps(self) -> str:
-        """Shade where there is no data; nothing when there is some everywhere."""
+        """Shade the gaps between intervals, if there are any."""
         top, bottom = at(self.top), at(self.top + self.height)
         holes = "".join(
             f"M{self.x(before[-1].right)} {top}H{self.x(after[0].left)}"
@@ -170,7 +177,7 @@ class Plot(NamedTuple):
         )
 
     def area(self, name: str, base: float, tall: float, fill: str) -> str:
-        """Fill what lies between the base and the values: steps, not slopes."""
+        """Fill the area between the base and the values, in steps."""
         pieces = []
         for run in runs(self.whole.steps):
             pieces.append(f"M{self.x(run[0].left)} {at(base)}")
@@ -190,7 +197,7 @@ class Plot(NamedTuple):
         """Fill a block for each step, between two heights."""
         pieces = []
         for step, low, high in spans:
-            # Blocks that are broad stand apart; narrow ones would be all gap.
+            # A space between narrow blocks would leave nothing of them.
             inset = 0.5 if (step.right - step.left) * self.width >= 5 else 0.0
             start = at(self.left + step.left * self.width + inset)
             end = at(self.left + step.right * self.width - inset)
@@ -199,7 +206,7 @@ class Plot(NamedTuple):
         return f'<path d="{"".join(pieces)}" {fill}/>'
 
     def level(self, y: float, label: str, *, strong: bool = False) -> str:
-        """Draw a line wherever there is data, with its label at the left."""
+        """Draw a line across all intervals, with its label at the left."""
         lines = "".join(
             f"M{self.x(run[0].left)} {at(y)}H{self.x(run[-1].right)}"
             for run in runs(self.whole.steps)

@@ -1,9 +1,13 @@
-"""What people see of each model in a notebook: its numbers, handed to the charts."""
+"""HTML and SVG of each model, from its numbers and names.
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC
+Models hand their content over as intervals, counts and text, so this module needs to
+know none of them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from emogg_async._checks import whole_number
 from emogg_async._notebook import charts
@@ -21,9 +25,6 @@ from emogg_async._notebook.markup import (
 )
 from emogg_async._notebook.series import Interval, Series, series
 from emogg_async.errors import EmoggError, InvalidArgumentError
-
-if TYPE_CHECKING:
-    from emogg_async import models
 
 __all__ = [
     "batch_table",
@@ -44,49 +45,66 @@ _MAX_ROWS: Final = 20
 _MAX_ERRORS: Final = 10
 _MAX_SOURCES: Final = 8
 _NUMERIC: Final = {
-    *("duration", "detected", "intervals", "until", "mean", "highest", "at"),
+    "duration",
+    "detected",
+    "intervals",
+    "until",
+    "mean",
+    "highest",
+    "at",
 }
 """Columns that are aligned to the right."""
 
 
-def session_table(session: "models.Session") -> str:
-    """Write a session's facts as a small table."""
+def session_table(
+    title: str,
+    *,
+    session: str,
+    state: str,
+    kind: str,
+    created: datetime,
+    duration: float,
+    sources: Sequence[tuple[str, str]],
+) -> str:
+    """Write a session's facts as a small table; *sources* are names and types."""
     rows = [
-        ("id", session.id),
-        ("state", str(session.state)),
-        ("type", str(session.type)),
-        ("created", f"{session.timestamp.astimezone(UTC):%Y-%m-%d %H:%M} UTC"),
-        ("duration", clock(session.duration)),
+        ("id", session),
+        ("state", str(state)),
+        ("type", str(kind)),
+        ("created", f"{_utc(created)} UTC"),
+        ("duration", clock(duration)),
     ]
-    shown = session.sources[:_MAX_SOURCES]
-    rows += [("source", f"{named(item.name, 90)} ({item.type})") for item in shown]
-    if len(session.sources) > _MAX_SOURCES:
-        rows.append(("", f"and {len(session.sources) - _MAX_SOURCES:,} more sources"))
-    return facts(session.name, rows)
+    shown = sources[:_MAX_SOURCES]
+    rows += [("source", f"{named(name, 90)} ({type_})") for name, type_ in shown]
+    if more := len(sources) - len(shown):
+        rows.append(("", f"and {more:,} more sources"))
+    return facts(title, rows)
 
 
-def session_row(session: "models.Session") -> dict[str, str]:
-    """Return what a table of many sessions says of one."""
+def session_row(
+    name: str, state: str, created: datetime, duration: float
+) -> dict[str, str]:
+    """Return the cells of one session in a table of many."""
     return {
-        "name": named(session.name),
-        "state": str(session.state),
-        "created (UTC)": f"{session.timestamp.astimezone(UTC):%Y-%m-%d %H:%M}",
-        "duration": clock(session.duration),
+        "name": named(name),
+        "state": str(state),
+        "created (UTC)": _utc(created),
+        "duration": clock(duration),
     }
 
 
-def totals_chart(totals: "models.EmotionTotals") -> str:
+def totals_chart(session: str, counts: Mapping[str, int]) -> str:
     """Draw a bar for each emotion."""
     return charts.bars(
-        totals.emotions.items(),
+        counts.items(),
         title="Times each emotion was detected",
-        note=f"session {totals.session}",
+        note=f"session {session}",
     )
 
 
-def totals_row(totals: "models.EmotionTotals") -> dict[str, str]:
-    """Return what a table of many totals says of one."""
-    counts = {name: max(0.0, amount(n)) for name, n in totals.emotions.items()}
+def totals_row(totals: Mapping[str, int]) -> dict[str, str]:
+    """Return the cells of one session's totals in a table of many."""
+    counts = {name: max(0.0, amount(n)) for name, n in totals.items()}
     peak = max(counts.values(), default=0.0) or 1.0
     whole = sum(count / peak for count in counts.values()) or 1.0
     most = sorted(counts, key=lambda name: (-counts[name], name))[:3]
@@ -99,40 +117,43 @@ def totals_row(totals: "models.EmotionTotals") -> dict[str, str]:
 
 
 def emotions_chart(
-    timeline: "models.EmotionsTimeline",
+    session: str,
+    measured: Callable[[str], Iterable[Interval]],
     *,
     width: int = charts.WIDTH,
     height: int | None = None,
     measure: str = "intensity",
 ) -> str:
-    """Draw a row for each emotion."""
+    """Draw a row for each emotion; *measured* returns the intervals of a measure."""
     if measure not in _MEASURES:
-        known = ", ".join(_MEASURES)
-        raise InvalidArgumentError(f"measure: expected one of {known}")
+        rule = f"one of {', '.join(_MEASURES)}"
+        given = cut(repr(measure), 40)
+        raise InvalidArgumentError(f"measure: expected {rule}, got {given}")
     _check_size(width, height)
     return charts.rows(
-        _emotions(timeline, measure),
+        measured(measure),
         title=f"{measure.capitalize()} by emotion",
-        note=f"session {timeline.session}",
+        note=f"session {session}",
         width=width,
         height=height,
     )
 
 
-def emotions_view(timeline: "models.EmotionsTimeline") -> str:
+def emotions_view(session: str, measured: Callable[[str], Iterable[Interval]]) -> str:
     """Draw the timeline, with its figures folded below it."""
-    timed = series(_emotions(timeline, "intensity"))
-    return _with_figures(emotions_chart(timeline), timed, "emotion")
+    chart = emotions_chart(session, measured)
+    return _with_figures(chart, series(measured("intensity")), "emotion")
 
 
-def emotions_row(timeline: "models.EmotionsTimeline") -> dict[str, str]:
-    """Return what a table of many timelines says of one."""
-    whole = series(_emotions(timeline, "intensity"))
+def emotions_row(intervals: Iterable[Interval]) -> dict[str, str]:
+    """Return the cells of one session's intensities in a table of many."""
+    intervals = [*intervals]
+    whole = series(intervals)
     profiles = whole.profiles()
     strongest = [*islice(profiles, 3)]
     means = figures([profiles[name].mean for name in strongest])
     return {
-        "intervals": figure(len(timeline.intervals)),
+        "intervals": figure(len(intervals)),
         "until": clock(whole.time(1.0)),
         "most intense": ", ".join(
             f"{named(name, 30)} {mean}"
@@ -142,7 +163,8 @@ def emotions_row(timeline: "models.EmotionsTimeline") -> dict[str, str]:
 
 
 def sentiment_chart(
-    timeline: "models.SentimentTimeline",
+    session: str,
+    intervals: Iterable[Interval],
     *,
     width: int = charts.WIDTH,
     height: int | None = None,
@@ -150,25 +172,27 @@ def sentiment_chart(
     """Draw stacked bars, positive above and negative below."""
     _check_size(width, height)
     return charts.stacks(
-        _sentiments(timeline),
+        intervals,
         title="Sentiment of what was said",
-        note=f"session {timeline.session}",
+        note=f"session {session}",
         width=width,
         height=height,
     )
 
 
-def sentiment_view(timeline: "models.SentimentTimeline") -> str:
+def sentiment_view(session: str, intervals: Iterable[Interval]) -> str:
     """Draw the timeline, with its figures folded below it."""
-    timed = series(_sentiments(timeline))
-    return _with_figures(sentiment_chart(timeline), timed, "sentiment")
+    intervals = [*intervals]
+    chart = sentiment_chart(session, intervals)
+    return _with_figures(chart, series(intervals), "sentiment")
 
 
-def sentiment_row(timeline: "models.SentimentTimeline") -> dict[str, str]:
-    """Return what a table of many timelines says of one."""
-    whole = series(_sentiments(timeline))
+def sentiment_row(intervals: Iterable[Interval]) -> dict[str, str]:
+    """Return the cells of one session's sentiments in a table of many."""
+    intervals = [*intervals]
+    whole = series(intervals)
     return {
-        "intervals": figure(len(timeline.intervals)),
+        "intervals": figure(len(intervals)),
         "until": clock(whole.time(1.0)),
         "on the whole": ", ".join(charts.shares(whole)) if whole.steps else "",
     }
@@ -202,26 +226,13 @@ def batch_table(values: Mapping[str, object], errors: Mapping[str, EmoggError]) 
         f"Batch: {len(values):,} fetched, {len(errors):,} failed",
         ["id", *head],
         rows,
-        right=_numeric(["id", *head]),
+        right=_NUMERIC,
         footer=f"and {' and '.join(more)}" if more else "",
     )
 
 
-def _emotions(timeline: "models.EmotionsTimeline", measure: str) -> Iterator[Interval]:
-    for part in timeline.intervals:
-        values = {name: getattr(it, measure) for name, it in part.emotions.items()}
-        yield part.start, part.end, values
-
-
-def _sentiments(timeline: "models.SentimentTimeline") -> Iterator[Interval]:
-    for part in timeline.intervals:
-        parts = part.sentiments
-        values = {
-            "positive": parts.positive,
-            "neutral": parts.neutral,
-            "negative": parts.negative,
-        }
-        yield part.start, part.end, values
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _check_size(width: object, height: object) -> None:
@@ -230,12 +241,8 @@ def _check_size(width: object, height: object) -> None:
         whole_number("height", height, at_least=120, at_most=4000)
 
 
-def _numeric(head: Iterable[str]) -> frozenset[int]:
-    return frozenset(at for at, name in enumerate(head) if name in _NUMERIC)
-
-
 def _with_figures(chart: str, timed: Series, what: str) -> str:
-    """Put below a chart, folded, what it shows in figures."""
+    """Put a folded table of a chart's figures below it."""
     profiles = timed.profiles()
     if not profiles:
         return f"<div>{chart}</div>"
@@ -246,5 +253,5 @@ def _with_figures(chart: str, timed: Series, what: str) -> str:
     ]
     more = len(profiles) - len(rows)
     footer = f"and {more:,} more" if more else ""
-    table = grid("", head, rows, right=_numeric(head), footer=footer)
+    table = grid("", head, rows, right=_NUMERIC, footer=footer)
     return f"<div>{chart}{fold('in figures', table)}</div>"

@@ -1,4 +1,4 @@
-"""What a visitor is answered when a call fails: one map, whatever the framework."""
+"""HTTP answers to visitors when a call fails, the same for each framework."""
 
 import logging
 import re
@@ -30,12 +30,13 @@ Failure = EmoggError | ExceptionGroup[Exception]
 
 
 class Answer(NamedTuple):
-    """An HTTP answer that holds nothing of what the service or the token said.
+    """An HTTP answer, without any text of the service and without the token.
 
     Attributes:
-        status: The HTTP status.
+        status: HTTP status.
         headers: Headers beside those of any JSON answer.
-        body: `error`, a word for programs, and `detail`, a sentence for people.
+        body: JSON object of `error`, a word for programs, and `detail`, a sentence for
+            people.
     """
 
     status: int
@@ -49,7 +50,7 @@ _UPSTREAM = (502, "upstream_failed", "A service behind this one failed.")
 _ANSWERS: Final[Mapping[type[EmoggError], tuple[int, str, str]]] = {
     InvalidArgumentError: (400, "invalid_argument", "The request is not well-formed."),
     NotFoundError: (404, "not_found", "There is no such thing."),
-    # Not 429: the visitor did not ask too much, all of them together did.
+    # Not 429: all visitors together asked too much, not this one.
     RateLimitedError: (503, "busy", "Too much is going on. Try again later."),
     ClientClosedError: (503, "stopping", "This server is stopping. Try again."),
     DeadlineError: (504, "timeout", "A service behind this one took too long."),
@@ -58,7 +59,7 @@ _ANSWERS: Final[Mapping[type[EmoggError], tuple[int, str, str]]] = {
         "outcome_unknown",
         "It may have taken effect or not. Look before you repeat it.",
     ),
-    # The token is this server's, so it is not the visitor who has to log in.
+    # Not 401 or 403: the token is this server's, and the visitor cannot mend it.
     AuthenticationError: _INTERNAL,
     PermissionDeniedError: _INTERNAL,
     ConfigurationError: _INTERNAL,
@@ -67,54 +68,54 @@ _ANSWERS: Final[Mapping[type[EmoggError], tuple[int, str, str]]] = {
     ResponseShapeError: _UPSTREAM,
     EmoggError: _INTERNAL,
 }
-"""The nearest class of an error counts: new ones below these are answered alike."""
+"""Status, word and sentence. The nearest base class of an error counts."""
 
 _SOON: Final = 1.0
-"""Seconds to `Retry-After` of a 503 when the error tells none."""
+"""Seconds in the `Retry-After` of a 503 if the error has no `retry_after`."""
 
 
 def answer_to(error: Failure) -> Answer:
     """Return the HTTP answer that a visitor gets for *error*.
 
-    Nothing of the error's text is in it: for that, log the error.
+    The answer holds nothing of the error's text: log the error to keep it.
 
     Args:
-        error: An error, or a group of them, as `batch.raise_for_errors()` raises it:
-            then the one whose answer has the highest status counts.
+        error: An error, or a group of them, as `batch.raise_for_errors()` raises it. Of
+            a group, the error with the highest status is answered.
 
     Raises:
-        ExceptionGroup: It is a group that holds other exceptions, too.
+        ExceptionGroup: *error* is a group that holds other exceptions as well.
     """
     return _worst(error)[0]
 
 
 _REFUSAL: Final = re.compile(r"\w+(?=: )(: expected ((?!, got ).)+)?")
-"""The argument of a refusal and its rule; what was given comes after them."""
+"""Matches a refusal up to the refused value: the argument and its rule."""
 
 
 def answer_and_log(error: Failure, request: str) -> Answer:
-    """Return the answer to *error*, and log what a visitor may not have caused.
+    """Return the answer to *error*, and log it unless the visitor caused it.
 
-    A refused argument may be an id that the visitor sent, or a mistake of the app: so
-    it is logged with the request, and without its value.
+    A refused argument may come from the visitor or be a mistake of the app, so it is
+    logged with the request, and without its value.
 
     Args:
-        error: What failed.
-        request: The method, and the route as the app has it.
+        error: An error or a group of them.
+        request: Method and route, for the log.
     """
     answer, cause = _worst(error)
     if answer.status == 400:
         refusals = "; ".join(sorted({*map(_refusal, _single(error))}))
         _logger.warning("answered 400 to %s: %s", request, refusals)
     if answer.status >= 500:
-        # Only a 500 stays until somebody repairs it, e.g. a token that is refused.
+        # A 500, e.g. for a refused token, stays until somebody repairs its cause.
         level = logging.ERROR if answer.status == 500 else logging.WARNING
         _logger.log(level, "answered %d: %s", answer.status, cause)
     return answer
 
 
 def _refusal(error: EmoggError) -> str:
-    """Return which argument was refused, and by which rule; nothing of its value."""
+    """Return the refused argument and its rule, without the value."""
     told = _REFUSAL.match(error.message)
     return told[0] if told else "an argument"
 
@@ -135,7 +136,8 @@ def _single(error: Exception) -> Iterator[EmoggError]:
 
 def _weight(answered: tuple[Answer, EmoggError]) -> tuple[int, bool, int]:
     status, headers, body = answered[0]
-    # Of two 504 the one that must not be repeated blindly; of two 503 the longer wait.
+    # Of two 504, the unknown outcome counts: it must not be repeated blindly. Of two
+    # 503, the longer wait counts.
     unknown = body["error"] == "outcome_unknown"
     return status, unknown, int(headers.get("Retry-After", 0))
 

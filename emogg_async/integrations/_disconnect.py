@@ -1,4 +1,4 @@
-"""Visitors who leave, for ASGI apps, whose servers only tell those who listen."""
+"""Cancellation of requests whose visitor has left, for ASGI apps."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,16 +17,16 @@ _BODIES: Final = {b"content-length", b"transfer-encoding"}
 """Headers of a request that has a body."""
 
 _PARTS: Final = {"http.response.body", "http.response.pathsend"}
-"""Messages that end an answer unless they say that there is more."""
+"""Messages that end an answer unless they announce more."""
 
 
 class CancelOnDisconnect:
     """An ASGI middleware that cancels a GET or HEAD whose visitor has left.
 
-    To middlewares around it, the answer then is an empty one of status 499.
+    Middlewares around it then see an empty answer of status 499.
 
-    What may change something goes on to its end, as does whatever an app does after its
-    answer, like background tasks.
+    Requests of other methods, or with a body, go on to their end, because they may
+    change something. So does work after the answer, like background tasks.
 
     Args:
         app: The ASGI app to wrap.
@@ -44,7 +44,7 @@ class CancelOnDisconnect:
 
 
 def _is_plain_read(scope: Scope) -> bool:
-    """Tell whether nothing but the visitor's leaving is left to be received."""
+    """Tell whether the server has nothing to send but the visitor's leaving."""
     return (
         scope["type"] == "http"
         and scope["method"] in {"GET", "HEAD"}
@@ -53,64 +53,59 @@ def _is_plain_read(scope: Scope) -> bool:
 
 
 class _Visit:
-    """One request without a body, and who watches whether its visitor is still there.
+    """A request without a body, and a watch for the visitor's leaving.
 
     Args:
-        receive: The server's; only the watch calls it, as it is for one caller.
+        receive: The server's, which takes one caller: the watch.
         send: The server's.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._inbox: list[Message] = [{"type": "http.request", "body": b""}]
         self._begun = False
         self._answered = False
-        self._left = False
-        self._asked = False
 
     async def run(self, app: App, scope: Scope) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs has a task
-        self._watch = asyncio.create_task(self._wait_and_cancel(task))
+        # A timeout tells its own cancellation from the server's, which goes on.
+        presence = asyncio.timeout(None)
         try:
-            await app(scope, self._tell, self._pass_on)
-        except asyncio.CancelledError:
-            # Somebody else's cancellation, like the server's, goes on.
-            if not self._left or task.cancelling() > 1:
+            async with presence:  # before the watch, which may begin eagerly
+                self._watch = asyncio.create_task(self._wait_and_cancel(presence))
+                await app(scope, self._tell, self._pass_on)
+        except TimeoutError:
+            if not presence.expired():
                 raise
             if not self._begun:
-                await self._say_that_they_left()
+                await self._answer_nobody()
         finally:
             self._watch.cancel()
-            if self._left:
-                task.uncancel()
 
-    async def _wait_and_cancel(self, task: asyncio.Task[Any]) -> None:
+    async def _wait_and_cancel(self, presence: asyncio.Timeout) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if not self._answered:
-            self._left = True
-            task.cancel()
+            presence.reschedule(asyncio.get_running_loop().time())
 
-    async def _say_that_they_left(self) -> None:
+    async def _answer_nobody(self) -> None:
         # Nobody reads it, but a middleware around this one takes silence for an error.
+        # 499 is what proxies log in this case.
         with suppress(OSError):  # some servers refuse it
-            # As logs of proxies call it.
             start = {"type": "http.response.start", "status": 499, "headers": []}
             await self._send(start)
             await self._send({"type": "http.response.body"})
 
     async def _tell(self) -> Message:
-        """Receive, as the app sees it: an empty body, then nothing until they leave."""
-        if not self._asked:
-            self._asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
+        """Let the app receive an empty body, and then wait until the visitor leaves."""
+        if self._inbox:
+            return self._inbox.pop()
         await asyncio.shield(self._watch)
         return {"type": "http.disconnect"}
 
     async def _pass_on(self, message: Message) -> None:
         self._begun = True
-        # Before it is sent: servers tell of a disconnect as soon as it is.
+        # Before it is sent: servers report a disconnect as soon as it is.
         if message["type"] in _PARTS and not message.get("more_body"):
             self._answered = True
         await self._send(message)

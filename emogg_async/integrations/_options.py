@@ -1,4 +1,4 @@
-"""The client's options, typed for functions that pass them on."""
+"""Signatures of functions that pass the client's options on."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -13,7 +13,7 @@ R = TypeVar("R")
 def options_of(
     client: Callable[P, object],
 ) -> Callable[[Callable[..., R]], Callable[P, R]]:
-    """Let a function take what *client* takes, without naming it all again."""
+    """Give a function the parameters of *client*, for checkers and for help."""
 
     def take(function: Callable[..., R]) -> Callable[P, R]:
         options: Any = function

@@ -1,4 +1,4 @@
-"""One client for an aiohttp app, and answers for what fails.
+"""One client for an aiohttp app, and HTTP answers to its errors.
 
 ::
 
@@ -6,8 +6,8 @@
     app.middlewares.append(error_middleware)
 
 Handlers get the client by `get_client(request)`. Run the app with
-`web.run_app(app, handler_cancellation=True)`, or the call of a visitor who has left
-goes on to its end.
+`web.run_app(app, handler_cancellation=True)`: without it, a call goes on to its end
+after its visitor has left.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,9 +29,9 @@ _CLIENT: Final = web.AppKey("emogg_client", AsyncEmoggClient)
 def emogg_client(
     *args: Any, **options: Any
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Make a cleanup context: a client from the app's start-up to its clean-up.
+    """Make a cleanup context that keeps a client open while the app runs.
 
-    It takes what `AsyncEmoggClient` takes.
+    It takes the arguments of `AsyncEmoggClient`.
     """
 
     async def context(app: web.Application) -> AsyncIterator[None]:
@@ -46,7 +46,7 @@ def get_client(request: web.Request) -> AsyncEmoggClient:
     """Return the client of the request's app, or of an app around it.
 
     Raises:
-        ConfigurationError: None of them has one.
+        ConfigurationError: None of these apps has a client.
     """
     try:
         return request.config_dict[_CLIENT]
@@ -58,17 +58,17 @@ def get_client(request: web.Request) -> AsyncEmoggClient:
 @web.middleware
 async def error_middleware(
     request: web.Request,
-    # The name that aiohttp has for it cannot be resolved from outside.
+    # Not aiohttp's `Handler`: it is defined for type checkers only.
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
-    """Answer an `EmoggError` with what `emogg_async.integrations.answer_to` says.
+    """Answer an `EmoggError`, or a group of them, as `answer_to` does.
 
-    So it does with a group of them; one with other exceptions, too, stays what it is.
+    Groups with other exceptions in them are raised again.
     """
     try:
         return await handler(request)
     except (EmoggError, ExceptionGroup) as error:
-        if request.writer.output_size:  # an answer has begun: it can only be cut off
+        if request.writer.output_size:  # an answer that has begun can only be cut off
             raise
         status, headers, body = answer_and_log(error, _route(request))
         return web.json_response(body, status=status, headers=headers)

@@ -5,11 +5,11 @@
     async with instrument(AsyncEmoggClient()) as client:
         ...
 
-A call that sends a request has one client span, whatever resends it takes: named after
-its method and template, current while it is carried out, and child of the span in which
-the call was made. Its context travels in the headers that the configured propagators
-inject. A call that the cache answers, or that joins another one's load, has none. What
-a cache backend traces is a child of the caller's span, too.
+A call that sends a request has one client span, however often it is sent again. The
+span is named after method and template, is current while the call is under way, and is
+a child of the caller's span. Its context travels in the headers that the configured
+propagators inject. A call that the cache answers, or that joins another call's load,
+has no span. Spans of a cache backend are children of the caller's span as well.
 
 ===================================== =================================================
 attribute of the span                 value
@@ -17,15 +17,16 @@ attribute of the span                 value
 `http.request.method`                 the method
 `url.template`, `url.full`            the path, with `{id}` for each ID; the address,
                                       without its query
-`server.address`, `server.port`       where the service is
-`http.response.status_code`           that of the last answer, if there was one
-`http.request.resend_count`           requests beyond the first, if there were any
-`error.type`                          the status, or our error's class, if it failed
-`emogg.session.id`                    the session that it is about, if it is
+`server.address`, `server.port`       host and port of the service
+`http.response.status_code`           status of the last answer, if there was one
+`http.request.resend_count`           number of requests beyond the first, if any
+`error.type`                          status, or class of the error, if it failed
+`emogg.session.id`                    the session that it concerns, if any
 ===================================== =================================================
 
-Each request sent counts for the histogram `http.client.request.duration` and, while it
-is out, for `http.client.active_requests`. Nothing holds the token, a header or a body.
+Each request sent is recorded in the histogram `http.client.request.duration` and, while
+it is under way, in `http.client.active_requests`. Neither spans nor metrics hold the
+token, a header or a body.
 
 Source: https://opentelemetry.io/docs/specs/semconv/http/.
 """
@@ -60,7 +61,7 @@ BUCKETS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5),
     *(0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
-"""Seconds; those that the conventions advise."""
+"""Seconds, as the conventions advise."""
 
 
 def instrument(
@@ -69,12 +70,12 @@ def instrument(
     tracer_provider: trace.TracerProvider | None = None,
     meter_provider: metrics.MeterProvider | None = None,
 ) -> C:
-    """Give each call of *client* from now on a span, and its requests metrics.
+    """Give each call of *client* a span from now on, and its requests metrics.
 
     Args:
-        client: The client, open or not.
-        tracer_provider: Whose spans they are; None is the global provider.
-        meter_provider: Whose metrics they are; None is the global provider.
+        client: A client, open or not.
+        tracer_provider: Provider of the spans; None is the global one.
+        meter_provider: Provider of the metrics; None is the global one.
 
     Returns:
         The same client.
@@ -87,7 +88,7 @@ def instrument(
 
 
 def uninstrument(client: AsyncEmoggClient) -> None:
-    """Give the calls of *client* neither spans nor metrics from now on."""
+    """Give the calls of *client* no spans and metrics from now on."""
     client._instrument(None)
 
 
@@ -119,7 +120,7 @@ class _Instrument:
 
 
 class _Trace:
-    """One request with its resends."""
+    """The span of one call, and the metrics of its requests."""
 
     def __init__(self, instrument: _Instrument, request: "Request") -> None:
         self._instrument = instrument
@@ -170,13 +171,13 @@ class _Trace:
             self._span.set_attribute("http.request.resend_count", self._resends)
         if error is not None:
             self._span.set_attribute("error.type", _type_of(error))
-        if isinstance(error, Exception):  # to be cancelled is no failure
+        if isinstance(error, Exception):  # a cancellation is no failure
             self._span.set_status(trace.StatusCode.ERROR)
         self._span.end()
 
 
 def _type_of(error: BaseException) -> str:
-    """Return the status of an answer, else the full name of the error's class."""
+    """Return the status, or the full name of the error's class if there is none."""
     if isinstance(error, StatusError):
         return str(error.status)
     return f"{type(error).__module__}.{type(error).__qualname__}"

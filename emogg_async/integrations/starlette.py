@@ -1,4 +1,4 @@
-"""One client for a Starlette or FastAPI app, and answers for what fails.
+"""One client for a Starlette or FastAPI app, and HTTP answers to its errors.
 
 ::
 
@@ -8,7 +8,7 @@
 
     Client = Annotated[AsyncEmoggClient, Depends(get_client)]
 
-Importing this module needs Starlette, which FastAPI brings.
+This module needs Starlette, which FastAPI brings.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -42,15 +42,15 @@ _KINDS: Final = (EmoggError, ExceptionGroup)
 def emogg_lifespan(
     *args: Any, **options: Any
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, AsyncEmoggClient]]]:
-    """Make a lifespan: a client from the app's start-up to its shutdown.
+    """Make a lifespan that keeps a client open while the app runs.
 
-    It takes what `AsyncEmoggClient` takes. A lifespan of your own enters it and yields
-    its state, beside what else it has to yield.
+    It takes the arguments of `AsyncEmoggClient`. A lifespan of your own can enter it,
+    and yield its state along with more.
     """
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[dict[str, AsyncEmoggClient]]:
-        del app  # it may be any ASGI app whose server keeps a lifespan's state
+        del app
         async with AsyncEmoggClient(*args, **options) as client:
             yield {_CLIENT: client}
 
@@ -58,15 +58,15 @@ def emogg_lifespan(
 
 
 async def get_client(connection: HTTPConnection) -> AsyncEmoggClient:
-    """Return the client that the lifespan opened; for FastAPI's `Depends`, too.
+    """Return the client that the lifespan opened; also for FastAPI's `Depends`.
 
-    It is async because FastAPI runs other dependencies in threads.
+    It is async because FastAPI would run it in a thread otherwise.
 
     Args:
         connection: A request or a WebSocket.
 
     Raises:
-        ConfigurationError: The lifespan yielded none, or was not run.
+        ConfigurationError: The lifespan was not run, or yielded no client.
     """
     client = connection.scope.get("state", {}).get(_CLIENT)
     if isinstance(client, AsyncEmoggClient):
@@ -78,12 +78,11 @@ async def get_client(connection: HTTPConnection) -> AsyncEmoggClient:
 
 
 def add_error_handlers(app: Starlette) -> None:
-    """Answer an `EmoggError` with what `emogg_async.integrations.answer_to` says.
+    """Answer an `EmoggError`, or a group of them, as `answer_to` does.
 
-    So it does with a group of them; one with other exceptions, too, stays what it is.
-    A WebSocket is refused with that answer before it is accepted, and closed after.
-    As all handlers of Starlette, these are for routes and dependencies, not for
-    middlewares, and a mounted app needs its own.
+    Groups with other exceptions in them are raised again. A WebSocket is refused with
+    that answer before it is accepted, and closed afterwards. Like all handlers of
+    Starlette, these cover routes and dependencies, but not middlewares or mounted apps.
     """
     for kind in _KINDS:
         app.add_exception_handler(kind, _answer)
@@ -93,15 +92,15 @@ async def _answer(connection: HTTPConnection, error: Exception) -> Any:
     assert isinstance(error, _KINDS)  # noqa: S101 - it is registered for no other
     status, headers, body = answer_and_log(error, _route(connection.scope))
     if isinstance(connection, WebSocket) and _is_accepted(connection):
-        with suppress(WebSocketDisconnect, RuntimeError):  # it is over already
+        with suppress(WebSocketDisconnect, RuntimeError):  # it is closed already
             await connection.close(1011, body["error"])
         return None
     return JSONResponse(body, status, headers)
 
 
 def _route(scope: Mapping[str, Any]) -> str:
-    """Name the endpoint, too: inside a mounted app the path is not the whole one."""
-    path = getattr(scope.get("route"), "path", "")  # older Starlettes tell none
+    """Return method, path and endpoint; in a mounted app the path is only a part."""
+    path = getattr(scope.get("route"), "path", "")  # older Starlettes have no route
     endpoint = scope.get("endpoint")
     name = getattr(endpoint, "__qualname__", type(endpoint).__qualname__)
     module = getattr(endpoint, "__module__", "")

@@ -1,9 +1,8 @@
-"""Tools for testing code that uses this package, without an account or a network.
+"""Tools to test code that uses this package, without an account or a network.
 
-`EmoggEmulator` is a real HTTP server on loopback that answers as the Emogg API does.
-The pytest fixture `emogg_emulator` starts one and points the environment at it.
-Importing this module is cheap: the server's parts are imported when they are first
-used.
+`EmoggEmulator` is an HTTP server on loopback that answers as the Emogg API does. The
+pytest fixture `emogg_emulator` starts one and points the environment at it. This module
+imports the server when it is first used.
 """
 
 from importlib import import_module

@@ -1,13 +1,13 @@
-"""What the emulated service found in its sessions, as JSON values.
+"""Emotions and sentiments of the emulated sessions, as JSON values.
 
-Everything follows from the seed and the session's id, and from how long it lasted. To
-be used by the server's thread only.
+They follow from the seed, the session's ID and its duration. Only the server's thread
+may use this module.
 """
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Generic, TypeVar
+from functools import lru_cache
+from typing import Any, Final, TypeVar
 
 from emogg_async.testing._guesses import LONGEST_ANALYSIS
 from emogg_async.testing._reading import Window
@@ -18,23 +18,24 @@ __all__ = ["Analyst"]
 T = TypeVar("T", Moods, Speech)
 
 _KEPT: Final = 100
-"""Walks kept of each kind, about 50 kB for an hour: any other is walked again."""
+"""Number of walks kept of each kind, of about 50 kB for an hour; others are redone."""
 
 
 class Analyst:
-    """Finds emotions and sentiments in sessions by their id and duration."""
+    """Finds emotions and sentiments of sessions by ID and duration."""
 
     def __init__(self, seed: int) -> None:
-        self._moods = _Walks(seed, "moods", Moods)
-        self._speech = _Walks(seed, "speech", Speech)
+        self._moods = _walks(seed, "moods", Moods)
+        self._speech = _walks(seed, "speech", Speech)
 
     def totals(self, session_id: str, duration: float) -> dict[str, int]:
-        """Return how often each emotion was detected; those that were not are left out.
+        """Return the number of detections of each emotion detected at all.
 
         Source: https://docs.emogg.com, "Get emotions".
         """
         steps = _steps(duration)
-        moods = self._moods.get(session_id, steps)
+        moods = self._moods(session_id)
+        moods.grow(steps)
         counts = (sums[steps] for sums in moods.detections)
         return {
             name: count for name, count in zip(EMOTIONS, counts, strict=True) if count
@@ -43,11 +44,12 @@ class Analyst:
     def emotions(
         self, session_id: str, duration: float, window: Window
     ) -> list[dict[str, Any]]:
-        """Return the intervals of *window* in which somebody was seen.
+        """Return the intervals of *window* in which a face was seen.
 
         Source: https://docs.emogg.com, "Get emotions timeline".
         """
-        moods = self._moods.get(session_id, _steps(duration))
+        moods = self._moods(session_id)
+        moods.grow(_steps(duration))
         return [
             {
                 "start": _plain(start),
@@ -66,10 +68,11 @@ class Analyst:
 
         Source: https://docs.emogg.com, "Get transcription sentiment".
         """
-        counts = self._speech.get(session_id, _steps(duration)).counts
+        speech = self._speech(session_id)
+        speech.grow(_steps(duration))
         found = []
         for start, end, first, last in _intervals(window, duration):
-            parts = [sums[last] - sums[first] for sums in counts]
+            parts = [sums[last] - sums[first] for sums in speech.counts]
             if segments := sum(parts):
                 sentiments = dict(zip(SENTIMENTS, parts, strict=True))
                 span = {"start": _plain(start), "end": _plain(end)}
@@ -77,29 +80,18 @@ class Analyst:
         return found
 
 
-class _Walks(Generic[T]):
-    """The walks of one kind that were used last."""
+def _walks(seed: int, topic: str, kind: Callable[[str], T]) -> Callable[[str], T]:
+    """Return a function from IDs to walks, which keeps those used most recently."""
 
-    def __init__(self, seed: int, topic: str, kind: Callable[[str], T]) -> None:
-        self._seed = seed
-        self._topic = topic
-        self._kind: Callable[[str], T] = kind
-        self._kept: OrderedDict[str, T] = OrderedDict()
+    @lru_cache(maxsize=_KEPT)
+    def walk(session_id: str) -> T:
+        return kind(f"{seed}:{session_id}:{topic}")
 
-    def get(self, session_id: str, steps: int) -> T:
-        """Return the walk of a session, at least so many *steps* long."""
-        walk = self._kept.pop(session_id, None)
-        if walk is None:
-            walk = self._kind(f"{self._seed}:{session_id}:{self._topic}")
-        self._kept[session_id] = walk
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        walk.grow(steps)
-        return walk
+    return walk
 
 
 def _measures(moods: Moods, first: int, last: int) -> dict[str, dict[str, float]]:
-    """Sum up the steps from *first* to before *last*, for each emotion detected."""
+    """Sum up the steps from *first* up to *last*, for each emotion detected."""
     measures: dict[str, dict[str, float]] = {}
     for index, name in enumerate(EMOTIONS):
         counts = moods.detections[index]
@@ -115,7 +107,7 @@ def _measures(moods: Moods, first: int, last: int) -> dict[str, dict[str, float]
 
 
 def _steps(duration: float) -> int:
-    """Return how many whole steps of a session are analysed."""
+    """Return the number of whole steps of a session that are analysed."""
     return int(min(duration, LONGEST_ANALYSIS) // STEP)
 
 
@@ -124,8 +116,8 @@ def _intervals(
 ) -> Iterator[tuple[float, float, int, int]]:
     """Cut *window* into intervals, each with its first step and the one after its last.
 
-    A step belongs to the interval in which it begins, so that none is lost or counted
-    twice. Intervals without any step are left out.
+    A step belongs to the interval in which it begins, so none is lost or counted twice.
+    Intervals without a step are left out.
     """
     steps, end = _steps(duration), min(window.end, duration)
     number = 0

@@ -1,4 +1,4 @@
-"""The emulator's clock: it begins at one fixed instant, runs on, and can be moved."""
+"""The emulator's clock, which begins at a fixed date, runs on, and can be moved."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["EPOCH", "Clock"]
 
 EPOCH: Final = datetime(2024, 4, 1, 10, 30, tzinfo=UTC)
-"""Where every emulator's time begins, so that a test sees the same dates each time."""
+"""Start of every emulator's clock, so that each run of a test sees the same dates."""
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
         return time.monotonic() - self._zero
 
     def now(self) -> datetime:
-        """Return the present instant (aware, UTC)."""
+        """Return the emulator's date and time (aware, UTC)."""
         return EPOCH + timedelta(seconds=self.elapsed())
 
     def advance(self, seconds: float) -> None:

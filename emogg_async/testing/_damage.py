@@ -1,4 +1,4 @@
-"""What the faults do: to connections, and to the answers that travel on them."""
+"""Damage that faults do to connections and answers."""
 
 import asyncio
 import functools
@@ -13,14 +13,14 @@ from aiohttp import web
 
 __all__ = ["CONNECTION_FAULTS", "CUTS", "GARBLES", "send_nothing"]
 
-# What SO_LINGER takes differs in the width of its two numbers: on, and 0 seconds.
+# SO_LINGER takes two numbers, on and 0 seconds, whose width differs on Windows.
 _LINGER_NOT: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 _HUGE: Final = 40_000_000
-"""Bytes of a huge body."""
+"""Size of a huge body in bytes."""
 
 _MEGABYTES: Final = 300
-"""Size of what a bomb inflates to."""
+"""Size of an inflated bomb, in MB."""
 
 _PAGE: Final = (
     "<!doctype html><html><head><title>Gateway</title></head>"
@@ -29,7 +29,7 @@ _PAGE: Final = (
 
 
 async def send_nothing() -> None:
-    """Wait without end; the server cancels it when the client leaves or it stops."""
+    """Wait until the server cancels it, because the client leaves or it stops."""
     await asyncio.get_running_loop().create_future()
 
 
@@ -78,7 +78,7 @@ async def _cut_chunked(request: web.Request, answer: web.Response) -> None:
 
 
 def _garbage(answer: web.Response) -> web.Response:
-    """Say that JSON is whole which breaks off in its midst."""
+    """Send half of a JSON text as if it were the whole."""
     body = _body(answer) or b'{"_id": "65ea1530bb50"}'
     return _replaced(answer, body[: len(body) // 2], "application/json")
 
@@ -100,10 +100,10 @@ def _bomb(answer: web.Response) -> web.Response:
 
 @functools.cache
 def _make_bomb() -> bytes:
-    """Make gzip of valid JSON that is nearly all padding.
+    """Make gzip of valid JSON that consists almost only of padding.
 
-    A block that ends with a full flush refers to nothing before it. So one compressed
-    megabyte can stand there 300 times, and only the checksum takes time (50 ms).
+    A block that ends with a full flush refers to nothing before it, so one compressed
+    megabyte can be repeated 300 times. Only the checksum takes time (50 ms).
     """
     blank = b" " * 1_000_000
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -134,13 +134,13 @@ CONNECTION_FAULTS: Final[Mapping[str, Callable[[web.Request], Awaitable[None]]]]
     "close": _close,
     "hang": _hang,
 }
-"""Faults that leave no answer, be the request handled or not; none returns."""
+"""Faults that leave no answer, whether the request is handled or not; none returns."""
 
 CUTS: Final[Mapping[str, Callable[[web.Request, web.Response], Awaitable[None]]]] = {
     "cut": _cut,
     "cut_chunked": _cut_chunked,
 }
-"""Faults that lose an answer amid its body; none of them returns."""
+"""Faults that lose an answer in the middle of its body; none returns."""
 
 GARBLES: Final[Mapping[str, Callable[[web.Response], web.Response]]] = {
     "garbage": _garbage,
@@ -148,4 +148,4 @@ GARBLES: Final[Mapping[str, Callable[[web.Response], web.Response]]] = {
     "huge": _huge,
     "bomb": _bomb,
 }
-"""Faults that change an answer, which then is sent to its end."""
+"""Faults that change an answer, which is then sent to its end."""

@@ -1,24 +1,23 @@
-"""The emulator as tests use it."""
+"""The emulator, as tests use it."""
 
 import asyncio
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from emogg_async import AsyncEmoggClient
 from emogg_async._wire.converter import structure
-from emogg_async.errors import ConfigurationError
+from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.models import CustomEvent, Session, Source
 from emogg_async.testing._bucket import Rounding
 from emogg_async.testing._checks import SECONDS, is_seconds, is_token, require
-from emogg_async.testing._faults import Fault, FaultRule, make_rule
+from emogg_async.testing._faults import Fault, FaultRule
 from emogg_async.testing._journal import RecordedRequest
 from emogg_async.testing._server import make_application
 from emogg_async.testing._state import Settings, State
+from emogg_async.testing._stored import User
 from emogg_async.testing._thread import HOST, ServerThread
-from emogg_async.testing._world import User
 
 __all__ = ["EmoggEmulator"]
 
@@ -26,7 +25,7 @@ __all__ = ["EmoggEmulator"]
 class EmoggEmulator:
     """A server on loopback that answers as the Emogg API is documented to.
 
-    It runs in a thread of its own, so that it serves sync and async tests alike::
+    It runs in a thread of its own, so it serves sync and async tests alike::
 
         with EmoggEmulator(sessions=25) as emulator:
             emulator.fail("GET", "/v1/sessions/*", status=503, times=2)
@@ -35,25 +34,24 @@ class EmoggEmulator:
 
     Its clock begins at 2024-04-01T10:30:00Z, runs on, and moves with `advance`; the
     `Date` of each answer follows it. Sessions created through the API are active, grow
-    with that clock until they are stopped, and have emotions up to now. Its data are
-    the same for the same seed. All members may be used from any thread. What
-    the reference leaves open was guessed; the docstring of
-    `emogg_async.testing._guesses` lists it.
+    with that clock until they are stopped, and have emotions up to now. The same seed
+    gives the same data. All members may be used from any thread. The docstring of
+    `emogg_async.testing._guesses` lists the guesses where the reference is silent.
 
     Args:
-        sessions: How many made-up sessions there are at first.
-        sort: What lists are sorted by, newest first: "timestamp", or "id", which is the
-            same as long as no session's id is older than its timestamp.
-        seed: Decides what those look like, and when faults with a probability strike.
-        token: Token of the first user, to whom those sessions belong.
-        rate_limit: Capacity of each user's token bucket, and the seconds in which it
-            becomes full; None means no limit and no rate headers.
-        rate_headers: Whether answers tell how the bucket stands; a mapping lets some
-            of these headers tell something else, e.g. `{"RateLimit-Policy": "9;w=1"}`.
-        reset_rounding: How `RateLimit-Reset` is made whole seconds: `up`, `down` or
+        sessions: Number of made-up sessions at the start.
+        sort: Order of lists, newest first: by "timestamp", or by "id", which differs
+            only if a session's id is older than its timestamp.
+        seed: Seed of the sessions, and of faults with a probability.
+        token: Token of the first user, who owns those sessions.
+        rate_limit: Capacity of each user's token bucket, and the seconds in which an
+            empty one becomes full; None means no limit and no rate headers.
+        rate_headers: Whether answers have rate headers; a mapping replaces some of
+            their values, e.g. `{"RateLimit-Policy": "9;w=1"}`.
+        reset_rounding: Rounding of `RateLimit-Reset` to whole seconds: `up`, `down` or
             `nearest`.
         latency: Seconds to wait before each answer.
-        port: Where to listen on 127.0.0.1; 0 means any free port.
+        port: Port on 127.0.0.1; 0 means any free one.
 
     Raises:
         InvalidArgumentError: An argument breaks its rule; the message names both.
@@ -91,7 +89,7 @@ class EmoggEmulator:
         self._url: str | None = None
 
     def __repr__(self) -> str:
-        """Show where it listens, and never the token."""
+        """Show its address, but not the token."""
         where = self._url if self._server else "not running"
         return f"<{type(self).__name__} {where}>"
 
@@ -100,12 +98,7 @@ class EmoggEmulator:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop it."""
         self.stop()
 
@@ -114,21 +107,16 @@ class EmoggEmulator:
         try:
             await asyncio.to_thread(self.start)
         except asyncio.CancelledError:
-            self.stop()  # the other thread may have started it by now, or be about to
+            self.stop()  # the thread may have started it by now, or will soon
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Stop it, without blocking the event loop."""
         await asyncio.to_thread(self.stop)
 
     def start(self) -> None:
-        """Start to serve; does nothing when it already does.
+        """Start to serve; do nothing if it serves already.
 
         Raises:
             ConfigurationError: It cannot listen on the port.
@@ -146,9 +134,9 @@ class EmoggEmulator:
             self._url = f"http://{HOST}:{self._server.port}"
 
     def stop(self) -> None:
-        """Drop all connections and stop to serve; does nothing when it does not serve.
+        """Drop all connections and stop to serve; do nothing if it does not serve.
 
-        What it holds stays: sessions and requests can still be looked at.
+        Sessions and requests stay and can still be read.
         """
         with self._lifecycle:
             server, self._server = self._server, None
@@ -156,14 +144,14 @@ class EmoggEmulator:
                 server.stop()
 
     def reset(self) -> None:
-        """Bring back the state after the start, and drop the requests under way.
+        """Restore the state after the start, and drop the requests under way.
 
-        Sessions are those of the seed again; added tokens, faults, the log, the
-        buckets, the latency and the clock start over. The address stays.
+        Sessions are those of the seed again; added tokens, faults, the log, buckets,
+        latency and clock start over. The address stays.
         """
         with self._lifecycle:
             if self._server is not None:
-                # What was sent before belongs to the old state, read or not.
+                # Requests sent before belong to the old state, even if still unread.
                 self._server.catch_up()
             old, self._state = self._state, State(self._settings)
             if self._server is not None:
@@ -171,7 +159,7 @@ class EmoggEmulator:
 
     @property
     def url(self) -> str:
-        """Its base URL, `http://127.0.0.1:…`; after `stop` the one that it had.
+        """Its base URL, `http://127.0.0.1:…`; after `stop`, the last one.
 
         Raises:
             ConfigurationError: It was never started.
@@ -188,7 +176,7 @@ class EmoggEmulator:
 
     @property
     def latency(self) -> float:
-        """Seconds to wait before each answer; may be set."""
+        """Seconds to wait before each answer; can be set."""
         return self._state.latency
 
     @latency.setter
@@ -210,12 +198,12 @@ class EmoggEmulator:
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being handled now."""
+        """Number of requests being handled."""
         return self._state.journal.in_flight
 
     @property
     def max_in_flight(self) -> int:
-        """How many requests were handled at once at most."""
+        """Largest number of requests handled at once so far."""
         return self._state.journal.max_in_flight
 
     def now(self) -> datetime:
@@ -225,9 +213,8 @@ class EmoggEmulator:
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock on by *seconds*.
 
-        Buckets refill, sessions that were created through the API last longer and show
-        more, and those added from now on are later. Delays and latency are not
-        shortened: they pass in real time.
+        Buckets refill, sessions created through the API grow, and sessions added later
+        have later dates. Delays and latency are not shortened: they pass in real time.
         """
         require(is_seconds(seconds), "seconds", SECONDS)
         self._state.clock.advance(seconds)
@@ -236,7 +223,7 @@ class EmoggEmulator:
         """Add a user with a bucket and sessions of their own.
 
         Args:
-            token: The user's token; None makes one up.
+            token: Token of the user; None makes one up.
 
         Returns:
             The token.
@@ -262,19 +249,18 @@ class EmoggEmulator:
 
         Args:
             token: Token of its owner; None means the first user.
-            id: 24 hex digits, kept even if *timestamp* says otherwise; None makes an
-                ObjectId of the second of *timestamp*.
+            id: 24 hex digits, used even if they disagree with *timestamp*; None makes
+                an ObjectId of the second of *timestamp*.
             name: 1 to 256 characters; None makes one up.
-            state: How far it is; the emulator never changes it by itself, and
-                neither the duration: only sessions created through the API grow.
-            type: What kind of session it is.
-            timestamp: When it was created (aware; kept to the millisecond); None means
+            state: Progress. The emulator changes neither the state nor the duration by
+                itself: only sessions created through the API grow.
+            type: Kind of session.
+            timestamp: When it was created (aware; cut to the millisecond); None means
                 the second of *id* if that is given, else now.
-            duration: Seconds that it lasted; None makes one up.
-            sources: Its sources, as models or in their wire form; None means that it
-                names none.
+            duration: Length in seconds; None makes one up.
+            sources: Sources, as models or in their wire form; None leaves them out.
             hidden: Whether lists leave it out; a get by its id shows it.
-            **extra_wire_fields: Any other field under its name on the wire, e.g.
+            **extra_wire_fields: Other fields by their names on the wire, e.g.
                 `meta={…}`.
 
         Raises:
@@ -297,16 +283,16 @@ class EmoggEmulator:
         """Change a session, as the service itself would, e.g. `state="finished"`.
 
         Args:
-            session_id: Which one, of whichever user.
-            **changes: New values under their names on the wire; None removes a field.
+            session_id: ID of a session of any user.
+            **changes: New values by their names on the wire; None removes a field.
 
         Raises:
-            InvalidArgumentError: There is no such session, or a change breaks a rule.
+            InvalidArgumentError: There is no such session, or a change breaks its rule.
         """
         return self._state.world.update(session_id, changes).session(self.now())
 
     def remove_session(self, session_id: str) -> None:
-        """Remove a session of whichever user.
+        """Remove a session of any user.
 
         Raises:
             InvalidArgumentError: There is no such session.
@@ -316,7 +302,7 @@ class EmoggEmulator:
     def events(self, session_id: str) -> tuple[CustomEvent, ...]:
         """Return the newest 10,000 events reported to a session, oldest first.
 
-        The sources registered for it are among its `sources`.
+        Sources registered for the session are among its `sources`.
 
         Raises:
             InvalidArgumentError: There is no such session.
@@ -339,37 +325,36 @@ class EmoggEmulator:
         times: int | None = None,
         probability: float = 1.0,
     ) -> FaultRule:
-        """Let requests fail, or take longer, from now on.
+        """Make requests fail, or take longer, from now on.
 
-        The newest rule that matches is the one that a request meets; it counts as met
-        whatever becomes of the request. An answer with a status comes from behind the
-        rate limit: it costs a token like any other, except a 401.
+        A request meets the newest rule that matches, which counts as a hit even if the
+        rate limit then refuses the request. An answer with a *status* costs a token
+        like any other, except a 401.
 
         Args:
             method: Glob for the method.
             path: Glob for the path, without the query; `*` also matches slashes.
-            status: Answer with this status, and the usual body unless *body* is given,
-                instead of handling the request.
-            fault: What breaks. Once the request was read, and before it is handled
-                unless *after* is set: `reset` (the connection, by RST), `close` (the
-                same without RST) and `hang` (no answer until the client leaves or the
-                emulator stops). After it was
-                handled, or to the answer with *status*: `cut` (half of the promised
-                body, then closed), `cut_chunked` (no last chunk), `garbage` (truncated
-                JSON), `html` (a page), `huge` (40 MB of JSON) and `bomb` (gzip of 300
-                kB that inflates to 300 MB); the last four have status 200 unless
+            status: Status of the answer, in place of handling the request. The body is
+                the usual one unless *body* is given.
+            fault: Kind of damage. Three come after the request was read and before it
+                is handled (see *after*): `reset` (drop the connection by RST), `close`
+                (drop it without RST), `hang` (no answer until the client leaves or the
+                emulator stops). The others damage the answer: `cut` (half of the
+                promised body, then closed), `cut_chunked` (no last chunk), `garbage`
+                (truncated JSON), `html` (a page), `huge` (40 MB of JSON), `bomb` (300
+                kB of gzip that inflate to 300 MB). The last four have status 200 unless
                 *status* is given.
-            body: Body to answer with: text, bytes or a JSON value; needs *status*.
+            body: Body of the answer: text, bytes or a JSON value; needs *status*.
             headers: Headers to add to the answer, e.g. `{"Retry-After": "2"}`.
-            delay: Seconds to wait first; without *status* and *fault* the real answer
+            delay: Seconds to wait first. Without *status* and *fault*, the real answer
                 follows.
-            lag: Seconds to wait once the request was handled and has paid its token:
-                answers to later requests overtake this one.
-            after: Whether the request is handled first all the same, so that only its
-                answer is lost: its effect takes place and its token is paid, and then
-                comes `reset`, `close`, `hang` or the answer with *status*.
-            times: How many requests it meets before it is used up; None means no limit.
-            probability: How likely it is to meet a request that matches, 0 to 1.
+            lag: Seconds to wait after the request was handled and has paid its token,
+                so that answers to later requests overtake this one.
+            after: Whether the request is handled first, so that only its answer is
+                lost: it takes effect and pays its token, and then meets `reset`,
+                `close`, `hang` or the *status*.
+            times: Number of requests after which the rule is used up; None is no limit.
+            probability: Chance, 0 to 1, that a matching request meets the fault.
 
         Returns:
             The rule, which counts its hits and can be removed.
@@ -378,14 +363,14 @@ class EmoggEmulator:
             InvalidArgumentError: An argument breaks its rule; the message names both.
         """
         rules = self._state.faults
-        rule = make_rule(
-            rules,
+        rule = FaultRule(
+            rules=rules,
             method=method,
             path=path,
             status=status,
             fault=fault,
             body=body,
-            headers=headers,
+            headers={} if headers is None else headers,
             delay=delay,
             lag=lag,
             after=after,
@@ -399,19 +384,19 @@ class EmoggEmulator:
         """Make a client of this emulator.
 
         Args:
-            **options: What else `AsyncEmoggClient` takes; they win over this token and
-                URL.
+            **options: Arguments of `AsyncEmoggClient`; they override the emulator's
+                token and URL.
         """
         return AsyncEmoggClient(**{"token": self.token, "base_url": self.url} | options)
 
     def _user(self, token: str) -> User:
         user = self._state.world.user(token)
-        require(user is not None, "token", "that of a user of this emulator: add_token")
-        assert user is not None  # noqa: S101 - for the type checker
+        if user is None:  # the message leaves out the value, as it may be a secret
+            raise InvalidArgumentError("token: expected one that add_token returned")
         return user
 
 
 def _drop_requests(state: State) -> None:
-    """Drop the connections on which requests of *state* wait; their handlers end so."""
+    """Drop the connections of all requests of *state*, which ends their handlers."""
     for transport in tuple(state.transports):
         transport.abort()

@@ -1,4 +1,4 @@
-"""The faults that tests ask for: which requests they meet, and how often."""
+"""Faults that tests ask for: the requests that meet them, and how often."""
 
 import json
 import random
@@ -17,7 +17,7 @@ from emogg_async.testing._checks import (
     require,
 )
 
-__all__ = ["Fault", "FaultRule", "FaultRules", "make_rule"]
+__all__ = ["Fault", "FaultRule", "FaultRules"]
 
 Fault = Literal[
     "reset",
@@ -32,7 +32,7 @@ Fault = Literal[
 ]
 
 _BODY_FAULTS: Final = frozenset({"cut", "cut_chunked"})
-"""The faults that say nothing about what is in the body."""
+"""Faults that leave the content of the body open."""
 
 _STATUSES: Final = range(200, 600)
 
@@ -77,114 +77,6 @@ class FaultRules:
         )
 
 
-@attrs.define(eq=False, kw_only=True)
-class FaultRule:
-    """A fault in force, as `EmoggEmulator.fail` returns it."""
-
-    method: str
-    """Glob that the method must match, e.g. `GET` or `*`."""
-
-    path: str
-    """Glob that the path must match; `*` also matches slashes."""
-
-    status: int | None
-    """Status to answer with; None leaves that to the fault, or to the real answer."""
-
-    fault: Fault | None
-    """What breaks; None when nothing does beyond `status` and `delay`."""
-
-    body: bytes | None
-    """Body to answer with; None means the usual one."""
-
-    headers: Mapping[str, str]
-    """Headers to add to the answer; they win over the emulator's own."""
-
-    delay: float
-    """Seconds to wait before anything else happens."""
-
-    after: bool
-    """Whether the request is handled first, so that only its answer is lost."""
-
-    lag: float
-    """Seconds to wait after it has happened, so that other answers overtake."""
-
-    times: int | None
-    """Requests that it meets before it is used up; None means no limit."""
-
-    probability: float
-    """How likely it is to meet a request that matches, 0 to 1."""
-
-    hits: int = attrs.field(default=0, init=False)
-    """How many requests it has met."""
-
-    _rules: FaultRules = attrs.field(repr=False)
-
-    def remove(self) -> None:
-        """Take the rule out of force; it does not matter whether it still is."""
-        self._rules.remove(self)
-
-
-def make_rule(rules: FaultRules, **options: Any) -> FaultRule:
-    """Check the *options* of `EmoggEmulator.fail` and make a rule of them.
-
-    Raises:
-        InvalidArgumentError: One of them breaks its rule, which the message names.
-    """
-    _check_what(options["method"], options["path"], options["headers"])
-    _check_when(options)
-    _check_answer(options["status"], options["fault"], options["body"])
-    _check_after(options["after"], options["status"], options["fault"])
-    options["method"] = options["method"].upper()
-    options["body"] = _encode(options["body"])
-    options["headers"] = dict(options["headers"] or {})
-    return FaultRule(rules=rules, **options)
-
-
-def _check_what(method: object, path: object, headers: object) -> None:
-    require(isinstance(method, str), "method", "a glob, e.g. 'GET' or '*'")
-    require(isinstance(path, str), "path", "a glob, e.g. '/v1/sessions/*'")
-    require(
-        headers is None or are_headers(headers),
-        "headers",
-        "a mapping of names to values, both one line of text",
-    )
-
-
-def _check_when(options: Mapping[str, Any]) -> None:
-    times, probability = options["times"], options["probability"]
-    for name in ("delay", "lag"):
-        require(is_seconds(options[name]), name, SECONDS)
-    require(times is None or is_count(times, 1), "times", "an integer from 1, or None")
-    require(
-        is_seconds(probability) and probability <= 1,
-        "probability",
-        "a number from 0 to 1",
-    )
-
-
-def _check_answer(status: object, fault: object, body: object) -> None:
-    require(
-        status is None or (is_count(status) and status in _STATUSES),
-        "status",
-        "an integer from 200 to 599, or None",
-    )
-    names = ", ".join(get_args(Fault))
-    require(
-        fault is None or fault in get_args(Fault), "fault", f"None or one of {names}"
-    )
-    require(
-        body is None or (status is not None and (fault or "cut") in _BODY_FAULTS),
-        "body",
-        "needs a status, and no fault other than 'cut' or 'cut_chunked'",
-    )
-
-
-def _check_after(after: object, status: object, fault: object) -> None:
-    before = status is not None or fault in {"reset", "close", "hang"}
-    rule = "a boolean; True needs a status, or the fault 'reset', 'close' or 'hang'"
-    require(isinstance(after, bool) and (before or not after), "after", rule)
-
-
 def _encode(body: Any) -> bytes | None:
     if body is None or isinstance(body, bytes):
         return body
@@ -195,3 +87,91 @@ def _encode(body: Any) -> bytes | None:
     except (TypeError, ValueError):
         require(False, "body", "text, bytes or a JSON value")
         raise
+
+
+@attrs.define(eq=False, kw_only=True)
+class FaultRule:
+    """A fault in force, as `EmoggEmulator.fail` returns it.
+
+    Attributes:
+        method: Glob that the method must match, e.g. `GET` or `*`.
+        path: Glob that the path must match; `*` also matches slashes.
+        status: Status of the answer; None leaves it to the fault or the real answer.
+        fault: Kind of damage; None if there is none beyond `status` and `delay`.
+        body: Body of the answer; None is the usual one.
+        headers: Headers added to the answer; they override the emulator's own.
+        delay: Seconds to wait before anything else happens.
+        after: Whether the request is handled first, so that only its answer is lost.
+        lag: Seconds to wait after handling, so that later answers overtake this one.
+        times: Number of requests after which the rule is used up; None is no limit.
+        probability: Chance, 0 to 1, that a matching request meets the fault.
+        hits: Number of requests that have met the fault.
+    """
+
+    method: str
+    path: str
+    status: int | None
+    fault: Fault | None
+    body: bytes | None = attrs.field(converter=_encode)
+    headers: Mapping[str, str]
+    delay: float
+    after: bool
+    lag: float
+    times: int | None
+    probability: float
+    hits: int = attrs.field(default=0, init=False)
+    _rules: FaultRules = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Check the arguments.
+
+        Raises:
+            InvalidArgumentError: An argument breaks its rule; the message names both.
+        """
+        _check_request(self)
+        _check_answer(self)
+        self.method = self.method.upper()
+        self.headers = dict(self.headers)
+
+    def remove(self) -> None:
+        """Take the rule out of force; do nothing if it no longer is."""
+        self._rules.remove(self)
+
+
+def _check_request(rule: FaultRule) -> None:
+    require(isinstance(rule.method, str), "method", "a glob, e.g. 'GET' or '*'")
+    require(isinstance(rule.path, str), "path", "a glob, e.g. '/v1/sessions/*'")
+    times, chance = rule.times, rule.probability
+    require(times is None or is_count(times, 1), "times", "an integer from 1, or None")
+    is_chance = is_seconds(chance) and chance <= 1
+    require(is_chance, "probability", "a number from 0 to 1")
+
+
+def _check_answer(rule: FaultRule) -> None:
+    status, fault = rule.status, rule.fault
+    require(is_seconds(rule.delay), "delay", SECONDS)
+    require(is_seconds(rule.lag), "lag", SECONDS)
+    require(
+        are_headers(rule.headers),
+        "headers",
+        "a mapping of names to values, both one line of text",
+    )
+    require(
+        status is None or (is_count(status) and status in _STATUSES),
+        "status",
+        "an integer from 200 to 599, or None",
+    )
+    names = get_args(Fault)
+    is_known = fault is None or fault in names
+    require(is_known, "fault", f"None or one of {', '.join(names)}")
+    require(
+        rule.body is None or (status is not None and (fault or "cut") in _BODY_FAULTS),
+        "body",
+        "needs a status, and no fault other than 'cut' or 'cut_chunked'",
+    )
+    comes_before = status is not None or fault in {"reset", "close", "hang"}
+    require(
+        isinstance(rule.after, bool) and (comes_before or not rule.after),
+        "after",
+        "a boolean; True needs a status, or the fault 'reset', 'close' or 'hang'",
+    )

@@ -1,4 +1,4 @@
-"""What the emulator was asked, and how much of it at once."""
+"""A log of the emulator's requests, and of how many are under way at once."""
 
 import threading
 from collections import deque
@@ -11,32 +11,32 @@ import attrs
 __all__ = ["Journal", "RecordedRequest"]
 
 KEPT: Final = 10_000
-"""Requests that the journal remembers: the newest ones."""
+"""Number of requests that the journal keeps: the newest ones."""
 
 
 @attrs.frozen(kw_only=True)
 class RecordedRequest:
-    """One request that the emulator received; its headers and token are not kept."""
+    """A request that the emulator received; its headers and token are not kept.
+
+    Attributes:
+        method: HTTP method as sent, in upper case.
+        path: Path as sent, with its percent-encoding, without the query.
+        query: Names and values, decoded, in the order sent. `dict(request.query)` makes
+            a dict of them.
+        status: Status of the answer; None while no complete answer was sent.
+        at: When it arrived, by the emulator's clock (aware, UTC).
+    """
 
     method: str
-    """In upper case, as it was sent."""
-
     path: str
-    """As it was sent, percent-encoding included, without the query."""
-
     query: tuple[tuple[str, str], ...]
-    """Names and values, decoded, in the order sent: `dict(request.query)["limit"]`."""
-
     status: int | None
-    """Of the answer; None while, or if, no complete answer was sent."""
-
     at: datetime
-    """When it arrived by the emulator's clock (aware, UTC)."""
 
 
 @attrs.define(eq=False)
 class Entry:
-    """A request in the journal; the journal alone changes it."""
+    """A request in the journal; only the journal changes it."""
 
     method: str
     path: str
@@ -46,7 +46,7 @@ class Entry:
     in_flight: bool = True
 
     def freeze(self) -> RecordedRequest:
-        """Return what tests may see of it, as it is now."""
+        """Return a copy for tests, as it is now."""
         return RecordedRequest(
             method=self.method,
             path=self.path,
@@ -57,7 +57,12 @@ class Entry:
 
 
 class Journal:
-    """The newest requests, and how many are being handled; safe from any thread."""
+    """The newest requests, and how many are being handled; safe from any thread.
+
+    Attributes:
+        in_flight: Number of requests being handled.
+        max_in_flight: Largest number handled at once so far.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,13 +72,13 @@ class Journal:
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """The newest requests, in the order in which they came."""
-        with self._lock:  # not held for long: the server waits for it
+        """The newest requests, oldest first."""
+        with self._lock:  # held only briefly, as the server waits for it
             entries = tuple(self._entries)
         return tuple(entry.freeze() for entry in entries)
 
     def begin(self, method: str, target: str, at: datetime) -> Entry:
-        """Note that a request for *target*, a path with its query, arrived."""
+        """Note the arrival of a request for *target*, a path with its query."""
         path, _, query = target.partition("?")
         entry = Entry(method, path, query, at)
         with self._lock:
@@ -83,9 +88,9 @@ class Journal:
         return entry
 
     def end(self, entry: Entry, status: int | None) -> None:
-        """Note that *entry* is no longer handled, and the *status* of its answer.
+        """Note that *entry* is done, and the *status* of its answer.
 
-        It may be called again: an answer that was announced may be lost on its way.
+        It may be called again with None, if the answer is lost on its way.
         """
         with self._lock:
             entry.status = status

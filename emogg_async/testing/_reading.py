@@ -1,4 +1,4 @@
-"""Reading what a request asks for: its query, and the fields of its body."""
+"""Readers of a request's query and of the fields of its body."""
 
 import json
 import math
@@ -46,33 +46,35 @@ _LEAST_GRANULARITY: Final = 5
 _MOST_GRANULARITY: Final = 3_600
 
 Field = tuple[Callable[[Any], bool], str]
-"""What a field of a body must be: how that is told, and how it is said."""
+"""A rule for a field of a body, as a check and in words."""
 
 NAME: Final[Field] = is_name, "a string of 1 to 256 characters"
 
 
 @attrs.frozen
 class Window:
-    """Which part of a session is asked for, and in which pieces.
+    """The part of a session that a request asks for, in seconds, to the millisecond.
 
-    All in seconds, to the millisecond, as that is how the service writes them.
+    Attributes:
+        granularity: Length of its intervals.
+        start: Start of the part.
+        end: End of the part; infinity is the session's end.
     """
 
     granularity: float
     start: float
     end: float
-    """Infinite where it is the session's end."""
 
 
 def read_moment(request: web.Request, name: str) -> datetime | None:
-    """Return the date in a query parameter, or None when it is absent."""
+    """Return the date in a query parameter, or None if it is absent."""
     text = request.query.get(name)
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        moment = datetime.min  # noqa: DTZ901 - has no offset, and so is refused below
+        moment = datetime.min  # noqa: DTZ901 - is refused below, without an offset
     if moment.tzinfo is None:
         raise bad_request(f'"{name}" must be an ISO 8601 date')
     return moment
@@ -92,7 +94,7 @@ def read_whole(
 
 
 def read_window(request: web.Request) -> Window:
-    """Return what the query of a timeline asks for."""
+    """Return the part of a session that the query of a timeline asks for."""
     granularity = _decimal(request, "granularity", _GRANULARITY)
     if not _LEAST_GRANULARITY <= granularity <= _MOST_GRANULARITY:
         rule = f"from {_LEAST_GRANULARITY} to {_MOST_GRANULARITY} seconds"
@@ -114,7 +116,7 @@ def _decimal(request: web.Request, name: str, default: float) -> float:
 
 
 def read_expand(request: web.Request, kind: str) -> frozenset[str]:
-    """Return which fields of an answer of that *kind* shall be whole objects."""
+    """Return the fields that shall be whole objects in an answer of that *kind*."""
     if "expand[]" not in request.query:
         return frozenset()
     wanted = frozenset(request.query.getall("expand[]"))
@@ -127,7 +129,7 @@ def read_expand(request: web.Request, kind: str) -> frozenset[str]:
 async def read_fields(
     request: web.Request, rules: Mapping[str, Field]
 ) -> dict[str, Any]:
-    """Return the fields of a body, which holds all that *rules* name."""
+    """Return the fields of a body; it must hold all that *rules* name."""
     try:
         body = json.loads(await request.read(), parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -148,7 +150,7 @@ def _refuse(constant: str) -> None:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether *value* is a finite number, and no boolean."""
+    """Tell whether *value* is a finite number; booleans are not."""
     largest = sys.float_info.max
     return type(value) in {int, float} and -largest <= value <= largest  # type: ignore[operator]
 
@@ -164,7 +166,7 @@ def is_format(value: object) -> bool:
 
 
 def is_stream_uri(value: object) -> bool:
-    """Tell whether *value* is the address of a stream that can be analysed."""
+    """Tell whether *value* is the address of a stream that the service takes."""
     if not isinstance(value, str) or len(value) > _LONGEST_URI or not value.isascii():
         return False
     try:

@@ -1,4 +1,4 @@
-"""How the emulated service refuses a request."""
+"""Refusals of requests by the emulated service."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,12 @@ __all__ = ["RefusalError", "bad_request", "not_found"]
 
 
 class RefusalError(Exception):
-    """A request that the service refuses, with what it says about it."""
+    """The service refuses a request.
+
+    Attributes:
+        status: HTTP status of the answer.
+        message: Message in the answer.
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -15,10 +20,10 @@ class RefusalError(Exception):
 
 
 def bad_request(message: str) -> RefusalError:
-    """Make the refusal of what a request asks for."""
+    """Make the refusal of an invalid request."""
     return RefusalError(HTTPStatus.BAD_REQUEST, message)
 
 
 def not_found(what: str) -> RefusalError:
-    """Make the refusal for want of *what*, e.g. `Session`."""
+    """Make the refusal of a request for a missing thing, e.g. *what* = `Session`."""
     return RefusalError(HTTPStatus.NOT_FOUND, f"{what} not found")

@@ -1,4 +1,4 @@
-"""The emulated API, route by route: each reads a request and answers it."""
+"""The routes of the emulated API; each reads a request and answers it."""
 
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -25,8 +25,8 @@ from emogg_async.testing._reading import (
     read_window,
 )
 from emogg_async.testing._state import State
-from emogg_async.testing._stored import StoredSession, encode
-from emogg_async.testing._world import Page, User
+from emogg_async.testing._stored import StoredSession, User, encode
+from emogg_async.testing._world import Page
 
 __all__ = ["JSON", "Caller", "add_routes", "caller"]
 
@@ -45,7 +45,12 @@ _DATA: Final[Field] = (
 
 @attrs.frozen
 class Caller:
-    """Whose request it is, and in which state of the emulator it arrived."""
+    """The user of a request, and the emulator's state when it arrived.
+
+    Attributes:
+        state: State of the emulator.
+        user: User whose token the request has.
+    """
 
     state: State
     user: User
@@ -55,12 +60,13 @@ class Caller:
         return self.state.world.get(self.user, request.match_info["id"])
 
 
-# aiohttp's own storage in requests is typed only in releases newer than we require.
+# aiohttp's storage in requests has types only in releases newer than the oldest
+# supported one.
 caller: ContextVar[Caller] = ContextVar("caller")
 
 
 def add_routes(app: web.Application) -> None:
-    """Let *app* serve every call of the API."""
+    """Add a route for every call of the API to *app*."""
     one = "/v1/sessions/{id}"
     sentiment = f"{one}/audio/transcription-sentiment"
     app.router.add_route("GET", "/v1/sessions", list_sessions)
@@ -110,7 +116,7 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 
 async def create_session(request: web.Request) -> web.Response:
-    """Create a session, which is analysed at once.
+    """Create a session, whose analysis begins at once.
 
     Source: https://docs.emogg.com, "Create session".
     """
@@ -144,7 +150,7 @@ async def stop_session(request: web.Request) -> web.Response:
 
 
 async def delete_session(request: web.Request) -> web.Response:
-    """Delete a session that is over, with all that belongs to it.
+    """Delete a session that is over, with its events.
 
     Source: https://docs.emogg.com, "Delete session".
     """
@@ -154,7 +160,7 @@ async def delete_session(request: web.Request) -> web.Response:
 
 
 async def get_emotions(request: web.Request) -> web.Response:
-    """Answer how often each emotion was detected in a session.
+    """Answer with the number of detections of each emotion in a session.
 
     Source: https://docs.emogg.com, "Get emotions".
     """
@@ -174,7 +180,7 @@ async def get_emotions_timeline(request: web.Request) -> web.Response:
 
 
 async def get_transcription_sentiment(request: web.Request) -> web.Response:
-    """Answer with the sentiment of what was said, interval by interval.
+    """Answer with the sentiment of a session's speech, interval by interval.
 
     Source: https://docs.emogg.com, "Get transcription sentiment".
     """
@@ -195,7 +201,7 @@ async def register_source(request: web.Request) -> web.Response:
 
 
 async def report_event(request: web.Request) -> web.Response:
-    """Take down what a registered source reports.
+    """Keep the report of a registered source.
 
     Source: https://docs.emogg.com, "Custom events".
     """
@@ -245,7 +251,7 @@ def _session_body(
 def _expanded(
     stored: StoredSession, expand: Iterable[str], now: datetime
 ) -> dict[str, Any]:
-    """Return the objects that stand for the IDs in an answer about a session."""
+    """Return whole objects for the IDs in an answer about a session."""
     whole: dict[str, Callable[[], dict[str, Any]]] = {
         "session": lambda: stored.wire(now),
         "user": stored.user.wire,

@@ -1,7 +1,7 @@
-"""Made-up sessions that look like real ones, the same ones for each seed.
+"""Made-up sessions that look like real ones, the same for each seed.
 
 The reference shows one video source and names no other kinds, so the types and devices
-of the other sources here are guesses.
+of other sources are guesses.
 """
 
 import random
@@ -80,10 +80,10 @@ _SOURCES: Final = (
 )
 
 _LENGTHS: Final = (15, 30, 30, 45, 60, 60, 90)
-"""Minutes for which such things are scheduled."""
+"""Planned lengths in minutes."""
 
 _WEEKS: Final = 6
-"""How far back finished sessions go."""
+"""Age of the oldest finished session, in weeks."""
 
 _MONDAY_TO_FRIDAY: Final = 5
 
@@ -92,14 +92,14 @@ _MOST_PROCESSING: Final = 2
 
 
 def invent_name(rng: random.Random) -> str:
-    """Make up what somebody might call a session."""
+    """Make up a name of a session."""
     words = {kind: rng.choice(words) for kind, words in _WORDS.items()}
     title = rng.choice(_TITLES)
     return title.format(n=rng.randint(1, 40), quarter=rng.randint(1, 4), **words)
 
 
 def invent_duration(rng: random.Random) -> float:
-    """Make up how many seconds a finished session lasted: about as long as planned."""
+    """Make up the length in seconds of a finished session, near a planned length."""
     return round(rng.choice(_LENGTHS) * 60 * rng.gauss(0.95, 0.12), 3)
 
 
@@ -108,11 +108,11 @@ def invent_sessions(
 ) -> Iterator[tuple[datetime, dict[str, Any]]]:
     """Make up *count* sessions that began before *until*, oldest first.
 
-    The newest few are still active, or being processed; the rest is spread over the
-    office hours of the past weeks.
+    The newest few are active or being processed; the others are spread over the office
+    hours of the past weeks.
 
     Yields:
-        When each began, and its fields on the wire without those of its owner.
+        Start of each session, and its fields on the wire without its owner's.
     """
     active = min(_MOST_ACTIVE, count // 8)
     processing = min(_MOST_PROCESSING, count // 8)
@@ -188,5 +188,5 @@ def _sources(rng: random.Random) -> list[dict[str, Any]]:
 
 
 def invent_uuid(rng: random.Random) -> str:
-    """Make up the id of a source."""
+    """Make up the ID of a source."""
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))

@@ -1,7 +1,7 @@
-"""The chain before the routes of the emulated API.
+"""The steps before and after the routes of the emulated API.
 
-A request is logged, meets the faults, is authenticated, pays a token, is handled, and
-its answer meets the faults.
+A request is logged, meets the faults, is authenticated, pays a token and is handled;
+then its answer meets the faults.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from emogg_async.testing._faults import FaultRule
 from emogg_async.testing._refusals import RefusalError
 from emogg_async.testing._routes import JSON, Caller, add_routes, caller
 from emogg_async.testing._state import State
-from emogg_async.testing._world import User
+from emogg_async.testing._stored import User
 
 __all__ = ["make_application"]
 
 _SERVER: Final = "emogg-emulator"
-"""What it calls itself; `emogg doctor` so knows that the date is made up."""
+"""Name of the server; it tells `emogg doctor` that the date is made up."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_application(current: Callable[[], State]) -> web.Application:
-    """Make the web application that serves whatever state is *current*."""
+    """Make the web application that serves the *current* state."""
 
     @web.middleware
     async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -48,7 +48,7 @@ async def _serve(
 ) -> web.StreamResponse:
     entry = state.journal.begin(request.method, request.raw_path, state.clock.now())
     transport = request.transport
-    assert transport is not None  # noqa: S101 - had the client left, we were cancelled
+    assert transport is not None  # noqa: S101 - there is one until the client leaves
     state.transports.add(transport)
     status = None
     try:
@@ -68,9 +68,9 @@ async def _serve(
             await CONNECTION_FAULTS[fault](request)
         if fault in CUTS:
             await CUTS[fault](request, answer)
-        # Before it leaves: whoever has read the answer shall find it in the log.
+        # Before it is sent, so that a client finds the answer it has read in the log.
         state.journal.end(entry, answer.status)
-        with suppress(ConnectionResetError):  # the client has left: no error of ours
+        with suppress(ConnectionResetError):  # the client has left
             await answer.prepare(request)
             await answer.write_eof()
             status = answer.status
@@ -83,7 +83,7 @@ async def _serve(
 async def _answer(
     state: State, request: web.Request, handler: Handler, rule: FaultRule | None
 ) -> web.Response:
-    """Make the answer, damaged if *rule* says so; all but 401s have rate headers."""
+    """Make the answer, damaged as *rule* says; all but 401s have rate headers."""
     user = _authenticate(state, request)
     if user is None:
         return _error(HTTPStatus.UNAUTHORIZED, "Invalid token")
@@ -107,7 +107,7 @@ async def _answer(
 
 @functools.lru_cache(maxsize=8)
 def _date(second: int) -> str:
-    """Write a second of the emulator's clock as a header does (RFC 9110)."""
+    """Write a second of the emulator's clock as headers do (RFC 9110)."""
     return formatdate(second, usegmt=True)
 
 
@@ -143,7 +143,7 @@ async def _handle(who: Caller, request: web.Request, handler: Handler) -> web.Re
         if allow := error.headers.get("Allow"):
             refusal.headers["Allow"] = allow
         return refusal
-    assert isinstance(answer, web.Response)  # noqa: S101 - as all handlers return it
+    assert isinstance(answer, web.Response)  # noqa: S101 - all handlers return one
     return answer
 
 

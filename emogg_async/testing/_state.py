@@ -1,4 +1,4 @@
-"""Everything about an emulator that `reset()` makes anew."""
+"""The state of an emulator, which `reset()` replaces."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ _MOST_PORTS = 65_535
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """What an emulator was asked to be; see `EmoggEmulator` for each."""
+    """The arguments of `EmoggEmulator`, checked."""
 
     sessions: int
     sort: str
@@ -46,10 +46,10 @@ class Settings:
     port: int
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what cannot work.
+        """Check the arguments.
 
         Raises:
-            InvalidArgumentError: It names the argument and the rule that it breaks.
+            InvalidArgumentError: An argument breaks its rule; the message names both.
         """
         require(is_count(self.sessions), "sessions", "an integer, 0 or more")
         require(self.sort in SORTS, "sort", '"timestamp" or "id"')
@@ -86,10 +86,21 @@ def _is_rate_limit(value: Any) -> bool:
 
 
 class State:
-    """One life of an emulator, from its start or reset to the next.
+    """The state of an emulator between its start or reset and the next reset.
 
-    Each request stays with the state in which it arrived: what outlives a reset can no
-    longer touch anything that a test sees.
+    Each request keeps the state in which it arrived, so a request that outlives a reset
+    changes nothing that a test sees.
+
+    Attributes:
+        latency: Seconds to wait before each answer.
+        sort: Order of lists: `timestamp` or `id`.
+        clock: The emulator's clock.
+        journal: Log of requests.
+        faults: Faults in force.
+        analyst: Finder of emotions and sentiments.
+        rate_headers: Whether answers have rate headers, or values that replace some.
+        world: Users and sessions.
+        transports: Connections with a request in flight; for the server's thread only.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -106,4 +117,3 @@ class State:
         )
         self.world.populate(self.world.add_user(settings.token), settings.sessions)
         self.transports: set[asyncio.Transport] = set()
-        """Connections with a request in flight; only for the server's thread."""

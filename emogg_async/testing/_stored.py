@@ -1,50 +1,73 @@
-"""One session as the service keeps it, and the fields that it is made of."""
+"""Users and sessions as the service keeps them, and the fields of sessions."""
 
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import attrs
 
 from emogg_async._wire.converter import structure, to_dict
 from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import ResponseShapeError
 from emogg_async.models import Session, Source
+from emogg_async.testing._bucket import TokenBucket
 from emogg_async.testing._checks import SECONDS, is_aware, is_name, is_seconds, require
 from emogg_async.testing._guesses import HEALTH_CHECK_EVERY, WORKER_FIELDS
 
-if TYPE_CHECKING:
-    from emogg_async.testing._world import User
-
-__all__ = ["StoredSession", "encode", "milliseconds", "wire_fields"]
+__all__ = ["StoredSession", "User", "encode", "milliseconds", "wire_fields"]
 
 ACTIVE: Final = "active"
 
 _FIXED: Final = frozenset({"_id", "id", "user"})
-"""What a session keeps for its whole life."""
+"""Fields that a session keeps for its whole life."""
+
+
+@attrs.define(eq=False)
+class User:
+    """A user of the service.
+
+    Attributes:
+        token: Token that authenticates the user's requests.
+        id: ID, 24 hex digits.
+        product: ID of the user's product.
+        bucket: Bucket that limits the user's requests; None is no limit.
+        sessions: The user's sessions, oldest first, by `StoredSession.key`.
+    """
+
+    token: str = attrs.field(repr=False)
+    id: str
+    product: str
+    bucket: TokenBucket | None
+    sessions: list["StoredSession"] = attrs.field(factory=list, repr=False)
+
+    def wire(self) -> dict[str, Any]:
+        """Return the object that stands for the user's ID; its fields are a guess."""
+        return {"_id": self.id, "name": "Emulated user"}
+
+    def product_wire(self) -> dict[str, Any]:
+        """Return the object that stands for the product's ID; a guess as well."""
+        return {"_id": self.product, "name": "pro"}
 
 
 class StoredSession:
     """A session as the service keeps it, encoded once for all answers.
 
-    A *live* one, made through the API, is encoded anew for each: its duration follows
-    the clock until it is no longer active.
-    """
+    A live session, made through the API, is encoded for each answer, because its
+    duration follows the clock until it is no longer active.
 
-    __slots__ = (
-        "_body",
-        "_session",
-        "_wire",
-        "hidden",
-        "id",
-        "key",
-        "live",
-        "timestamp",
-        "user",
-    )
+    Attributes:
+        user: Its owner.
+        id: ID, 24 hex digits in lower case.
+        timestamp: When it began.
+        key: Its place among other sessions: timestamp, then ID.
+        hidden: Whether lists leave it out; a get by its ID shows it.
+        live: Whether its duration follows the clock.
+    """
 
     def __init__(
         self,
-        user: "User",
+        user: User,
         wire: dict[str, Any],
         *,
         trusted: bool = False,
@@ -52,29 +75,32 @@ class StoredSession:
         live: bool = False,
     ) -> None:
         self.user = user
-        self.hidden = hidden  # from lists; a get shows it
+        self.hidden = hidden
         self.live = live
         self._wire = wire
         self.id: str = wire["_id"]
         self._session = None if trusted else _checked(wire)
         self._body = encode(wire)
         self.timestamp = datetime.fromisoformat(wire["timestamp"])
-        self.key = self.timestamp, self.id  # where it stands among others
+        self.key = self.timestamp, self.id
 
     @property
     def state(self) -> str:
-        """How far it is."""
-        state: str = self._wire["state"]
-        return state
+        """Its progress, e.g. `active`."""
+        return str(self._wire["state"])
 
     @property
     def type(self) -> str:
-        """What kind of session it is."""
-        kind: str = self._wire["type"]
-        return kind
+        """Its kind, e.g. `live_analysis`."""
+        return str(self._wire["type"])
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """Its sources, as JSON values."""
+        return self._wire.get("sources") or []
 
     def wire(self, now: datetime) -> dict[str, Any]:
-        """Return it as JSON values, as it is *now*; not to be changed."""
+        """Return it as JSON values, as it is *now*; the caller must not change them."""
         if not self.live:
             return self._wire
         lived = self.duration(now)
@@ -89,7 +115,7 @@ class StoredSession:
         return encode(self.wire(now)) if self.live else self._body
 
     def session(self, now: datetime) -> Session:
-        """Return it as a model, as it is *now*; made when it is first asked for."""
+        """Return it as a model, as it is *now*."""
         if self.live:
             return structure(self.wire(now), Session)
         if self._session is None:
@@ -97,7 +123,7 @@ class StoredSession:
         return self._session
 
     def duration(self, now: datetime) -> float:
-        """Return how many seconds it lasted, or has lasted until *now*."""
+        """Return its length in seconds, up to *now* if it is live."""
         if self.live:
             return max(0.0, round((now - self.timestamp).total_seconds(), 3))
         duration: float = self._wire["duration"]
@@ -106,9 +132,9 @@ class StoredSession:
     def changed(
         self, given: dict[str, Any], removed: Iterable[str], now: datetime
     ) -> "StoredSession":
-        """Return it with fields replaced and *removed*, as a new one.
+        """Return a new session with some fields replaced by *given*, others *removed*.
 
-        When it ceases to be active its worker ends, and its duration stays as it is.
+        When it ceases to be active, its worker ends and its duration is fixed.
         """
         live = self.live and "duration" not in given
         wire = self.wire(now) if self.live else self._wire
@@ -121,26 +147,26 @@ class StoredSession:
 
 
 def encode(value: Any) -> bytes:
-    """Write *value* as JSON without a space too many."""
+    """Write *value* as compact JSON."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 def milliseconds(moment: datetime) -> str:
-    """Write *moment* as the service does, which knows no microseconds."""
+    """Write *moment* as the service does, cut to the millisecond."""
     return format_datetime(
         moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     )
 
 
 def wire_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Check *fields*, leave out what is None, and write the rest as JSON values.
+    """Check *fields*, and write all that are not None as JSON values.
 
     Raises:
-        InvalidArgumentError: One of them breaks its rule, which the message names.
+        InvalidArgumentError: A field breaks its rule; the message names both.
     """
     wire = {name: value for name, value in fields.items() if value is not None}
     fixed = ", ".join(sorted(wire.keys() & _FIXED))
-    require(not fixed, fixed, "not to be set: a session keeps it")
+    require(not fixed, fixed, "cannot be set: a session keeps it")
     require(is_name(wire.get("name", "-")), "name", "a string of 1 to 256 characters")
     require(is_seconds(wire.get("duration", 0)), "duration", SECONDS)
     if "timestamp" in wire:

@@ -1,4 +1,4 @@
-"""A thread with an event loop of its own that serves one web application."""
+"""A thread with its own event loop that serves a web application."""
 
 import asyncio
 import threading
@@ -15,24 +15,25 @@ HOST: Final = "127.0.0.1"
 _GRACE: Final = 0.1
 """Seconds for which aiohttp may wait for handlers; they are cancelled before that."""
 
-
 _CATCHING_UP: Final = 5
-"""Turns of the loop: accept, connect, read, handle, and one to spare."""
+"""Number of turns of the loop: accept, connect, read, handle, and a spare."""
 
 
 class ServerThread:
-    """A running server; it runs from the end of the constructor until `stop`.
+    """A server that runs from the end of the constructor until `stop`.
 
     Args:
-        application: What to serve; a new one for each server.
-        port: Where to listen, or 0 for any free port.
+        application: Web application; a new one for each server.
+        port: Port to listen on; 0 means any free one.
+
+    Attributes:
+        port: Port that it listens on.
 
     Raises:
         OSError: It cannot listen there.
     """
 
     port: int
-    """Where it listens."""
 
     def __init__(self, application: web.Application, port: int) -> None:
         self._ready: Future[int] = Future()
@@ -49,20 +50,20 @@ class ServerThread:
             raise
 
     def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
-        """Run *call* on the server's loop soon."""
+        """Run *call* soon on the server's loop."""
         self._loop.call_soon_threadsafe(call, *arguments)
 
     def catch_up(self) -> None:
-        """Wait until what has arrived by now is known: connections, then requests.
+        """Wait until the server has read the connections and requests arrived by now.
 
-        To be called from any thread but the server's.
+        Any thread but the server's may call it.
         """
         asyncio.run_coroutine_threadsafe(_turns(_CATCHING_UP), self._loop).result()
 
     def stop(self) -> None:
         """Drop all connections, end all requests, and wait for the thread to end.
 
-        To be called once, from any thread but the server's.
+        Any thread but the server's may call it, once.
         """
         self.call_soon(self._stopping.set)
         self._thread.join()
@@ -102,10 +103,10 @@ async def _turns(number: int) -> None:
 
 
 async def _drop_connections(runner: web.AppRunner) -> None:
-    """Drop every connection, and with it its request, so that nobody is waited for."""
-    await asyncio.sleep(0)  # connections just accepted become known
+    """Drop every connection with its request, so that the shutdown waits for none."""
+    await asyncio.sleep(0)  # lets just accepted connections be registered
     server = cast("web.Server", runner.server)
     for connection in server.connections:
         if connection.transport is not None:
             connection.transport.abort()
-    await asyncio.sleep(0)  # they learn of it
+    await asyncio.sleep(0)  # lets their handlers notice

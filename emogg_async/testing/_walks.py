@@ -1,8 +1,8 @@
-"""What a made-up session shows and says: random walks in steps of five seconds.
+"""Faces and speech of made-up sessions: random walks in steps of five seconds.
 
-A walk depends on its seed alone. It grows as far as it is asked for, so that a longer
-session has the same beginning. Sums are kept as running totals of whole thousandths:
-whatever the intervals, they add up exactly.
+A walk depends only on its seed, and grows as far as it is needed, so a longer session
+has the same beginning. Sums are kept as running totals of whole thousandths, so all
+intervals add up exactly.
 """
 
 import random
@@ -26,34 +26,41 @@ EMOTIONS: Final = {
     "disgust": 0.11,
     "overwhelming": 0.19,
 }
-"""The names seen, and the level to which each returns in a common session, 0 to 1."""
+"""Names of the emotions, and the level, 0 to 1, to which each usually returns."""
 
 SENTIMENTS: Final = ("positive", "neutral", "negative")
 
 _LEG: Final = 12
-"""Steps from one level of the walk to the next, a minute; straight between them."""
+"""Steps from one level of the walk to the next, a minute; linear in between."""
 
 _SPREAD: Final = 0.3
-"""By how much sessions differ from the common one."""
+"""Range in which the usual levels of sessions differ."""
 
 _PERSISTENCE: Final = 0.78
-"""Which part of a deviation is left after a leg."""
+"""Part of a deviation that is left after a leg."""
 
 _TURN: Final = 0.3
-"""How far a level can go in one leg, half of it up and half of it down."""
+"""Range of a level's change in one leg, half of it up and half of it down."""
 
 _PEAK: Final = 0.018
-"""How likely a leg is to end in a peak."""
+"""Chance that a leg ends in a peak."""
 
 _THRESHOLDS: Final = (0.24, 0.36, 0.48, 0.6)
-"""From which level on each of the people shows an emotion, about."""
+"""Levels from which each of the people shows an emotion, roughly."""
 
 _ABSENCE: Final = 0.12
-"""How likely it is that nobody is seen when something changes."""
+"""Chance that nobody is seen after a change."""
 
 
 class Moods:
-    """The emotions in a session's faces, step by step."""
+    """The emotions in a session's faces, step by step.
+
+    Attributes:
+        faces: Number of faces in each step.
+        people: Number of people who show each emotion in each step.
+        detections: Sum of `people` over all steps before each one.
+        quantities: Sum of their intensities before each step, in thousandths.
+    """
 
     def __init__(self, seed: str) -> None:
         rng = self._rng = random.Random(seed)  # noqa: S311 - the same each time
@@ -62,19 +69,12 @@ class Moods:
         self._thresholds = sorted(_around(rng, each, 0.12) for each in _THRESHOLDS)
         self._presence = _presence(rng, bisect_left((0.25, 0.6, 0.88), rng.random()))
         self.faces = bytearray()
-        """How many there are, for each step."""
-
         self.people = [bytearray() for _ in EMOTIONS]
-        """How many people show each emotion, for each step."""
-
         self.detections = [array("I", [0]) for _ in EMOTIONS]
-        """The sum of `people` over all steps before each one."""
-
         self.quantities = [array("I", [0]) for _ in EMOTIONS]
-        """The sum of their intensities before each step, in thousandths."""
 
     def grow(self, steps: int) -> None:
-        """Let the walk have at least that many steps."""
+        """Extend the walk to at least *steps*."""
         while len(self.faces) < steps:
             self._grow_leg()
 
@@ -92,7 +92,7 @@ class Moods:
             self._walk(index, faces, before, (after - before) / _LEG)
 
     def _walk(self, index: int, faces: list[int], level: float, slope: float) -> None:
-        """Let one emotion go one leg from *level* on."""
+        """Walk one leg of one emotion from *level*."""
         people, thresholds = self.people[index], self._thresholds
         detections, quantities = self.detections[index], self.quantities[index]
         detected, quantity = detections[-1], quantities[-1]
@@ -109,17 +109,20 @@ class Moods:
 
 
 class Speech:
-    """What is said in a session, step by step."""
+    """The speech of a session, step by step.
+
+    Attributes:
+        counts: For each sentiment, number of segments before each step.
+    """
 
     def __init__(self, seed: str) -> None:
         rng = self._rng = random.Random(seed)  # noqa: S311 - the same each time
         self._talk = _talk(rng)
         self._valence = _around(rng, 0.5, 0.4)
         self.counts = tuple(array("I", [0]) for _ in SENTIMENTS)
-        """The number of segments of each sentiment before each step."""
 
     def grow(self, steps: int) -> None:
-        """Let the walk have at least that many steps."""
+        """Extend the walk to at least *steps*."""
         while len(self.counts[0]) <= steps:
             home = 0.55
             valence = home + (self._valence - home) * _PERSISTENCE
@@ -148,7 +151,7 @@ def _between(rng: random.Random, least: int, most: int) -> int:
 
 
 def _presence(rng: random.Random, others: int) -> Iterator[int]:
-    """Tell for each step how many faces are seen: mostly all, at times nobody's."""
+    """Yield the number of faces in each step: mostly all of them, at times none."""
     everybody = others + 1
     yield from repeat(0, _between(rng, 0, 2))  # until the camera is in place
     while True:
@@ -160,7 +163,7 @@ def _presence(rng: random.Random, others: int) -> Iterator[int]:
 
 
 def _talk(rng: random.Random) -> Iterator[int]:
-    """Tell for each step how many segments begin in it: speech, and silence between."""
+    """Yield the number of segments that begin in each step, in speech and silence."""
     while True:
         for _ in range(_between(rng, 6, 90)):
             yield bisect_left((0.25, 0.85), rng.random())

@@ -1,4 +1,4 @@
-"""The users of the emulated service and their sessions, without any HTTP."""
+"""All users of the emulated service and their sessions, without HTTP."""
 
 import random
 import threading
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from emogg_async.errors import InvalidArgumentError
 from emogg_async.testing._bucket import Rounding, TokenBucket
 from emogg_async.testing._checks import is_hex_id, require
 from emogg_async.testing._clock import EPOCH, Clock
@@ -29,9 +30,14 @@ from emogg_async.testing._seeds import (
     invent_sessions,
     invent_uuid,
 )
-from emogg_async.testing._stored import StoredSession, milliseconds, wire_fields
+from emogg_async.testing._stored import (
+    StoredSession,
+    User,
+    milliseconds,
+    wire_fields,
+)
 
-__all__ = ["Page", "User", "World"]
+__all__ = ["Page", "World"]
 
 _VERSION: Final = 3
 """Version of the session object's schema, as of the reference."""
@@ -40,45 +46,35 @@ _OBJECT_ID_SECONDS: Final = range(2**32)
 """Creation seconds that fit an ObjectId: from 1970 into 2106."""
 
 _EVENTS_KEPT: Final = 10_000
-"""Events that a session remembers: the newest ones."""
+"""Number of events that a session keeps: the newest ones."""
 
 _UNDER_WAY: Final = frozenset({"active", "processing"})
-"""In which states a session cannot be deleted."""
+"""States in which a session cannot be deleted."""
 
 _SENSOR: Final = "generic_sensor"
-"""What a registered source is."""
+"""Type and device of a registered source."""
 
 _TAKES: Final = {"scalar": (int, float), "text": (str,)}
-"""What a registered source of each format reports."""
+"""Types of the data that a source of each format takes."""
 
 _BEGUN: Final = attrgetter("timestamp")
 _KEY: Final = attrgetter("key")
 _ID: Final = attrgetter("id")
 
 
-@attrs.define(eq=False)
-class User:
-    """Somebody with a token, a bucket and sessions of their own."""
-
-    token: str = attrs.field(repr=False)
-    id: str
-    product: str
-    bucket: TokenBucket | None
-    sessions: list[StoredSession] = attrs.field(factory=list, repr=False)
-    """Oldest first, by `StoredSession.key`."""
-
-    def wire(self) -> dict[str, Any]:
-        """Return it as the object that stands for its ID; the fields are a guess."""
-        return {"_id": self.id, "name": "Emulated user"}
-
-    def product_wire(self) -> dict[str, Any]:
-        """Return its product likewise."""
-        return {"_id": self.product, "name": "pro"}
-
-
 @attrs.frozen(kw_only=True)
 class Page:
-    """Which sessions a list request asks for."""
+    """The page of sessions that a list request asks for.
+
+    Attributes:
+        state: State of the sessions; None is any.
+        type: Type of the sessions; None is any.
+        after: Sessions begin after this moment; None is no bound.
+        before: Sessions begin before this moment; None is no bound.
+        limit: Largest number of sessions.
+        offset: Number of matching sessions before the first one.
+        by_id: Whether they are sorted by ID rather than by timestamp.
+    """
 
     state: str | None = None
     type: str | None = None
@@ -87,7 +83,6 @@ class Page:
     limit: int = 10
     offset: int = 0
     by_id: bool = False
-    """Whether they are sorted by id, not by timestamp."""
 
 
 class World:
@@ -112,14 +107,14 @@ class World:
         self._events: dict[str, deque[dict[str, Any]]] = {}
 
     def user(self, token: str) -> User | None:
-        """Return the user with *token*, or None."""
+        """Return the user with *token*, or None if there is none."""
         return self._users.get(token)
 
     def add_user(self, token: str | None = None) -> User:
-        """Add a user with *token*, or with one that is made up."""
+        """Add a user with *token*; None makes one up."""
         with self._lock:
             token = token or f"emogg-emulator-token-{len(self._users) + 1}"
-            require(token not in self._users, "token", "not one that is in use already")
+            require(token not in self._users, "token", "must not be in use already")
             joined = EPOCH.replace(year=EPOCH.year - 1)
             bucket = self._rate_limit and TokenBucket(*self._rate_limit, self._rounding)
             user = User(token, self._new_id(joined), self._new_id(joined), bucket)
@@ -127,7 +122,7 @@ class World:
             return user
 
     def populate(self, user: User, count: int) -> None:
-        """Give *user*, who must have none yet, *count* sessions from before `EPOCH`."""
+        """Give *user*, who has none yet, *count* sessions from before `EPOCH`."""
         for begun, fields in invent_sessions(self._rng, count, EPOCH):
             wire = {"_id": self._new_id(begun)} | fields | self._owned(user)
             self._keep(StoredSession(user, wire, trusted=True))
@@ -140,7 +135,7 @@ class World:
         *,
         hidden: bool = False,
     ) -> StoredSession:
-        """Add a session of *user*'s; *fields* of the wire that are None are made up."""
+        """Add a session of *user*, with made-up values for *fields* that are None."""
         given = wire_fields(fields)
         with self._lock:
             begun = fields.get("timestamp") or self._default_begin(session_id)
@@ -154,7 +149,7 @@ class World:
             return self._keep(StoredSession(user, wire, hidden=hidden))
 
     def update(self, session_id: str, changes: Mapping[str, Any]) -> StoredSession:
-        """Replace fields of a session; None removes one."""
+        """Replace fields of a session; None removes a field."""
         removed = {name for name, value in changes.items() if value is None}
         given = wire_fields(changes)
         with self._lock:
@@ -167,7 +162,7 @@ class World:
             self._drop(self._known(session_id))
 
     def create(self, user: User, name: str, stream_uri: str) -> StoredSession:
-        """Create a session of *user*'s as the API does: a worker starts at once."""
+        """Create a session of *user* as the API does: its worker starts at once."""
         begun = self._clock.now()
         stream = urlsplit(stream_uri)
         with self._lock:
@@ -195,10 +190,10 @@ class World:
             return self._keep(StoredSession(user, wire | self._owned(user), live=True))
 
     def get(self, user: User, session_id: str) -> StoredSession:
-        """Return *user*'s session with that id; the others' do not count.
+        """Return *user*'s session with that ID.
 
         Raises:
-            RefusalError: There is none.
+            RefusalError: *user* has no such session.
         """
         found = self._sessions.get(session_id.lower())
         if found is None or found.user is not user:
@@ -208,7 +203,7 @@ class World:
     def change(
         self, user: User, session_id: str, changes: Mapping[str, Any]
     ) -> StoredSession:
-        """Replace fields of *user*'s session, which are valid.
+        """Replace fields of *user*'s session by valid *changes*.
 
         Raises:
             RefusalError: There is no such session.
@@ -257,32 +252,31 @@ class World:
                 "format": format_,
             }
             stored = self.get(user, session_id)
-            sources = stored.wire(self._clock.now()).get("sources") or []
-            self.update(stored.id, {"sources": [*sources, source]})
+            self.update(stored.id, {"sources": [*stored.sources, source]})
         return source
 
     def report(
         self, user: User, session_id: str, source_id: str, fields: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Keep what a source of *user*'s session reports: *fields* `time` and `data`.
+        """Keep the report of a source of *user*'s session: `time` and `data`.
 
         Raises:
-            RefusalError: There is no such session or source, or it does not take such
-                data.
+            RefusalError: There is no such session or source, or the source does not
+                take such data.
         """
         with self._lock:
             stored = self.get(user, session_id)
-            sources = stored.wire(self._clock.now()).get("sources") or []
-            found = [
-                item for item in sources if item["id"].lower() == source_id.lower()
-            ]
-            if not found:
+            wanted = source_id.lower()
+            source = next(
+                (s for s in stored.sources if s["id"].lower() == wanted), None
+            )
+            if source is None:
                 raise not_found("Source")
-            _check_data(found[0].get("format"), fields["data"])
+            _check_data(source.get("format"), fields["data"])
             event = {
                 "time": fields["time"],
                 "data": fields["data"],
-                "source": found[0]["id"],
+                "source": source["id"],
                 "session": stored.id,
                 "user": user.id,
                 "type": "sensor_report",
@@ -292,7 +286,7 @@ class World:
         return event
 
     def events(self, session_id: str) -> list[dict[str, Any]]:
-        """Return what was reported to a session, oldest first."""
+        """Return the events reported to a session, oldest first."""
         with self._lock:
             return list(self._events.get(self._known(session_id).id, ()))
 
@@ -344,8 +338,9 @@ class World:
     def _known(self, session_id: object) -> StoredSession:
         require(is_hex_id(session_id), "session_id", "24 hex digits")
         found = self._sessions.get(str(session_id).lower())
-        require(found is not None, "session_id", "that of a session of this emulator")
-        assert found is not None  # noqa: S101 - for the type checker
+        if found is None:
+            rule = "expected the id of a session of this emulator"
+            raise InvalidArgumentError(f"session_id: {rule}, got {session_id}")
         return found
 
     def _default_begin(self, session_id: str | None) -> datetime:
@@ -358,11 +353,11 @@ class World:
             return self._new_id(begun)
         require(is_hex_id(session_id), "id", "24 hex digits")
         chosen = session_id.lower()
-        require(chosen not in self._sessions, "id", "not one that is in use already")
+        require(chosen not in self._sessions, "id", "must not be in use already")
         return chosen
 
     def _new_id(self, begun: datetime) -> str:
-        """Make an ObjectId as MongoDB does: its second, a machine, a counter."""
+        """Make an ObjectId as MongoDB does: second, machine, counter."""
         second = int(begun.timestamp() // 1)
         rule = "a date from 1970 to 2105, or pass an id of its own"
         require(second in _OBJECT_ID_SECONDS, "timestamp", rule)

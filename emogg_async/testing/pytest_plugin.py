@@ -1,7 +1,7 @@
 """The pytest plugin: the fixture `emogg_emulator`.
 
-It is loaded into every test run where this package is installed, so it imports nothing
-but pytest until a test asks for the fixture.
+Pytest loads it into every test run where this package is installed, so it imports
+nothing but pytest until a test asks for the fixture.
 """
 
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ __all__ = ["emogg_emulator"]
 
 @pytest.fixture(scope="session")
 def _emogg_emulator() -> "Iterator[EmoggEmulator]":
-    """Keep one emulator for the whole run: a reset is far quicker than a new server."""
+    """Keep one emulator for the whole run, as a reset is faster than a new server."""
     from emogg_async.testing import EmoggEmulator  # noqa: PLC0415 - see above
 
     with EmoggEmulator(sessions=25) as emulator:
@@ -31,9 +31,8 @@ def emogg_emulator(
 ) -> "Iterator[EmoggEmulator]":
     """An emulator of the Emogg API on loopback, with 25 sessions.
 
-    EMOGG_BASE_URL and EMOGG_API_TOKEN point at it for the time of the test. Each test
-    finds it as if it had just been started. `emogg_emulator.client()` makes a client of
-    it.
+    EMOGG_BASE_URL and EMOGG_API_TOKEN point at it during the test. Each test finds it
+    as it is after its start. `emogg_emulator.client()` makes a client of it.
     """
     _emogg_emulator.start()  # again, if the test before stopped it
     monkeypatch.setenv("EMOGG_BASE_URL", _emogg_emulator.url)

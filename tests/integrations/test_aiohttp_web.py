@@ -121,7 +121,7 @@ async def test_errors_are_answered(
     emulator: EmoggEmulator,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What the service says reaches the log, and nothing of it the visitor."""
+    """The service's message reaches the log, but not the visitor."""
     async with visitor.get(f"/inner/{MISSING}") as response:
         assert 404 == response.status
     assert [] == caplog.records
@@ -166,7 +166,7 @@ async def test_refused_arguments_are_logged(
 async def test_other_exceptions_are_let_through(
     visitor: TestClient[Any, Any],
 ) -> None:
-    """What is no error of ours is none of our business."""
+    """Other exceptions pass through."""
     async with visitor.get("/conflict") as response:
         assert (409, "/conflict") == (response.status, await response.text())
 
@@ -242,7 +242,7 @@ async def test_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_leaving(visitor: TestClient[Any, Any], emulator: EmoggEmulator) -> None:
-    """Where handlers are cancelled, visitors who leave take their requests along."""
+    """With cancelled handlers, a visitor who leaves ends the client's request."""
     emulator.fail(fault="hang")
     visit = asyncio.ensure_future(visitor.get(f"/sessions/{MISSING}"))
     async with asyncio.timeout(5):

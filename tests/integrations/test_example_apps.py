@@ -187,7 +187,7 @@ async def test_outage(
 async def test_outage_with_stale_entries(
     app: WebProcess, visitors: aiohttp.ClientSession, service: EmoggEmulator
 ) -> None:
-    """Who asks for what was seen before hears nothing of an outage of ten seconds."""
+    """Visitors of sessions seen before notice nothing of an outage of ten seconds."""
     # Active ones are fresh for two seconds only, so that most visits meet a stale one.
     added = [service.add_session(state="active") for _ in range(200)]
     paths = [f"/sessions/{session.id}" for session in added]

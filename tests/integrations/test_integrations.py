@@ -1,4 +1,4 @@
-"""What a visitor is answered, and what importing the integrations costs."""
+"""Answers to visitors, and the import of integrations."""
 
 import inspect
 import logging
@@ -147,13 +147,13 @@ def test_groups_with_something_else() -> None:
 
 
 def test_answers_cannot_be_spoilt() -> None:
-    """Who changes an answer changes that one alone."""
+    """A change of one answer changes no other."""
     answer_to(NotFoundError("-", status=404)).body["error"] = "spoilt"
     assert NOT_FOUND == answer_to(NotFoundError("-", status=404)).body
 
 
 VALUE: Final = "54321"
-"""Whoever gives it as an argument is refused, and does not find it in the log."""
+"""An argument that is refused, and must not be in the log."""
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_group_of_refusals_is_one_line(caplog: pytest.LogCaptureFixture) -> No
     ],
 )
 def test_without_its_library(integration: str, library: str, expected: str) -> None:
-    """Who has not what an integration needs is told what to install, in one line."""
+    """An integration without its library says in one line what to install."""
     script = (
         "import sys\n"
         f"sys.modules[{library!r}] = None\n"

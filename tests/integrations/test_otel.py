@@ -220,7 +220,7 @@ class TestSpans:
             assert f"Authorization: Bearer {TOKEN}" in head.decode()
 
     async def test_it_is_current_while_the_request_is_made(self, emulator, telemetry):
-        """What is below the client, as an instrumented HTTP library, is its child."""
+        """Spans of an instrumented HTTP library below the client are children."""
         seen = []
         client = telemetry.watch(
             emulator.client(
@@ -326,7 +326,7 @@ class TestMetrics:
         [("reset", ConnectionLostError), ("hang", DeadlineError)],
     )
     async def test_failures_count_by_their_type(self, emulator, telemetry, fault, kind):
-        """What has no answer has the class of its error."""
+        """A request without an answer has the class of its error."""
         emulator.fail(fault=fault)
         options = {"retry": RetryPolicy(attempts=1), "attempt_timeout": 0.1}
         async with telemetry.watch(emulator.client(**options)) as client:
@@ -336,7 +336,7 @@ class TestMetrics:
         assert f"emogg_async.errors.{kind.__name__}" == point.attributes["error.type"]
 
     async def test_active_requests_fall_to_zero(self, emulator, client, telemetry):
-        """What is out is counted while it is out."""
+        """A request is counted while it is under way."""
         emulator.latency = 0.2
         call = asyncio.create_task(client.get_session(emulator.sessions[0].id))
         await until(lambda: emulator.in_flight == 1)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
@@ -165,7 +166,7 @@ async def test_a_lifespan_of_your_own(emulator: EmoggEmulator) -> None:
 async def test_errors_are_answered(
     server: Server, emulator: EmoggEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the service says reaches the log, and nothing of it the visitor."""
+    """The service's message reaches the log, but not the visitor."""
     assert 404 == (await server.get(f"/inner/{MISSING}")).status
     assert [] == caplog.records
     emulator.fail(status=503, body={"message": "secret"}, headers={"Retry-After": "7"})
@@ -390,6 +391,41 @@ async def test_leaving_cancels(waiting: Server, handler: Handler, around: bool) 
     assert {asyncio.current_task()} == asyncio.all_tasks()
 
 
+@pytest.mark.parametrize("eager", [False, True])
+async def test_who_has_left_already(
+    waiting: Server, handler: Handler, eager: bool
+) -> None:
+    """A visitor who leaves before the app begins cancels it, in eager tasks too."""
+    if eager:
+        if sys.version_info < (3, 12):
+            pytest.skip("has no eager tasks")
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    connection = Connection()
+    connection.leave()
+    async with asyncio.timeout(5):
+        await waiting.get("/", connection=connection)
+    assert 499 == connection.status
+    assert "done" not in handler.fate
+
+
+async def test_an_error_beside_the_leaving_is_raised() -> None:
+    """An app that fails while it is cancelled is still heard of."""
+
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise KeyError("-")
+
+    connection = Connection()
+    server = Server(CancelOnDisconnect(fail))
+    visit = asyncio.create_task(server.get("/", connection=connection))
+    await asyncio.sleep(0)
+    connection.leave()
+    with pytest.raises(KeyError):
+        await visit
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -505,7 +541,7 @@ async def test_who_looks_whether_the_visitor_has_left(
 
 
 async def test_the_body_is_read_as_ever() -> None:
-    """Whoever reads the body of a GET finds it empty, and of a POST what was sent."""
+    """The body of a GET is read as empty, and that of a POST as it was sent."""
 
     async def size(request: Request) -> Response:
         return PlainTextResponse(str(len(await request.body())))

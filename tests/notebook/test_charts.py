@@ -1,4 +1,4 @@
-"""What notebooks show: charts and tables, whatever the names and numbers are."""
+"""Charts and tables in notebooks, for any names and numbers."""
 
 import copy
 import html.parser
@@ -293,7 +293,7 @@ def test_columns_are_equally_long(series):
 @given(st.lists(st.tuples(figures, figures, st.dictionaries(names, figures))))
 @example([(0.0, 1.0, {"a": 3.46e-96}), (1.0, 2.0, {"a": 3.46e-96, "b": 1e227})])
 def test_a_series_is_in_order_and_in_proportion(intervals):
-    """Whatever comes in, steps follow each other within 0 and 1, and so do values."""
+    """For any intervals, steps are in order within 0 and 1, and values are in range."""
     whole = series.series(intervals)
     for columns in (1, 3):
         steps = whole.thinned(columns).steps
@@ -306,6 +306,28 @@ def test_a_series_is_in_order_and_in_proportion(intervals):
     for profile in whole.profiles().values():
         assert 0 <= profile.mean <= profile.peak * (1 + 1e-9)
         assert math.isfinite(profile.at)
+
+
+def test_averages_weigh_by_time():
+    """A column has the mean over the time that is covered, and None where none is."""
+    parts = [(0.0, 2.0, {"a": 1.0}), (2.0, 3.0, {"b": 2.0}), (9.0, 12.0, {"c": 1.0})]
+    first, second, gap = series.averages(parts, 0.0, 1.5, 3)
+    assert first == {"a": 1.0}
+    assert second == pytest.approx({"a": 1 / 3, "b": 4 / 3})
+    assert gap is None
+    assert series.averages(parts, 1.0, 1.0, 1) == [{"a": 1.0}]
+
+
+@pytest.mark.parametrize(("count", "columns"), [(63, 100), (63, 110), (7, 13), (9, 9)])
+def test_averages_that_snap_show_every_gap(count, columns):
+    """A gap of one interval is seen if columns are not longer than intervals."""
+    for gap in range(count):
+        parts = [
+            (n * 60.0, n * 60.0 + 60, {"a": 1.0}) for n in range(count) if n != gap
+        ]
+        drawn = series.averages(parts, 0.0, count * 60 / columns, columns, snap=True)
+        assert None in drawn
+        assert {1.0} == {values["a"] for values in drawn if values}
 
 
 @pytest.mark.property
@@ -377,7 +399,7 @@ def test_rows_are_sorted_and_on_one_scale():
 
 
 def test_a_gap_is_a_gap():
-    """Where intervals are missing, no area, no line and no block is drawn."""
+    """No area, line or block is drawn across missing intervals."""
     rows = [{"a": 1.0, "b": 0.0}] * 4 + [None] * 4 + [{"a": 0.5, "b": 0.0}] * 2
     tree = checked(timeline(*rows).to_svg())
     (hole,) = spans(paths(tree, "gap")[0])
@@ -413,7 +435,7 @@ def test_an_emotion_that_an_interval_does_not_name_is_0_there():
 
 
 def test_positive_is_above_negative():
-    """What is positive is drawn upwards, what is negative downwards, on one scale."""
+    """Positive parts are drawn upwards, negative ones downwards, on one scale."""
     tree = checked(sentiments((0.6, 0.3, 0.1)).to_svg())
     assert ["positive 60 %", "neutral 30 %", "negative 10 %"] == texts(tree)[-3:]
     boxes = {}
@@ -458,7 +480,7 @@ def test_no_more_rows_than_fit():
     ],
 )
 def test_nothing_is_shown_as_nothing(empty):
-    """What is empty is small and says so."""
+    """An empty value is shown small, and as empty."""
     markup = empty._repr_html_()
     checked(markup)
     assert len(markup) < 1_000
@@ -523,8 +545,8 @@ def test_colours_are_stable():
     known = ["focus", "exaltation", "shock", "seriousness", "fatigue", "disgust"]
     colours = [charts.colour(name) for name in [*known, "overwhelming"]]
     assert len(colours) == len({*colours})
-    assert charts.colour("joy") == "#974dad"
-    assert charts.colour("boredom") == "#ae8a0d"
+    assert charts.colour("joy") == "#279da8"
+    assert charts.colour("boredom") == "#ea6972"
     assert {*svg.PALETTE} == {charts.colour(f"emotion {n}") for n in range(100)}
 
 
@@ -546,7 +568,7 @@ def test_colours_stand_out_in_light_and_dark(colour):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_harmless_everywhere(name):
-    """What somebody called a session or an emotion is shown, cut, and never obeyed."""
+    """Names of sessions and emotions are shown, cut, and never obeyed."""
     emotions = FrozenMapping({name: 3, "joy": 2})
     for value in (
         session(name=name, sources=(source(name),)),
@@ -681,7 +703,7 @@ def test_a_batch_shows_other_values(expected, value):
 
 
 def test_a_batch_of_different_values_shows_their_repr():
-    """What has no columns in common is shown as it prints."""
+    """Values without common columns are shown by their repr."""
     rows = cells(Batch({"a": 1, "b": timeline()}, {})._repr_html_())
     assert rows[0] == ["id", "value"]
     assert rows[2][1].startswith("EmotionsTimeline(session=")

@@ -75,7 +75,7 @@ def test_it_is_a_valid_notebook():
 
 
 def test_its_outputs_are_stripped():
-    """What somebody's run printed is not in the repository."""
+    """The repository holds no output of a run."""
     for cell in CONTENT["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == []

@@ -86,7 +86,7 @@ class TestGetSession:
 
     @pytest.mark.parametrize("session_id", [ID, "nonsense", "..%2fsessions", "%00"])
     def test_unknown_session(self, emulator: EmoggEmulator, session_id: str) -> None:
-        """What is no session's id is not found, whatever it looks like."""
+        """An id that no session has is not found, in any form."""
         answer = call(emulator, f"/v1/sessions/{session_id}")
         assert answer.status == 404
         assert answer.json == refusal(404, "Session not found")
@@ -216,7 +216,7 @@ class TestListSessions:
     def test_bad_parameters(
         self, emulator: EmoggEmulator, name: str, value: str
     ) -> None:
-        """What a parameter cannot be is refused, and the message names it."""
+        """An invalid parameter is refused, and the message names it."""
         answer = call(emulator, "/v1/sessions", **{name: value})
         assert answer.status == 400
         assert answer.json == refusal(400, answer.json["message"])
@@ -229,7 +229,7 @@ class TestListSessions:
 
 
 class TestOtherRequests:
-    """What is no route, and who may not use one."""
+    """Unknown routes, and users who may not use a route."""
 
     @pytest.mark.parametrize("path", ["/", "/v1/session", "/v1/sessions/", "//v1"])
     def test_unknown_route(self, emulator: EmoggEmulator, path: str) -> None:
@@ -307,7 +307,7 @@ class TestRateLimit:
         [("up", ["4", "8"]), ("down", ["3", "7"]), ("nearest", ["4", "7"])],
     )
     def test_rounding(self, rounding: Rounding, resets: list[str]) -> None:
-        """Nobody knows how the service rounds `Reset`, so tests can choose."""
+        """The rounding of `Reset` is unknown, so tests can choose it."""
         limit = (100, 370.0)  # a token in 3.7 s
         with EmoggEmulator(rate_limit=limit, reset_rounding=rounding) as emulator:
             answers = [call(emulator, "/v1/sessions") for _ in range(2)]
@@ -506,7 +506,7 @@ class TestConnectionFaults:
 
     @pytest.mark.parametrize("fault", ["reset", "close"])
     def test_costs_no_token(self, emulator: EmoggEmulator, fault: Any) -> None:
-        """What breaks before the limiter costs nothing."""
+        """A fault before the limiter costs no token."""
         emulator.fail(fault=fault, times=1)
         with pytest.raises((OSError, http.client.HTTPException)):
             call(emulator, "/v1/sessions")
@@ -610,7 +610,7 @@ class TestDamagedAnswers:
 
 
 class TestRules:
-    """Which requests a rule meets."""
+    """The choice of requests that meet a rule."""
 
     @pytest.mark.parametrize(
         ("method", "path", "meets"),
@@ -695,7 +695,7 @@ class TestRules:
 
 
 class TestSessions:
-    """What tests can do to the emulator's sessions."""
+    """Changes of the emulator's sessions by tests."""
 
     def test_seeded_ones_are_sound(self) -> None:
         """They are valid models whose ids hold the second of their timestamps."""
@@ -750,7 +750,7 @@ class TestSessions:
         assert second.timestamp == datetime.fromtimestamp(int(ID[:8], 16), UTC)
 
     def test_all_fields(self) -> None:
-        """Whatever is given is what the session has, unknown fields included."""
+        """A session has all given fields, unknown ones included."""
         source = Source(id="1", name="Cam", type="video", device="local_camera")
         session = EmoggEmulator().add_session(
             id=ID,
@@ -840,7 +840,7 @@ class TestSessions:
 
 
 class TestLog:
-    """What the emulator remembers of requests."""
+    """The emulator's log of requests."""
 
     def test_requests(self, emulator: EmoggEmulator) -> None:
         """Each request is there with its path as sent, its query and its status."""
@@ -892,7 +892,7 @@ class TestLog:
         assert (emulator.in_flight, emulator.max_in_flight) == (0, 3)
 
     def test_status_is_there_when_the_answer_is(self, emulator: EmoggEmulator) -> None:
-        """Who has the answer finds it in the log, and no longer in flight."""
+        """A request whose answer was read is in the log, and no longer in flight."""
         for _ in range(50):
             call(emulator, "/v1/sessions")
             assert emulator.requests[-1].status == 200

@@ -1,4 +1,4 @@
-"""What the emulator finds in its sessions: emotions and sentiment."""
+"""Emotions and sentiment that the emulator finds in its sessions."""
 
 import math
 import random
@@ -64,7 +64,7 @@ def moods(intervals: list[Interval]) -> Counter[str]:
 
 @pytest.mark.property
 class TestLaws:
-    """What holds for any session, any granularity and any window."""
+    """Laws for any session, any granularity and any window."""
 
     @given(ids, durations, granularities)
     def test_granularity_only_aggregates(
@@ -126,7 +126,7 @@ class TestLaws:
     def test_the_seed_and_the_id_decide(
         self, session_id: str, asked: list[float], seed: int
     ) -> None:
-        """What was asked before, and how often, changes nothing."""
+        """Earlier requests change nothing, however many there were."""
         analyst = Analyst(seed)
         for duration in asked:
             analyst.totals(session_id, duration)
@@ -181,7 +181,7 @@ def hours() -> list[list[Interval]]:
 
 
 class TestPlausible:
-    """What a chart of it looks like."""
+    """Emotions and speech that look plausible in a chart."""
 
     def test_some_intervals_are_left_out(self, hours: list[list[Interval]]) -> None:
         """At times nobody is seen, yet mostly somebody is."""
@@ -326,7 +326,7 @@ class TestOverHttp:
 
     @pytest.mark.parametrize("rest", TIMELINES)
     def test_windows_beyond_the_end(self, emulator: EmoggEmulator, rest: str) -> None:
-        """What has not happened is not told."""
+        """Nothing is reported beyond the session's end."""
         path = f"/v1/sessions/{an_hour(emulator, duration=600).id}/{rest}"
         whole = call(emulator, path).json
         assert whole == call(emulator, path, end=10**9).json
@@ -364,7 +364,7 @@ class TestOverHttp:
     def test_bad_parameters(
         self, emulator: EmoggEmulator, rest: str, name: str, value: str
     ) -> None:
-        """What a parameter cannot be is refused, and the message names it."""
+        """An invalid parameter is refused, and the message names it."""
         path = f"/v1/sessions/{emulator.sessions[0].id}/{rest}"
         answer = call(emulator, path, **{name: value})
         assert refusal(400, answer.json["message"]) == answer.json
@@ -387,7 +387,7 @@ class TestOverHttp:
 
 
 class TestModels:
-    """What is answered is what the models promise, with nothing left over."""
+    """Answers have all fields of the models, and no others."""
 
     @pytest.mark.parametrize(
         ("rest", "model"),

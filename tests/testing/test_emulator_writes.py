@@ -72,7 +72,7 @@ def register(emulator: EmoggEmulator, path: str, form: str = "scalar") -> str:
 
 
 class TestEveryCall:
-    """What holds for each call that names a session."""
+    """Rules for each call that names a session."""
 
     @each_call
     def test_unknown_session(
@@ -242,7 +242,7 @@ class TestCreate:
     def test_bad_fields(
         self, emulator: EmoggEmulator, field: str, value: object
     ) -> None:
-        """What a field cannot be is refused by name, and nothing is created."""
+        """An invalid field is refused by name, and nothing is created."""
         answer = create(emulator, **{field: value})
         assert refusal(400, answer.json["message"]) == answer.json
         assert f'"{field}"' in answer.json["message"]
@@ -338,7 +338,7 @@ class TestStop:
 
     @pytest.mark.parametrize("state", ["finished", "processing", "paused"])
     def test_only_active_ones(self, emulator: EmoggEmulator, state: str) -> None:
-        """What is not active cannot be stopped."""
+        """A session that is not active cannot be stopped."""
         session = emulator.add_session(state=state)
         answer = call(emulator, f"/v1/sessions/{session.id}/stop", method="POST")
         assert refusal(400, "Session is not active") == answer.json
@@ -410,7 +410,7 @@ class TestDelete:
         assert (session,) == emulator.sessions
 
     def test_hidden_ones(self, emulator: EmoggEmulator) -> None:
-        """What lists leave out can be deleted all the same."""
+        """A session that lists leave out can be deleted."""
         session = emulator.add_session(hidden=True)
         answer = call(emulator, f"/v1/sessions/{session.id}", method="DELETE")
         assert 204 == answer.status
@@ -454,7 +454,7 @@ class TestSources:
     def test_bad_fields(
         self, emulator: EmoggEmulator, field: str, value: object
     ) -> None:
-        """What a field cannot be is refused by name, and nothing is registered."""
+        """An invalid field is refused by name, and nothing is registered."""
         path = created(emulator)
         body = {"name": "Pulse", "format": "text"} | {field: value}
         answer = call(emulator, f"{path}/events", method="POST", body=body)
@@ -501,7 +501,7 @@ class TestEvents:
     def test_keeps_the_newest(
         self, emulator: EmoggEmulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What is kept is bounded, and forgets the oldest ones."""
+        """Only the newest events are kept."""
         monkeypatch.setattr("emogg_async.testing._world._EVENTS_KEPT", 2)
         path = created(emulator)
         events = register(emulator, path)
@@ -529,7 +529,7 @@ class TestEvents:
         ],
     )
     def test_bad_fields(self, emulator: EmoggEmulator, form: str, body: object) -> None:
-        """What does not fit is refused, and not kept."""
+        """An invalid event is refused, and not kept."""
         path = created(emulator)
         events = register(emulator, path, form)
         answer = call(emulator, events, method="POST", body=body)
@@ -590,7 +590,7 @@ class TestExpand:
         "rest", ["/emotions", "/emotions/timeline", "/audio/transcription-sentiment"]
     )
     def test_derived_data(self, emulator: EmoggEmulator, rest: str) -> None:
-        """What was found in a session shows the session itself."""
+        """Emotions and sentiments can be expanded by their session."""
         session = emulator.add_session(state="finished")
         path = f"/v1/sessions/{session.id}"
         answer = call(emulator, path + rest, **{"expand[]": "session"})
@@ -609,7 +609,7 @@ class TestExpand:
         assert refusal(400, f'"expand[]": cannot expand "{field}"') == answer.json
 
     def test_a_refused_write_did_nothing(self, emulator: EmoggEmulator) -> None:
-        """What cannot be expanded is noticed before anything happens."""
+        """A bad `expand[]` is refused before anything is created."""
         body = {"name": "Pitch", "streamUri": URI}
         query = {"expand[]": "name"}
         path = "/v1/sessions"
@@ -768,7 +768,7 @@ class TestReset:
 def test_any_json_gets_an_answer(
     lasting: EmoggEmulator, value: object, called: tuple[str, str | None, Any]
 ) -> None:
-    """Whatever JSON is sent wherever, the answer is one that is documented."""
+    """Any JSON sent to any route gets a documented answer."""
     method, rest, _ = called
     path = "/v1/sessions"
     if rest is not None:
