@@ -519,7 +519,7 @@ class TestOwedRemovals:
         await WRITES[write](one, finished)
         assert "Old" == (await two.get_session(finished)).name
         failing.failure = None
-        await eventually(lambda: not one._open().cache._owed)
+        await eventually(lambda: not one._open().sessions.cache._owed)
         if write == "delete":
             with pytest.raises(NotFoundError):
                 await two.get_session(finished)
@@ -534,14 +534,14 @@ class TestOwedRemovals:
             failing.failure = "error"
             await one.update_session(finished, name=name)
             failing.failure = None
-            await eventually(lambda: not one._open().cache._owed)
+            await eventually(lambda: not one._open().sessions.cache._owed)
             assert name == (await two.get_session(finished)).name
 
     async def test_a_write_stays_owed_as_a_write(self, pair, finished):
         """A later removal that fails, of what is not stored, does not replace it."""
         one, _, failing = pair
         failing.failure = "hang"
-        cache = one._open().cache
+        cache = one._open().sessions.cache
         await cache.drop(finished, is_written=True)
         await cache.drop(finished, is_written=False)
         assert {finished: True} == cache._owed
@@ -587,7 +587,7 @@ class TestOwedRemovals:
         monkeypatch.setattr(shared, "NOTED_WRITES", 100)
         one, _, failing = pair
         failing.failure = "error"
-        cache = one._open().cache
+        cache = one._open().sessions.cache
         for number in range(300):
             await cache.drop(f"{number:024x}", is_written=True)
         assert 100 == len(cache._owed)
@@ -599,7 +599,7 @@ class TestOwedRemovals:
         failing.failure = "hang"
         with one.deadline(0.02), pytest.raises(DeadlineError):
             await one.update_session(finished, name="New")
-        await eventually(lambda: [finished] == [*one._open().cache._owed])
+        await eventually(lambda: [finished] == [*one._open().sessions.cache._owed])
 
 
 class TestNotStored:
