@@ -12,8 +12,8 @@ from typing import Final, Self, TypeVar
 
 import attrs
 
-from emogg_async._caching.outages import Outages
-from emogg_async._caching.policy import CachePolicy, open_cache
+from emogg_async._caching.opening import open_cache
+from emogg_async._caching.policy import CachePolicy
 from emogg_async._calls import call as context
 from emogg_async._calls.alarms import Alarms
 from emogg_async._calls.frames import frameless
@@ -166,11 +166,6 @@ class LifeCycle:
         return Sessions(
             self._pipeline,
             cache,
-            outages=(
-                Outages(self._cache.max_entries)
-                if self._cache and self._cache.stale_if_error
-                else None
-            ),
             page_timeout=min(self._timeout, self._attempt_timeout),
             counters=self._counters,
         )

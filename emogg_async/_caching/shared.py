@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -29,18 +29,14 @@ from emogg_async._caching.guard import (
     wrapped,
 )
 from emogg_async._caching.outages import Past
+from emogg_async._caching.policy import JITTER, CacheBackend, CachePolicy, jittered
 from emogg_async._wire.converter import to_dict
 from emogg_async._wire.protocol import Request
 from emogg_async.models import Session, SessionState
 
-if TYPE_CHECKING:
-    from emogg_async._caching.policy import CacheBackend, CachePolicy
-
-__all__ = ["Origin", "SharedCache", "aged", "jittered", "opened"]
+__all__ = ["Origin", "SharedCache", "aged", "opened"]
 
 T = TypeVar("T")
-
-JITTER: Final = 0.1
 
 LONGEST: Final = 30 * 86_400
 """Seconds for which a backend is asked to keep something at most."""
@@ -65,14 +61,16 @@ class Origin:
 class SharedCache:
     """A `SessionCache` in *backend*, under keys that begin with *prefix*."""
 
+    is_shared = True
+
     def __init__(
         self,
-        policy: "CachePolicy",
-        backend: "CacheBackend",
+        policy: CachePolicy,
+        backend: CacheBackend,
         prefix: str,
         rng: random.Random,
     ) -> None:
-        self._policy = policy
+        self.policy = policy
         self._backend = backend
         self._prefix = prefix + "session:"
         self._derived_prefix = prefix + "derived:"
@@ -95,7 +93,9 @@ class SharedCache:
         )
         return self._accepted(session_id, envelope)
 
-    async def get_many(self, session_ids: Sequence[str]) -> dict[str, Session]:
+    async def get_many(
+        self, session_ids: Sequence[str]
+    ) -> dict[str, Session | Past[Session]]:
         keys = [self._prefix + each for each in session_ids]
         envelopes = await self._guard.ask(
             lambda: self._backend.multi_get(keys, loads_fn=_as_text)
@@ -104,12 +104,12 @@ class SharedCache:
             return {}
         found = map(self._accepted, session_ids, envelopes)
         pairs = zip(session_ids, found, strict=True)
-        return {each: found for each, found in pairs if isinstance(found, Session)}
+        return {each: value for each, value in pairs if value is not None}
 
     def _accepted(
         self, session_id: str, envelope: object
     ) -> Session | Past[Session] | None:
-        grace = self._policy.stale_if_error
+        grace = self.policy.stale_if_error
         body = unwrapped(envelope, Session, time.time(), grace)
         if body is None:
             return None
@@ -120,7 +120,7 @@ class SharedCache:
             return None
         session, fresh_for = body.value, body.fresh_for
         # A clock ahead, or another's policy, keeps nothing alive beyond our own.
-        if fresh_for > self._policy.ttl_of(session) * (1 + JITTER):
+        if fresh_for > self.policy.ttl_of(session) * (1 + JITTER):
             return None
         if session.id.lower() != session_id:
             return None
@@ -128,7 +128,7 @@ class SharedCache:
 
     async def put(self, session: Session, asked_at: float | None = None) -> None:
         session_id = session.id.lower()
-        if ttl := self._policy.ttl_of(session):
+        if ttl := self.policy.ttl_of(session):
             await self._set(self._prefix + session_id, session, ttl, asked_at=asked_at)
         elif not await self._remove(session_id, is_written=False):
             self._note_write(session_id)
@@ -151,7 +151,7 @@ class SharedCache:
         That is whole seconds, and a month of them at most: memcached takes nothing
         else, and more is a date to it. The envelope knows the freshness.
         """
-        kept: float = min(math.ceil(ttl + self._policy.stale_if_error), LONGEST)
+        kept: float = min(math.ceil(ttl + self.policy.stale_if_error), LONGEST)
         if getattr(self._backend, "NAME", "") == "redis":
             kept = float(kept)  # for an int aiocache uses what redis-py has deprecated
         await self._backend.set(key, text, ttl=kept, dumps_fn=_as_text)
@@ -175,13 +175,13 @@ class SharedCache:
             return None, None
         origin = Origin(session, envelopes[2])
         fresh = origin if session is found else None
-        grace = self._policy.stale_if_error
+        grace = self.policy.stale_if_error
         body = unwrapped(envelopes[1], model, time.time(), grace)
         if body is None:
             return fresh, None
         is_usable = (
             body.of == _fingerprint(origin)
-            and body.fresh_for <= self._policy.ttl * (1 + JITTER)
+            and body.fresh_for <= self.policy.ttl * (1 + JITTER)
             and getattr(body.value, "session", "").lower() == request.session_id
         )
         if body.fresh_for <= 0:
@@ -189,7 +189,7 @@ class SharedCache:
         return fresh, aged(body.value, lasts) if is_usable else None
 
     async def put_derived(self, request: Request, origin: Origin, value: T) -> None:
-        if ttl := self._policy.ttl_of(origin.session):
+        if ttl := self.policy.ttl_of(origin.session):
             key = self._derived_prefix + request.target
             await self._set(key, value, ttl, of=_fingerprint(origin))
 
@@ -209,7 +209,7 @@ class SharedCache:
             steps = [self._backend.delete(key)]
             if is_written:  # what is derived of it, which nobody can list, has another
                 mark = f"{self._rng.getrandbits(64):x}"
-                ttl = max(1.0, self._policy.ttl * (1 + JITTER))
+                ttl = max(1.0, self.policy.ttl * (1 + JITTER))
                 steps.append(self._store(self._mark_prefix + session_id, mark, ttl))
             await asyncio.gather(*steps)
             return True
@@ -264,11 +264,6 @@ class SharedCache:
         if len(self._written) > NOTED_WRITES:  # of all others, too, from then on
             oldest = self._written.pop(next(iter(self._written)))
             self._written_before = max(oldest, self._written_before)
-
-
-def jittered(ttl: float, rng: random.Random) -> float:
-    """Return *ttl*, shortened or lengthened at random by up to a tenth."""
-    return ttl * rng.uniform(1 - JITTER, 1 + JITTER)
 
 
 def opened(

@@ -6,7 +6,7 @@ where they are set and where they count. The record is handed from hop to hop.
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from datetime import datetime
@@ -117,8 +117,8 @@ class Call:
     departed: float = math.inf
     """When the first of them left, on the loop's clock."""
 
-    has_past: bool = False
-    """Whether a past value stands in if it fails, so that it may do so early."""
+    gives_up: "Callable[[Call, EmoggError, float], bool] | None" = None
+    """Is told of an error that would be retried, and when; True makes it the last."""
 
     is_repeated: bool = False
     """Whether the next request repeats one that failed."""

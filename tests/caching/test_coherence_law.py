@@ -18,8 +18,7 @@ from emogg_async import (
     EmoggError,
     RetryPolicy,
 )
-from emogg_async._caching.outages import Outages
-from emogg_async._caching.policy import open_cache
+from emogg_async._caching.opening import open_cache
 from emogg_async._calls.alarms import Alarms
 from emogg_async._calls.pipeline import Pipeline
 from emogg_async._sessions import Sessions
@@ -120,7 +119,6 @@ def open_client(service, policy):
     client._sessions = Sessions(
         pipeline,
         cache,
-        outages=Outages(99) if policy and policy.stale_if_error else None,
         page_timeout=15.0,
         counters=client._counters,
     )
