@@ -339,7 +339,7 @@ class Sessions:
         past: dict[str, Session] = {}
         for session_id, value in found.items():
             if isinstance(value, Past):
-                past[session_id] = attrs.evolve(value.value, stale=True)
+                past[session_id] = value.value
             else:
                 self._counters.hit(session_id)
                 sessions[session_id] = value
@@ -347,9 +347,9 @@ class Sessions:
         if past and self._outage is not None and self._outage.is_open(now):
             if not self._outage.is_probed(now):
                 past.popitem()
-            for session_id in past:
+            for session_id, session in past.items():
                 self._counters.stale(requests.get_session(session_id))
-            sessions |= past
+                sessions[session_id] = attrs.evolve(session, stale=True)
         self._counters.calls += len(sessions)
         return sessions
 

@@ -682,7 +682,7 @@ class TestCutOffOnceItIsDone:
     @pytest.fixture
     def slow(self, monkeypatch, reached):
         """Give a policy whose backend hangs when the answer is there."""
-        monkeypatch.setattr(guard, "PATIENCE", 5.0)
+        monkeypatch.setattr(guard, "BACKEND_TIMEOUT", 5.0)
         backend = SimpleMemoryCache(timeout=None)
         deletions = []
 
