@@ -9,8 +9,7 @@ from contextlib import suppress
 
 import attrs
 
-from emogg_async._caching.outages import Outages
-from emogg_async._caching.policy import open_cache
+from emogg_async._caching.opening import open_cache
 from emogg_async._calls.alarms import Alarms
 from emogg_async._calls.gate import shared_pacer
 from emogg_async._calls.pipeline import Pipeline
@@ -103,15 +102,12 @@ def assemble(
         rng=rng,
         secret=token,
     )
-    policy, cache, outages = settings.cache, None, None
-    if policy is not None:
-        cache = open_cache(policy, base_url=base_url, token=token, rng=rng)
-        if policy.stale_if_error:
-            outages = Outages(policy.max_entries)
+    cache = None
+    if settings.cache is not None:
+        cache = open_cache(settings.cache, base_url=base_url, token=token, rng=rng)
     sessions = Sessions(
         pipeline,
         cache,
-        outages=outages,
         page_timeout=min(settings.timeout, settings.attempt_timeout),
         counters=counters,
     )

@@ -1,51 +1,408 @@
 """Sessions and what is known of them: read through the cache, written past it.
 
-A write outdates what is known of its session. As it begins, what is kept of that is
-dropped; while it is under way nothing more is kept; and what began before its end is
+A write outdates what is known of its session. As it begins, what is kept of the session
+is dropped. While it is under way nothing is kept, and a load from before its end is
 neither kept nor joined after it.
 """
 
+import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from functools import cached_property
+from collections import Counter
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Sequence,
+)
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
-from emogg_async._caching.lru import ExpiringLRU
-from emogg_async._calls.call import Call
+import attrs
+
+from emogg_async._caching.opening import SessionCache
+from emogg_async._caching.outages import RETRY_WITHIN, Outage, Past, is_outage
+from emogg_async._calls.call import BULK, Call, Priority
+from emogg_async._calls.frames import bare
+from emogg_async._calls.pipeline import Pipeline
 from emogg_async._calls.retry import outcome_unknown
-from emogg_async._reads import Reads
+from emogg_async._calls.telemetry import Counters
+from emogg_async._many.listing import Page
 from emogg_async._wire import requests
 from emogg_async._wire.protocol import Request
 from emogg_async.errors import (
+    AuthenticationError,
     BadRequestError,
     EmoggError,
     NotFoundError,
     OutcomeUnknownError,
+    PermissionDeniedError,
     ResponseShapeError,
 )
-from emogg_async.models import RegisteredSource, Session, SessionState
+from emogg_async.models import (
+    EmotionsTimeline,
+    EmotionTotals,
+    RegisteredSource,
+    SentimentTimeline,
+    Session,
+    SessionState,
+)
 
 __all__ = ["Sessions"]
 
 T = TypeVar("T")
+Kept = TypeVar("Kept", Session, EmotionTotals, EmotionsTimeline, SentimentTimeline)
+Derived = TypeVar("Derived", EmotionTotals, EmotionsTimeline, SentimentTimeline)
 
-STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
-"""What a session that was active can be once it was stopped."""
+Load = Callable[[Call], Coroutine[Any, Any, T]]
 
 KNOWN_SOURCES: Final = 1_000
 """Registered sources whose format is remembered."""
 
+_STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
+"""The states of a session that was active and is stopped."""
 
-class Sessions(Reads):
-    """The sessions of a client that is open.
+_LOST: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
+"""The errors after which a session is gone, or no longer ours."""
 
-    They are made as `Reads` are, which is where everything is but the writes.
+
+@attrs.define(eq=False)
+class _AtHand:
+    """The past value that a load has found, for all who wait for the load.
+
+    Attributes:
+        value: The value.
+        until: When, on the loop's clock, it may be served no more.
+        epoch: The epoch in which it was looked up; it is outdated in a later one.
     """
 
-    @cached_property
-    def _formats(self) -> ExpiringLRU:
-        return ExpiringLRU(KNOWN_SOURCES, time.monotonic)
+    value: Any = None
+    until: float = -math.inf
+    epoch: int = -1
+
+
+class Sessions:
+    """The sessions of an open client.
+
+    Args:
+        pipeline: Carries out requests.
+        cache: Where sessions are kept, or None.
+        page_timeout: Seconds for a page of a bulk.
+        counters: Where to count.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cache: SessionCache | None,
+        *,
+        page_timeout: float,
+        counters: Counters,
+    ) -> None:
+        self.pipeline = pipeline
+        self.cache = cache
+        self.loop = pipeline.loop
+        self._outage = Outage() if cache and cache.policy.stale_if_error else None
+        self._page_timeout = page_timeout
+        self._counters = counters
+        self._formats: dict[str, str] = {}
+        self._at_hand: WeakValueDictionary[str, _AtHand] = WeakValueDictionary()
+        self._being_written: Counter[str] = Counter()
+        # One integer for all sessions: a write is rare, and a miss costs little.
+        self._epoch = 0
+
+    # -- one session ---------------------------------------------------------------
+
+    def get(
+        self, session_id: str, *, fresh: bool, expand: tuple[str, ...] = ()
+    ) -> Awaitable[Session]:
+        """Load one session that a peek into the cache has not found.
+
+        Args:
+            session_id: The id, checked.
+            fresh: Whether to pass by the cache.
+            expand: Fields to expand, checked.
+        """
+        request = requests.get_session(session_id, expand)
+        cache = None if expand else self.cache
+        if fresh:  # what is under way may be older than what this call will bring
+            for priority in Priority:
+                self.pipeline.flights.detach((session_id, request.target, priority))
+        # No closures: each cell of one is an object more for the collector.
+        if cache is None or fresh or self._outage is None:
+            load = partial(self._load, request, cache, None, fresh)
+            return self.pipeline.share(request, load)
+        hand = self._at_hand.setdefault(request.target, _AtHand())
+        load = partial(self._load, request, cache, hand, fresh)
+        return self._read(
+            request, load, partial(cache.get, session_id), hand, self._outage
+        )
+
+    async def _load(
+        self,
+        request: Request,
+        cache: SessionCache | None,
+        hand: _AtHand | None,
+        fresh: bool,
+        call: Call,
+    ) -> Session:
+        if cache and not fresh:
+            if cache.is_shared or hand:  # else the peek has told all
+                epoch, found = self._epoch, await cache.get(request.session_id)
+                if isinstance(found, Session):
+                    self._counters.hit(request)
+                    return found
+                self._keep_at_hand(hand, found, epoch)
+            self._counters.miss(request)
+        asked_at = time.time()
+        session = await self._fetch(request, call, Session, hand)
+        if fresh:  # a page that was asked for before may be older
+            self._epoch += 1
+        if cache and self._may_store(call, request.session_id):
+            await cache.put(session, asked_at)
+        elif cache and fresh:  # the stored one may be older
+            await cache.drop(request.session_id, is_written=False)
+        return session
+
+    async def derived(self, request: Request, model: type[Derived]) -> Derived:
+        """Load the answer to *request*, which is about a session.
+
+        It is kept if the cache holds the session as a finished one when the load
+        begins, and for as long as it holds that very session.
+        """
+        cache = None if requests.is_expanded(request) else self.cache
+        hand: _AtHand | None = None
+
+        async def load(call: Call) -> Derived:
+            origin = None
+            if cache:
+                epoch = self._epoch
+                origin, found = await cache.get_derived(request, model)
+                if isinstance(found, model):
+                    self._counters.hit(request)
+                    return found
+                self._keep_at_hand(hand, found, epoch)
+                self._counters.miss(request)
+            value = await self._fetch(request, call, model, hand)
+            if cache and origin and self._may_store(call, request.session_id):
+                await cache.put_derived(request, origin, value)
+            return value
+
+        if cache is None or self._outage is None:
+            return await self.pipeline.share(request, load)
+
+        async def look() -> Derived | Past[Derived] | None:
+            return (await cache.get_derived(request, model))[1]
+
+        hand = self._at_hand.setdefault(request.target, _AtHand())
+        return await self._read(request, load, look, hand, self._outage)
+
+    async def _fetch(
+        self,
+        request: Request,
+        call: Call,
+        model: type[T],
+        hand: _AtHand | None = None,
+    ) -> T:
+        """Fetch what a read asks for, and learn from it whether the service is out."""
+        if self._outage is not None:
+            call.gives_up = partial(self._gives_up, hand)
+        try:
+            value = await self.pipeline.fetch(request, call, model)
+        except (EmoggError, asyncio.CancelledError) as error:
+            self._note_failure(call, error)
+            if isinstance(error, _LOST) and request.session_id:
+                await self._lose(request.session_id)
+            raise
+        finally:
+            call.gives_up = None  # tenacity leaves cycles, which would keep the hand
+        if self._outage is not None:
+            self._outage.close()
+        return value
+
+    def _may_store(self, call: Call, session_id: str) -> bool:
+        return not call.is_detached and session_id not in self._being_written
+
+    # -- outages -------------------------------------------------------------------
+
+    async def _read(
+        self,
+        request: Request,
+        load: Load[Kept],
+        look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
+        hand: _AtHand,
+        outage: Outage,
+    ) -> Kept:
+        """Share a load; serve a past value if the service cannot answer.
+
+        Args:
+            request: What the load is for.
+            load: Carries it out.
+            look: Looks for a past value in the cache.
+            hand: The past value that the load has found.
+            outage: Tells whether to serve one at once.
+        """
+        now = self.loop.time()
+        deadline = self.pipeline.deadline(now)
+        past: Kept | None = None
+        why: EmoggError | None = None
+        if outage.is_open(now):
+            past = await self._find_past(request, look, deadline)
+            if past is not None and not outage.is_probed(now):
+                outage.probe(now)
+                past = None
+        if past is None:
+            try:
+                return await self.pipeline.share(request, load)
+            except EmoggError as error:
+                if is_outage(error):
+                    past = await self._find_past(request, look, deadline, hand)
+                if past is None:
+                    raise
+                why = bare(error)
+        self._counters.stale(request, why)
+        return attrs.evolve(past, stale=True)
+
+    async def _find_past(
+        self,
+        request: Request,
+        look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
+        deadline: float,
+        hand: _AtHand | None = None,
+    ) -> Kept | None:
+        """Return the past value at *hand*, or else that of the cache, until *deadline*.
+
+        The hand is empty if the time was up before the load had looked, and if that was
+        a fresh one, which does not look.
+        """
+        if request.session_id in self._being_written:
+            return None
+        epoch = self._epoch
+        if hand and hand.epoch == epoch and self.loop.time() < hand.until:
+            value: Kept = hand.value
+            return value
+        found = None
+        with suppress(TimeoutError), self.pipeline.limit(deadline):
+            found = await look()
+        return found.value if isinstance(found, Past) and epoch == self._epoch else None
+
+    def _keep_at_hand(self, hand: _AtHand | None, found: object, epoch: int) -> None:
+        if hand is not None and isinstance(found, Past):
+            hand.value, hand.epoch = found.value, epoch
+            hand.until = self.loop.time() + found.lasts
+
+    def _gives_up(
+        self, hand: _AtHand | None, call: Call, error: EmoggError, retry_at: float
+    ) -> bool:
+        """Note the *error* of an attempt; tell whether *call* makes no other.
+
+        A call with a past value does not wait for what may well go on.
+        """
+        self._note_failure(call, error)
+        if self._outage is None or hand is None or hand.value is None:
+            return False
+        is_open = self._outage.is_open(self.loop.time())
+        return is_open or retry_at > call.departed + RETRY_WITHIN
+
+    def _note_failure(self, call: Call, error: BaseException) -> None:
+        """Tell the outage how a read has failed; one that was not sent tells nothing.
+
+        A load is cancelled when its time is up, and also when its last waiter leaves.
+        """
+        if self._outage is None or not call.attempts:
+            return
+        now = self.loop.time()
+        if not isinstance(error, EmoggError):
+            if now >= call.deadline:
+                self._outage.fail(now)
+        elif is_outage(error):
+            self._outage.fail(now)
+        else:
+            self._outage.close()
+
+    # -- many ----------------------------------------------------------------------
+
+    async def cached(
+        self, session_ids: Sequence[str], *, fresh: bool
+    ) -> dict[str, Session]:
+        """Return those of *session_ids* that need no request, by id.
+
+        During an outage these are all that have a past value, but one that probes.
+        """
+        if self.cache is None or fresh:
+            return {}
+        found: dict[str, Session | Past[Session]] = {}
+        with suppress(TimeoutError), self.pipeline.limit():
+            found = await self.cache.get_many(session_ids)
+        sessions: dict[str, Session] = {}
+        past: dict[str, Session] = {}
+        for session_id, value in found.items():
+            if isinstance(value, Past):
+                past[session_id] = value.value
+            else:
+                self._counters.hit(session_id)
+                sessions[session_id] = value
+        now = self.loop.time()
+        if past and self._outage is not None and self._outage.is_open(now):
+            if not self._outage.is_probed(now):
+                past.popitem()
+            for session_id, session in past.items():
+                self._counters.stale(requests.get_session(session_id))
+                sessions[session_id] = attrs.evolve(session, stale=True)
+        self._counters.calls += len(sessions)
+        return sessions
+
+    async def page(
+        self,
+        query: list[tuple[str, str]],
+        take: Callable[[Page], list[Session]],
+        *,
+        fresh: bool,
+    ) -> list[Session]:
+        """Load a page; cache and return what *take* takes of it, as gets would.
+
+        The rest is not cached: it would push out sessions that were asked for. Gets
+        wait for the page, so it has less time than they have.
+        """
+        epoch, asked_at = self._epoch, time.time()
+        if self._outage is not None:
+            self._outage.probe(self.loop.time())
+        sessions = take(await self.list_page(query, allowance=self._page_timeout))
+        self._counters.calls += len(sessions)
+        if self.cache:
+            if not fresh:
+                for session in sessions:
+                    self._counters.miss(session.id.lower())
+            if epoch == self._epoch and not self._being_written:
+                with suppress(TimeoutError), self.pipeline.limit():
+                    await self.cache.put_many(sessions, asked_at)
+            elif fresh:  # as for a get
+                with suppress(TimeoutError), self.pipeline.limit():
+                    for session in sessions:
+                        await self.cache.drop(session.id.lower(), is_written=False)
+        return sessions
+
+    async def list_page(
+        self, query: list[tuple[str, str]], allowance: float | None = None
+    ) -> Page:
+        """Load a page of the listing; like all bulk work it yields to single calls.
+
+        Args:
+            query: Which page.
+            allowance: Seconds from the first send on, in a bulk; None is a call's time.
+        """
+        request = requests.list_sessions(query)
+        return await self.pipeline.share(
+            request,
+            lambda call: self._fetch(request, call, Page),
+            priority=BULK,
+            allowance=allowance,
+        )
+
+    # -- writes --------------------------------------------------------------------
 
     async def write(self, request: Request, model: type[T]) -> T:
         """Carry out a write and return what the service answers."""
@@ -54,7 +411,7 @@ class Sessions(Reads):
         )
 
     async def stop(self, request: Request) -> Session:
-        """Carry out a stop; what is in doubt is settled by one get."""
+        """Carry out a stop; one get settles it when its outcome is in doubt."""
 
         async def load(call: Call) -> Session:
             cause: BaseException | None
@@ -66,21 +423,21 @@ class Sessions(Reads):
                 doubt = outcome_unknown(request, call, cause.message)
             except OutcomeUnknownError as error:
                 doubt, cause = error, error.__cause__
-            # Refused after an unknown fate, or an answer that is none to a stop.
+            # A get settles a refusal after an unknown fate, and an unreadable answer.
             if not isinstance(cause, BadRequestError | ResponseShapeError):
                 raise doubt
             session = await self._settle(request, call)
-            if session.state in STOPPED:
+            if session.state in _STOPPED:
                 return session
             raise cause if isinstance(cause, BadRequestError) else doubt
 
         return await self._outdate(request, load)
 
     async def _settle(self, request: Request, call: Call) -> Session:
-        """Look how the session is that *request* wanted to change.
+        """Get the session that *request* wanted to change.
 
         Raises:
-            OutcomeUnknownError: It could not be looked at.
+            OutcomeUnknownError: The get has failed.
         """
         look = requests.get_session(request.session_id)
         try:
@@ -95,8 +452,8 @@ class Sessions(Reads):
             try:
                 return await self.pipeline.payload(request, call)
             except OutcomeUnknownError as error:
-                # An earlier send did it and its answer was lost, or this one's status
-                # says so, and no more of it can be read.
+                # A 404 after an unknown fate: an earlier send has deleted it. A status
+                # before an unreadable answer: this one has.
                 cause = error.__cause__
                 done = isinstance(cause, NotFoundError) or (
                     isinstance(cause, ResponseShapeError) and call.status
@@ -108,22 +465,22 @@ class Sessions(Reads):
         return await self._outdate(request, load)
 
     async def register(self, request: Request, source_format: str) -> RegisteredSource:
-        """Register a source, and remember what its events must carry."""
+        """Register a source, and remember the format of its events."""
         source = await self.write(request, RegisteredSource)
-        self._formats.put(source.id.lower(), source_format, ttl=None)
+        self._formats[source.id.lower()] = source_format
+        if len(self._formats) > KNOWN_SOURCES:
+            del self._formats[next(iter(self._formats))]
         return source
 
     def format_of(self, session_id: str, source_id: str) -> str | None:
-        """Return what a source's events must carry, as far as it is known here."""
+        """Return the format of a source's events; None if it is not known here."""
+        if known := self._formats.get(source_id):
+            return known
         session = self.cache.peek(session_id) if self.cache else None
         sources = session.sources if session else ()
-        formats = {source.id.lower(): source.format for source in sources}
-        known: str | None = self._formats.get(source_id)
-        return known or formats.get(source_id)
+        return {each.id.lower(): each.format for each in sources}.get(source_id)
 
-    async def _outdate(
-        self, request: Request, load: Callable[[Call], Coroutine[Any, Any, T]]
-    ) -> T:
+    async def _outdate(self, request: Request, load: Load[T]) -> T:
         if not request.session_id:
             return await self.pipeline.share(request, load)
 
@@ -145,7 +502,7 @@ class Sessions(Reads):
 
     @asynccontextmanager
     async def _writing(self, session_id: str) -> AsyncIterator[None]:
-        """Outdate what is known of a session, before and after what changes it."""
+        """Outdate what is known of a session, before and after it is changed."""
         self._being_written[session_id] += 1
         try:
             await self._forget(session_id)
@@ -162,6 +519,13 @@ class Sessions(Reads):
         self._detach(session_id)
         await self._lose(session_id, is_written=True)
 
+    async def _lose(self, session_id: str, *, is_written: bool = False) -> None:
+        """Keep nothing of a session that was written, or that the service denies."""
+        self._epoch += 1
+        if self.cache:
+            await self.cache.drop(session_id, is_written=is_written)
+
     def _detach(self, session_id: str) -> None:
+        """Let nobody join a load of a session that is under way, nor store it."""
         self._epoch += 1
         self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))

@@ -8,7 +8,7 @@ from aiocache import MemcachedCache, RedisCache, SimpleMemoryCache
 from memcached_server import memcached_serving
 
 from emogg_async import CachePolicy, redis_cache
-from emogg_async._caching.guard import PATIENCE
+from emogg_async._caching.guard import BACKEND_TIMEOUT
 
 MONTHS = 90 * 86_400.0
 
@@ -62,7 +62,9 @@ async def backend(request):
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
     """Do not give a busy machine up after 0.1 s."""
-    monkeypatch.setattr("emogg_async._caching.guard.PATIENCE", 100 * PATIENCE)
+    monkeypatch.setattr(
+        "emogg_async._caching.guard.BACKEND_TIMEOUT", 100 * BACKEND_TIMEOUT
+    )
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ class TestEachBackend:
 
 async def test_memcached_hangs(emulator, own_memcached, monkeypatch):
     """A memcached that stood still is used again, and mixes nothing up."""
-    monkeypatch.setattr("emogg_async._caching.guard.PATIENCE", 0.02)
+    monkeypatch.setattr("emogg_async._caching.guard.BACKEND_TIMEOUT", 0.02)
     monkeypatch.setattr("emogg_async._caching.guard.PAUSE", 0.1)
     ids = [each.id for each in emulator.sessions[:20]]
     backend = MemcachedCache(endpoint="127.0.0.1", port=own_memcached.port)

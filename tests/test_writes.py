@@ -207,8 +207,8 @@ class TestArguments:
     async def test_formats_are_remembered_up_to_a_limit(self, client, active):
         """However many sources are registered, memory does not grow with them."""
         sessions = client._open().sessions
-        for number in range(1_001):
-            sessions._formats.put(str(number), "text", ttl=None)
+        for number in range(1_000):
+            sessions._formats[str(number)] = "text"
         await client.register_source(active, name="n", format="text")
         assert 1_000 == len(sessions._formats)
 
@@ -682,7 +682,7 @@ class TestCutOffOnceItIsDone:
     @pytest.fixture
     def slow(self, monkeypatch, reached):
         """Give a policy whose backend hangs when the answer is there."""
-        monkeypatch.setattr(guard, "PATIENCE", 5.0)
+        monkeypatch.setattr(guard, "BACKEND_TIMEOUT", 5.0)
         backend = SimpleMemoryCache(timeout=None)
         deletions = []
 

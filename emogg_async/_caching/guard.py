@@ -1,4 +1,4 @@
-"""What it takes to keep things in a backend that others use too: trust in nothing.
+"""Envelopes, locks and a guard: a shared backend is never trusted.
 
 Source: https://aiocache.aio-libs.org.
 """
@@ -25,30 +25,34 @@ T = TypeVar("T")
 logger = logging.getLogger("emogg_async.cache")
 
 SCHEMA: Final = "1"
-"""Part of every key: a release that stores something else must never read this."""
+"""Part of every key, so that no release reads what another one stores differently."""
 
-PATIENCE: Final = 0.1
-"""Seconds that a backend may take; longer is a failure."""
+BACKEND_TIMEOUT: Final = 0.1
+"""Seconds that a backend may take for an answer; a longer wait is a failure."""
 
 IN_ALL: Final = 1.6
-"""Times PATIENCE, that may be waited in vain between two answers, waits at the same
-time counted once: so a server that hangs costs a caller less than 0.2 s, with one
-question or with many, and one that hiccups for 0.15 s is not given up."""
+"""Timeouts that callers may wait in vain between two answers; waits at the same time
+count once. So a server that hangs costs a caller less than 0.2 s, however many
+questions there are, and a hiccup of 0.15 s does not switch the cache off."""
 
 ROUNDING: Final = 0.001
+"""Seconds that count as none."""
+
 PARTS: Final = 5
+"""Turns of the loop into which a timeout is divided."""
 
 ERRORS_IN_A_ROW: Final = 5
-"""So many quick ones weigh as much as what may be waited in vain."""
+"""Quick errors in a row after which a backend is left alone, as after `IN_ALL`."""
 
 PAUSE: Final = 5.0
 """Seconds for which a failing backend is left alone."""
 
 LOG_INTERVAL: Final = 60.0
+"""Seconds from one log line about a failing backend to the next."""
 
 
 class Turns:
-    """Lets those who change the same key do so one after the other, in their order."""
+    """Locks by key: changes of one key happen one after the other, in their order."""
 
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}
@@ -56,7 +60,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, key: str) -> AsyncIterator[None]:
-        """Wait for the turn, which nobody has for longer than a backend may take."""
+        """Wait for the turn; nobody keeps it for longer than a backend may take."""
         self._users[key] += 1
         try:
             async with self._locks.setdefault(key, asyncio.Lock()):
@@ -82,7 +86,7 @@ def wrapped(
         ttl: Seconds for which it stays fresh.
         now: The time, by the wall clock.
         asked_at: When the service was asked for it, by that clock; None is now.
-        of: What it belongs to; None when it stands for itself.
+        of: What it belongs to; None if that is nothing else.
     """
     envelope = {
         "schema": SCHEMA,
@@ -98,25 +102,28 @@ def wrapped(
 
 @attrs.frozen
 class Body(Generic[T]):
-    """What was in an envelope."""
+    """The contents of an envelope.
+
+    Attributes:
+        value: The model.
+        fresh_for: Seconds for which it stays fresh; negative after its freshness.
+        asked_at: When the service was asked for it, by the wall clock of the client
+            that stored it.
+        of: What it belongs to. It comes from a backend, so it can be anything.
+    """
 
     value: T
     fresh_for: float
-    """Seconds from now on; 0 and less: its freshness has ended so long ago."""
-
     asked_at: float
-    """When the service was asked for it, by the wall clock of who stored it."""
-
     of: object
-    """What it belongs to; from a backend, so it can be anything."""
 
 
 def unwrapped(
     text: object, model: type[T], now: float, grace: float = 0.0
 ) -> Body[T] | None:
-    """Return what is in an envelope and fresh; None for anything else there may be.
+    """Return what an envelope holds, if it is fresh or was until *grace* seconds ago.
 
-    What has been so until *grace* seconds ago is returned, too.
+    Anything else that a backend may return is None.
     """
     if not isinstance(text, str | bytes):
         return None
@@ -135,7 +142,7 @@ def unwrapped(
 
 
 def _let_cancellation_pass() -> None:
-    """Raise what a backend may have swallowed: the cancellation of this very task."""
+    """Raise the cancellation of this task, which a backend may have swallowed."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
@@ -144,8 +151,8 @@ def _let_cancellation_pass() -> None:
 class _Limit:
     """A timeout after *seconds*, of which a turn of the loop uses up a part at most.
 
-    Otherwise a loop that was busy for a tenth of a second would take that for the
-    backend's, and switch the cache off just when there is most to do.
+    A loop that was busy for a tenth of a second would otherwise blame the backend, and
+    switch the cache off just when there is most to do.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -165,7 +172,7 @@ class _Limit:
 
 
 class Guard:
-    """Asks a backend, and lets nothing of what may go wrong there hurt a call."""
+    """Asks a backend; no failure of it hurts a call."""
 
     def __init__(self) -> None:
         self._spent = 0.0
@@ -178,18 +185,18 @@ class Guard:
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
             return None
-        patience = min(PATIENCE, IN_ALL * PATIENCE - self._spent)
+        patience = min(BACKEND_TIMEOUT, IN_ALL * BACKEND_TIMEOUT - self._spent)
         if patience < ROUNDING:
-            # One finds out for all whether it is back, and may have to connect first.
-            patience = IN_ALL * PATIENCE
+            # One caller finds out for all whether it is back. It may have to connect.
+            patience = IN_ALL * BACKEND_TIMEOUT
             self._paused_until = now + PAUSE
         limit = _Limit(patience)
         try:
             async with limit.timeout:
                 answer = await question()
         except (Exception, asyncio.CancelledError) as error:
-            # Who leaves has waited, too: or calls that have less time than PATIENCE
-            # would ask a server that hangs for ever, and none of them get any further.
+            # A caller that leaves has waited, too. Otherwise calls with less time than
+            # the timeout would ask a hanging server again and again.
             self._spend_since(now)
             _let_cancellation_pass()
             self._note(error, is_error=not limit.timeout.expired())
@@ -207,15 +214,15 @@ class Guard:
 
     def _spend(self, seconds: float, now: float) -> None:
         self._spent += seconds
-        if self._spent > IN_ALL * PATIENCE - ROUNDING:
+        if self._spent > IN_ALL * BACKEND_TIMEOUT - ROUNDING:
             self._paused_until = now + PAUSE
 
     def _note(self, error: BaseException, *, is_error: bool) -> None:
         now = asyncio.get_running_loop().time()
         if is_error:
-            self._spend(IN_ALL * PATIENCE / ERRORS_IN_A_ROW, now)
+            self._spend(IN_ALL * BACKEND_TIMEOUT / ERRORS_IN_A_ROW, now)
         if now >= self._quiet_until:
             self._quiet_until = now + LOG_INTERVAL
-            # Its type alone: messages of backends quote keys, values and URLs.
+            # Only its type: messages of backends quote keys, values and URLs.
             name = type(error).__name__
             log(logger, logging.WARNING, "the cache backend failed: %s", name)

@@ -1,27 +1,114 @@
-"""aiocache's memory cache, made fit for months: a bounded LRU that expires.
+"""The client's own cache: models as they are, in a bounded LRU of this process."""
 
-The one that it is built on keeps everything, holds a timer for each entry, takes a time
-to live of 0 for eternity, and forgets to expire what was stored under an earlier event
-loop.
-"""
-
+import math
+import random
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from aiocache.backends.memory import SimpleMemoryCache
 
-from emogg_async._caching.lru import ExpiringLRU
+from emogg_async._caching.outages import Past
+from emogg_async._caching.policy import CachePolicy, jittered
+from emogg_async._caching.shared import Origin, aged, opened
+from emogg_async._wire.protocol import Request
+from emogg_async.models import Session
 
-__all__ = ["LRUMemoryCache"]
+__all__ = ["ExpiringLRU", "LRUMemoryCache", "OwnCache"]
+
+T = TypeVar("T")
+
+
+class ExpiringLRU:
+    """A bounded mapping whose entries expire.
+
+    Args:
+        capacity: How much its entries weigh at most, all together; the least recently
+            used go first.
+        clock: The time in seconds; it never goes back.
+        grace: Seconds for which an entry is kept after it has expired.
+    """
+
+    def __init__(
+        self, capacity: int, clock: Callable[[], float], grace: float = 0.0
+    ) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._grace = grace
+        self._entries: OrderedDict[str, tuple[float, Any, int]] = OrderedDict()
+        self._weight = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __contains__(self, key: str) -> bool:
+        return self.get(key) is not None
+
+    def get(self, key: str) -> Any:
+        """Return what is stored under *key* and still fresh, or None."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry[0] <= (now := self._clock()):
+            if entry[0] + self._grace <= now:
+                self.pop(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry[1]
+
+    def get_past(self, key: str) -> Past[Any] | None:
+        """Return what has expired under *key* and is still kept, or None."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        now = self._clock()
+        left = entry[0] + self._grace - now
+        if entry[0] > now or left <= 0:
+            return None
+        self._entries.move_to_end(key)
+        return Past(entry[1], left)
+
+    def put(self, key: str, value: object, ttl: float | None, weight: int = 1) -> None:
+        """Store *value* for *ttl* seconds: None is for ever, 0 and less not at all."""
+        entries = self._entries
+        if key in entries:
+            self.pop(key)
+        if ttl is not None and not ttl > 0:  # NaN too
+            return
+        expires = math.inf if ttl is None else self._clock() + ttl
+        entries[key] = (expires, value, weight)
+        self._weight += weight
+        while self._weight > self._capacity:
+            self._weight -= entries.popitem(last=False)[1][2]
+
+    def pop(self, key: str, default: object = None) -> Any:
+        """Remove *key* and return what was stored under it."""
+        _, value, weight = self._entries.pop(key, (0.0, default, 0))
+        self._weight -= weight
+        return value
 
 
 class LRUMemoryCache(SimpleMemoryCache):
-    """An aiocache cache over `ExpiringLRU`; it can be looked into without awaiting.
+    """aiocache's memory cache over an `ExpiringLRU`.
+
+    Caching with a time to live is aiocache's in this package, in memory as in any
+    backend. Its own memory cache is not fit for months: it keeps everything, holds a
+    timer for each entry, takes a time to live of 0 for eternity, and forgets to expire
+    entries of an earlier event loop. The client calls the methods of `entries` without
+    aiocache's wrappers, since those run plugins and timeouts that it does not have.
 
     Args:
         max_entries: How many entries it keeps at most, expired ones included.
         clock: The time in seconds; it never goes back.
         grace: Seconds for which an entry is kept after it has expired.
+
+    Attributes:
+        entries: The mapping that holds them.
     """
 
     def __init__(
@@ -32,9 +119,7 @@ class LRUMemoryCache(SimpleMemoryCache):
     ) -> None:
         # aiocache's own timeout costs more than all the rest, and loses cancellations.
         super().__init__(timeout=None)
-        self._cache = ExpiringLRU(max_entries, clock, grace)
-        self.peek = self._cache.get
-        self.peek_expired = self._cache.get_expired
+        self._cache = self.entries = ExpiringLRU(max_entries, clock, grace)
 
     async def _set(
         self,
@@ -44,24 +129,86 @@ class LRUMemoryCache(SimpleMemoryCache):
         _cas_token: object = None,
         _conn: object = None,
     ) -> bool:
-        if _cas_token is not None and _cas_token != self._cache.get(key):
-            return False
-        self._cache.put(key, value, ttl)
+        self.entries.put(key, value, ttl)
         return True
 
-    async def _expire(self, key: str, ttl: float | None, _conn: object = None) -> bool:
-        value = self._cache.get(key)
-        if value is not None:
-            self._cache.put(key, value, ttl or None)  # aiocache: 0 lifts the limit
-        return value is not None
 
-    async def _increment(self, key: str, delta: int, _conn: object = None) -> int:
-        value = int(self._cache.get(key) or 0) + delta
-        self._cache.put(key, value, None)
-        return value
+class OwnCache:
+    """A `SessionCache` of this client alone.
 
-    async def _clear(self, namespace: str | None = None, _conn: object = None) -> bool:
-        for key in list(self._cache):
-            if key.startswith(namespace or ""):
-                self._cache.pop(key)
-        return True
+    Args:
+        policy: What to keep, and for how long.
+        rng: The source of jitter.
+    """
+
+    is_shared = False
+
+    def __init__(self, policy: CachePolicy, rng: random.Random) -> None:
+        self.policy = policy
+        self._rng = rng
+        limits = policy.max_entries, time.monotonic, policy.stale_if_error
+        self._sessions = LRUMemoryCache(*limits).entries
+        # Apart, or one long timeline would push out hundreds of sessions.
+        self._derived = ExpiringLRU(*limits)
+        self._marks: WeakValueDictionary[str, _Mark] = WeakValueDictionary()
+        self.peek = self._sessions.get
+
+    def _find(self, session_id: str) -> Session | Past[Session] | None:
+        session: Session | None = self._sessions.get(session_id)
+        return self._sessions.get_past(session_id) if session is None else session
+
+    async def get(self, session_id: str) -> Session | Past[Session] | None:
+        return self._find(session_id)
+
+    async def get_many(
+        self, session_ids: Sequence[str]
+    ) -> dict[str, Session | Past[Session]]:
+        found = ((each, self._find(each)) for each in session_ids)
+        return {each: value for each, value in found if value is not None}
+
+    async def put(self, session: Session, asked_at: float | None = None) -> None:
+        ttl = jittered(self.policy.ttl_of(session), self._rng)
+        self._sessions.put(session.id.lower(), session, ttl)
+
+    async def put_many(
+        self, sessions: Iterable[Session], asked_at: float | None = None
+    ) -> None:
+        for session in sessions:
+            await self.put(session)
+
+    async def get_derived(
+        self, request: Request, model: type[T]
+    ) -> tuple[Origin | None, T | Past[T] | None]:
+        found = self._find(request.session_id)
+        session, lasts = opened(found)
+        if session is None:
+            return None, None
+        # Alive for as long as anything that is derived from the session.
+        mark = self._marks.setdefault(request.session_id, _Mark())
+        origin = Origin(session, mark)
+        fresh = origin if session is found else None
+        entry = self._derived.get(request.target)
+        if entry is None and (past := self._derived.get_past(request.target)):
+            entry, lasts = past.value, min(lasts, past.lasts)
+        if entry is None or entry[0] != origin or type(entry[1]) is not model:
+            return fresh, None
+        return fresh, aged(entry[1], lasts)
+
+    async def put_derived(self, request: Request, origin: Origin, value: T) -> None:
+        ttl = jittered(self.policy.ttl_of(origin.session), self._rng)
+        weight = 1 + len(getattr(value, "intervals", ()))
+        self._derived.put(request.target, (origin, value), ttl, weight)
+
+    async def drop(self, session_id: str, *, is_written: bool) -> None:
+        if is_written:
+            self._marks.pop(session_id, None)
+        self._sessions.pop(session_id)
+
+    async def close(self) -> None:
+        pass
+
+
+class _Mark:
+    """Equal to nothing but itself."""
+
+    __slots__ = ("__weakref__",)

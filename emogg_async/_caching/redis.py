@@ -1,7 +1,7 @@
-"""The shared cache in Redis or Valkey, from its URL to a backend for `CachePolicy`.
+"""A backend for `CachePolicy` in Redis or Valkey, from its URL.
 
-Neither aiocache nor redis is imported before one is made, so that the root can export
-this without the extra `redis`.
+aiocache and redis are imported when one is made, so that the package can export this
+without the extra `redis`.
 
 Source: https://www.iana.org/assignments/uri-schemes/prov/redis and
 https://redis.readthedocs.io/en/stable/connections.html for `unix://`.
@@ -29,7 +29,7 @@ _DATABASE = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class ClosableBackend(CacheBackend, Protocol):
-    """A cache that whoever made it closes."""
+    """A cache that its maker closes."""
 
     async def close(self) -> Any:
         """Close its connections; more than once is fine."""
@@ -66,25 +66,25 @@ def redis_cache(
             async with AsyncEmoggClient(cache=policy) as client:
                 ...
 
-    What is shared is what was stored, not what is under way: processes that miss the
-    same session at the same time each ask the service for it. Only within a client do
-    calls share one request.
+    Processes share stored sessions, but not requests: if several miss the same session
+    at the same time, each asks the service for it. Calls share a request only within a
+    client.
 
     A server that is down, hangs or answers nonsense costs a miss, never an error. It
-    has to be one server, or look like one; a Redis Cluster does not. What is sent is
-    MGET, SET and DEL, AUTH for a *url* with a password, SELECT for one with a database
-    other than 0, and for `clear()` SCAN and UNLINK.
+    has to be one server, or look like one; a Redis Cluster does not. It is sent MGET,
+    SET and DEL, AUTH if *url* has a password, SELECT if it has a database other than 0,
+    and for `clear()` SCAN and UNLINK.
 
     Args:
         url: `redis://user:password@host:port/database`, `rediss://…` for TLS, or
             `unix://user:password@/path/to.sock?db=database`. All but the host and the
             path can be left out; user and password are percent-encoded.
         max_connections: Connections for each event loop at most. One mostly suffices:
-            what is asked at the same time travels together.
-        namespace: What each key begins with, before a colon; "" is nothing.
-        ssl: For `rediss://`: what to trust instead of this machine's authorities, as a
-            context or as the path of a PEM file; None trusts these. Host names are
-            always checked, unless the context says otherwise.
+            questions at the same time travel together.
+        namespace: The beginning of each key, before a colon; "" is none.
+        ssl: For `rediss://`: an `ssl.SSLContext`, or the path of a PEM file with root
+            certificates, to trust instead of this machine's authorities; None trusts
+            these. Host names are always checked, unless the context says otherwise.
 
     Raises:
         InvalidArgumentError: An argument is out of its range; the message shows nothing
@@ -97,7 +97,7 @@ def redis_cache(
         raise InvalidArgumentError("namespace: expected text")
     context = _trust(ssl) if address.tls else None
     if ssl is not None and not address.tls:
-        raise InvalidArgumentError("ssl: only rediss:// goes with it")
+        raise InvalidArgumentError("ssl: expected None for a URL that is not rediss://")
     try:
         from emogg_async._caching.redis_backend import RedisBackend  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -118,15 +118,21 @@ def redis_cache(
 
 @attrs.frozen(kw_only=True)
 class Address:
-    """Where a Redis is, and who asks; prints without either name or password."""
+    """The address of a Redis and its user; prints without user name and password.
+
+    Attributes:
+        host: The host; "" with a *path*.
+        port: The port; without meaning with a *path*.
+        path: The path of a unix socket; "" with a *host*.
+        database: The number of the database.
+        username: The user name, or None.
+        password: The password, or None.
+        tls: Whether to connect with TLS.
+    """
 
     host: str = ""
-    """The host; "" with a *path*."""
-
     port: int = DEFAULT_PORT
     path: str = ""
-    """The path of a unix socket; "" with a *host*."""
-
     database: int = 0
     username: str | None = attrs.field(default=None, repr=False)
     password: str | None = attrs.field(default=None, repr=False)
@@ -139,7 +145,7 @@ class Address:
         return f"redis{'s' * self.tls}://{host}:{self.port}/{self.database}"
 
     def options(self) -> Mapping[str, Any]:
-        """Return it as the options of a connection of redis-py."""
+        """Return the options of a redis-py connection to it."""
         place = (
             {"path": self.path} if self.path else {"host": self.host, "port": self.port}
         )
@@ -152,13 +158,13 @@ class Address:
 
 
 def parse_url(url: str) -> Address:
-    """Read the URL of a Redis, strictly: what is not understood is refused.
+    """Read the URL of a Redis, and refuse all that is not understood.
 
     redis-py itself takes a path that is no number for database 0, "/1/2" for 12, and
     any query for options of its own.
 
     Raises:
-        InvalidArgumentError: It is none; the message shows nothing of it.
+        InvalidArgumentError: It is no such URL; the message shows nothing of it.
     """
     if not isinstance(url, str):
         raise InvalidArgumentError(f"url: expected text, got {type(url).__name__}")

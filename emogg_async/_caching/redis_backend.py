@@ -1,8 +1,8 @@
-"""aiocache's Redis cache, made fit to be shared.
+"""aiocache's Redis cache, without its traps.
 
 aiocache takes a time to live of 0 for eternity and less than a millisecond for an
-error, fails on bytes that are no text and on lists that others left, clears by emptying
-the whole database, knows no unix sockets, and closes in a deprecated way.
+error. It fails on bytes that are no text and on lists that others left, clears by
+emptying the whole database, knows no unix sockets, and closes in a deprecated way.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ from emogg_async._caching.redis_client import Client
 
 __all__ = ["RedisBackend"]
 
-LONGEST: Final = 10 * 365 * 86_400.0
-"""Seconds: the most that Redis is asked to keep something; its own limit is near."""
+LONGEST_TTL: Final = 10 * 365 * 86_400.0
+"""Seconds for which Redis is asked to keep something at most; its own limit is near."""
 
 OURS: Final = "emogg:"
-"""What all keys of clients begin with."""
+"""The beginning of all keys of clients."""
 
 
 class RedisBackend(RedisCache):
     """A Redis as a cache of aiocache.
 
     Args:
-        options: Where it is and who asks, as redis-py's connections take it.
+        options: The address and the user, as redis-py's connections take them.
         name: The same for people, without a password.
-        tls: What to trust; None is no TLS.
+        tls: The certificates to trust; None is no TLS.
         max_connections: Connections for each event loop at most.
-        namespace: What each key begins with, before a colon.
+        namespace: The beginning of each key, before a colon.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RedisBackend(RedisCache):
             kind, extra = _TLSConnection, {"context": tls}
         place = {**options}
         user = place.pop("username"), place.pop("password")
-        if any(user):  # this way no representation of redis-py's shows the password
+        if any(user):  # passed so, no `repr` of redis-py shows the password
             extra["credential_provider"] = UsernamePasswordCredentialProvider(*user)
         self._options = {
             "connection_class": kind,
@@ -66,7 +66,7 @@ class RedisBackend(RedisCache):
             **extra,
         }
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
-        # Past aiocache's own, which makes one client for all event loops.
+        # Not aiocache's own `__init__`, which makes one client for all event loops.
         BaseCache.__init__(
             self,
             serializer=JsonSerializer(encoding=None),  # bytes may be no text
@@ -120,7 +120,7 @@ class RedisBackend(RedisCache):
             return bool(await self.client.execute_command("SET", key, value))
         if not ttl > 0:  # NaN too; aiocache: for ever, or an error
             return bool(await self._delete(key))
-        milliseconds = max(1, round(min(ttl, LONGEST) * 1000))
+        milliseconds = max(1, round(min(ttl, LONGEST_TTL) * 1000))
         return bool(
             await self.client.execute_command("SET", key, value, "PX", milliseconds)
         )
@@ -153,7 +153,7 @@ class RedisBackend(RedisCache):
 
 
 class _TLSConnection(SSLConnection):
-    """A connection with a TLS context that is given whole."""
+    """A connection with a TLS context of the caller's."""
 
     def __init__(self, *, context: SSLContext, **options: Any) -> None:
         super().__init__(**options)

@@ -1,9 +1,9 @@
-"""A client of redis-py for callers who leave at any moment, and come in crowds.
+"""A client of redis-py whose callers may leave at any moment, and come in crowds.
 
-Each caller here may be cancelled, and is after a tenth of a second, which not every
-release of redis-py survives: so a task of its own sends what is asked, and goes on when
-a caller leaves. What is asked meanwhile travels together, or a crowd would take longer
-than anyone waits.
+Each caller may be cancelled, and is after a tenth of a second. Not every release of
+redis-py survives that, so a task of its own sends the commands and goes on when a
+caller leaves. Commands that come meanwhile travel together; one by one, a crowd would
+take longer than anyone waits.
 """
 
 import asyncio
@@ -48,11 +48,11 @@ class Client(Redis):  # type: ignore[misc,type-arg,unused-ignore]
     """A client of one event loop.
 
     Args:
-        options: What redis-py's pools and connections take.
+        options: Those of redis-py's pools and connections.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        # Not the blocking one: that of redis-py 5.0 locks up when it cannot connect.
+        # The blocking pool of redis-py 5.0 locks up when it cannot connect.
         pool = ConnectionPool(
             socket_connect_timeout=CONNECT,
             socket_timeout=EXCHANGE,
@@ -81,12 +81,12 @@ class Client(Redis):  # type: ignore[misc,type-arg,unused-ignore]
         answer = loop.create_future()
         self._asked[answer] = (name, *encoded), options
         if self._sender is None or self._sender.done():
-            # By way of a context: not every task factory knows the argument.
+            # Run in a context: not every task factory knows the argument `context`.
             self._sender = Context().run(loop.create_task, self._send())
         try:
             return await answer
         finally:
-            self._asked.pop(answer, None)  # what nobody waits for is not sent
+            self._asked.pop(answer, None)  # not sent if nobody waits any more
 
     async def _send(self) -> None:
         while self._asked:
@@ -95,7 +95,7 @@ class Client(Redis):  # type: ignore[misc,type-arg,unused-ignore]
                 async with asyncio.timeout(CONNECT + EXCHANGE):
                     try:
                         replies = await self._exchange(asked.values())
-                    except LostError:  # perhaps while nothing was asked: not in vain
+                    except LostError:  # perhaps lost while idle: try a new connection
                         replies = await self._exchange(asked.values())
             except asyncio.CancelledError:
                 _settle(asked, [_closed()] * len(asked))
@@ -111,11 +111,11 @@ class Client(Redis):  # type: ignore[misc,type-arg,unused-ignore]
         try:
             replies = await pipeline.execute(raise_on_error=False)
         except Exception:
-            # What befell this connection has probably befallen the idle ones, too.
+            # The idle connections have probably failed, too.
             await self._disconnect(inuse_connections=False)
             raise
         if any(isinstance(each, ReadOnlyError) for each in replies):
-            # After a failover; its address may lead to the new primary by now.
+            # After a failover the address may lead to the new primary by now.
             await self._disconnect(inuse_connections=False)
         return replies
 
@@ -125,7 +125,7 @@ class Client(Redis):  # type: ignore[misc,type-arg,unused-ignore]
                 await self.connection_pool.disconnect(inuse_connections)
 
     async def aclose(self, _: object = None) -> None:
-        """Close all connections; who waits for an answer is told so."""
+        """Close all connections; commands under way fail with `ConfigurationError`."""
         self._is_closed = True
         asked, self._asked = self._asked, {}
         _settle(asked, [_closed()] * len(asked))

@@ -1,8 +1,8 @@
-"""A cache of sessions in a backend that others use too: enveloped, and never trusted.
+"""A cache of sessions in a backend that others may share.
 
-Each model lies in a JSON envelope as text, so that nothing of ours is ever pickled into
-a shared place. Whatever the backend raises, delays or makes up is a miss. What it fails
-to remove is owed, and removed when it is back.
+Each model is stored as text in a JSON envelope, so nothing is ever pickled into a
+shared place. An error, a delay or rubbish of the backend is a miss. A removal that
+fails is owed, and repeated when the backend is back.
 
 Source: https://aiocache.aio-libs.org.
 """
@@ -16,12 +16,12 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from emogg_async._caching.guard import (
-    PATIENCE,
+    BACKEND_TIMEOUT,
     PAUSE,
     Guard,
     Turns,
@@ -29,50 +29,52 @@ from emogg_async._caching.guard import (
     wrapped,
 )
 from emogg_async._caching.outages import Past
+from emogg_async._caching.policy import JITTER, CacheBackend, CachePolicy, jittered
 from emogg_async._wire.converter import to_dict
 from emogg_async._wire.protocol import Request
 from emogg_async.models import Session, SessionState
 
-if TYPE_CHECKING:
-    from emogg_async._caching.policy import CacheBackend, CachePolicy
-
-__all__ = ["Origin", "SharedCache", "aged", "jittered", "opened"]
+__all__ = ["Origin", "SharedCache", "aged", "opened"]
 
 T = TypeVar("T")
 
-JITTER: Final = 0.1
+LONGEST_KEPT: Final = 30 * 86_400
+"""Seconds for which a backend is asked to keep something at most; more is a date to
+memcached."""
 
-LONGEST: Final = 30 * 86_400
-"""Seconds for which a backend is asked to keep something at most."""
-
-SOON: Final = 0.25
-"""Seconds after which a removal that failed is tried again; then after twice as many,
-and so on."""
+FIRST_WAIT: Final = 0.25
+"""Seconds until a failed removal is tried again; each further wait is twice as long."""
 
 NOTED_WRITES: Final = 10_000
-"""Sessions of which it is known when they were last written."""
+"""Sessions whose last write is remembered."""
 
 
 @attrs.frozen
 class Origin:
-    """What something is derived from."""
+    """The state of a session from which a value is derived.
+
+    Attributes:
+        session: The session.
+        mark: Anything that each write of the session changes.
+    """
 
     session: Session
     mark: object
-    """What a write of the session changes."""
 
 
 class SharedCache:
     """A `SessionCache` in *backend*, under keys that begin with *prefix*."""
 
+    is_shared = True
+
     def __init__(
         self,
-        policy: "CachePolicy",
-        backend: "CacheBackend",
+        policy: CachePolicy,
+        backend: CacheBackend,
         prefix: str,
         rng: random.Random,
     ) -> None:
-        self._policy = policy
+        self.policy = policy
         self._backend = backend
         self._prefix = prefix + "session:"
         self._derived_prefix = prefix + "derived:"
@@ -95,7 +97,9 @@ class SharedCache:
         )
         return self._accepted(session_id, envelope)
 
-    async def get_many(self, session_ids: Sequence[str]) -> dict[str, Session]:
+    async def get_many(
+        self, session_ids: Sequence[str]
+    ) -> dict[str, Session | Past[Session]]:
         keys = [self._prefix + each for each in session_ids]
         envelopes = await self._guard.ask(
             lambda: self._backend.multi_get(keys, loads_fn=_as_text)
@@ -104,23 +108,23 @@ class SharedCache:
             return {}
         found = map(self._accepted, session_ids, envelopes)
         pairs = zip(session_ids, found, strict=True)
-        return {each: found for each, found in pairs if isinstance(found, Session)}
+        return {each: value for each, value in pairs if value is not None}
 
     def _accepted(
         self, session_id: str, envelope: object
     ) -> Session | Past[Session] | None:
-        grace = self._policy.stale_if_error
+        grace = self.policy.stale_if_error
         body = unwrapped(envelope, Session, time.time(), grace)
         if body is None:
             return None
-        # Whoever asked before our own write may have stored it after that, and what a
-        # backend has failed to delete, or stores late, is still there.
+        # Another client may have asked before our own write and stored after it. A
+        # backend may have failed to delete an entry, or may store one late.
         written_at = self._written.get(session_id, self._written_before)
         if not body.asked_at > written_at:  # NaN neither
             return None
         session, fresh_for = body.value, body.fresh_for
-        # A clock ahead, or another's policy, keeps nothing alive beyond our own.
-        if fresh_for > self._policy.ttl_of(session) * (1 + JITTER):
+        # Neither a clock that is ahead nor another policy prolongs our own freshness.
+        if fresh_for > self.policy.ttl_of(session) * (1 + JITTER):
             return None
         if session.id.lower() != session_id:
             return None
@@ -128,7 +132,7 @@ class SharedCache:
 
     async def put(self, session: Session, asked_at: float | None = None) -> None:
         session_id = session.id.lower()
-        if ttl := self._policy.ttl_of(session):
+        if ttl := self.policy.ttl_of(session):
             await self._set(self._prefix + session_id, session, ttl, asked_at=asked_at)
         elif not await self._remove(session_id, is_written=False):
             self._note_write(session_id)
@@ -136,7 +140,7 @@ class SharedCache:
     async def put_many(
         self, sessions: Iterable[Session], asked_at: float | None = None
     ) -> None:
-        # All at once: one by one, a page's would take a hundred round trips.
+        # All at once: one by one, a page would take a hundred round trips.
         await asyncio.gather(*(self.put(session, asked_at) for session in sessions))
 
     async def _set(self, key: str, value: Any, ttl: float, **facts: Any) -> None:
@@ -146,12 +150,12 @@ class SharedCache:
             await self._guard.ask(lambda: self._store(key, envelope, ttl))
 
     async def _store(self, key: str, text: str, ttl: float) -> None:
-        """Have the backend keep *text* as long as it is fresh and may stand in.
+        """Have the backend keep *text* as long as it may be served, fresh or past.
 
-        That is whole seconds, and a month of them at most: memcached takes nothing
-        else, and more is a date to it. The envelope knows the freshness.
+        That is in whole seconds, since memcached takes nothing else. The envelope knows
+        the freshness.
         """
-        kept: float = min(math.ceil(ttl + self._policy.stale_if_error), LONGEST)
+        kept: float = min(math.ceil(ttl + self.policy.stale_if_error), LONGEST_KEPT)
         if getattr(self._backend, "NAME", "") == "redis":
             kept = float(kept)  # for an int aiocache uses what redis-py has deprecated
         await self._backend.set(key, text, ttl=kept, dumps_fn=_as_text)
@@ -175,13 +179,13 @@ class SharedCache:
             return None, None
         origin = Origin(session, envelopes[2])
         fresh = origin if session is found else None
-        grace = self._policy.stale_if_error
+        grace = self.policy.stale_if_error
         body = unwrapped(envelopes[1], model, time.time(), grace)
         if body is None:
             return fresh, None
         is_usable = (
             body.of == _fingerprint(origin)
-            and body.fresh_for <= self._policy.ttl * (1 + JITTER)
+            and body.fresh_for <= self.policy.ttl * (1 + JITTER)
             and getattr(body.value, "session", "").lower() == request.session_id
         )
         if body.fresh_for <= 0:
@@ -189,27 +193,27 @@ class SharedCache:
         return fresh, aged(body.value, lasts) if is_usable else None
 
     async def put_derived(self, request: Request, origin: Origin, value: T) -> None:
-        if ttl := self._policy.ttl_of(origin.session):
+        if ttl := self.policy.ttl_of(origin.session):
             key = self._derived_prefix + request.target
             await self._set(key, value, ttl, of=_fingerprint(origin))
 
     async def drop(self, session_id: str, *, is_written: bool) -> None:
-        # What is noted first counts even if this is cut off.
+        # Noted first, so that it counts even if this is cancelled.
         self._note_write(session_id)
         await self._remove(session_id, is_written=is_written)
 
     async def _remove(self, session_id: str, *, is_written: bool) -> bool:
         """Remove a session, and if it *is_written*, all that is derived from it.
 
-        What fails is owed, and made good when the backend is back.
+        A removal that fails is owed, and made good when the backend is back.
         """
         key = self._prefix + session_id
 
         async def remove() -> bool:
             steps = [self._backend.delete(key)]
-            if is_written:  # what is derived of it, which nobody can list, has another
+            if is_written:  # nobody can list what is derived, but it has another mark
                 mark = f"{self._rng.getrandbits(64):x}"
-                ttl = max(1.0, self._policy.ttl * (1 + JITTER))
+                ttl = max(1.0, self.policy.ttl * (1 + JITTER))
                 steps.append(self._store(self._mark_prefix + session_id, mark, ttl))
             await asyncio.gather(*steps)
             return True
@@ -230,13 +234,13 @@ class SharedCache:
         if len(self._owed) > NOTED_WRITES:
             del self._owed[next(iter(self._owed))]
         if self._paying is None:
-            # By way of a context: not every task factory knows the argument.
+            # Run in a context: not every task factory knows the argument `context`.
             create_task = asyncio.get_running_loop().create_task
             self._paying = Context().run(create_task, self._pay())
 
     async def _pay(self) -> None:
-        """Remove what is owed, when the backend is back."""
-        wait = SOON
+        """Repeat the removals that are owed, until the backend is back."""
+        wait = FIRST_WAIT
         while self._owed:
             await asyncio.sleep(wait)
             wait = min(2 * wait, PAUSE)
@@ -249,33 +253,28 @@ class SharedCache:
                 break
 
     async def close(self) -> None:
-        """End what goes on by itself, after a last attempt to remove what is owed."""
+        """End the task in the background, after a last attempt at what is owed."""
         if self._paying is not None:
             self._paying.cancel()
             await asyncio.wait([self._paying])
             self._guard = Guard()  # there is no later: a pause would be the end
             with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(BACKEND_TIMEOUT):
                     await self._pay_all()
 
     def _note_write(self, session_id: str) -> None:
-        """From now on, pass by what was asked for until now of a session."""
+        """Accept nothing of a session that was asked for until now."""
         self._written.pop(session_id, None)
         self._written[session_id] = time.time()
-        if len(self._written) > NOTED_WRITES:  # of all others, too, from then on
+        if len(self._written) > NOTED_WRITES:  # its moment then counts for all others
             oldest = self._written.pop(next(iter(self._written)))
             self._written_before = max(oldest, self._written_before)
-
-
-def jittered(ttl: float, rng: random.Random) -> float:
-    """Return *ttl*, shortened or lengthened at random by up to a tenth."""
-    return ttl * rng.uniform(1 - JITTER, 1 + JITTER)
 
 
 def opened(
     found: Session | Past[Session] | None,
 ) -> tuple[Session | None, float]:
-    """Return a finished session, fresh or past, and how long it may stand in."""
+    """Return a finished session, fresh or past, and how long it may still be served."""
     session = found.value if isinstance(found, Past) else found
     if session is None or session.state != SessionState.FINISHED:
         return None, math.inf
@@ -283,17 +282,17 @@ def opened(
 
 
 def aged(value: T, lasts: float) -> T | Past[T]:
-    """Return *value*, as a past one unless it lasts for ever."""
+    """Return *value*, wrapped as a past one unless it lasts for ever."""
     return value if lasts == math.inf else Past(value, lasts)
 
 
 def _fingerprint(origin: Origin) -> str:
-    """Tell a session from every other, and from itself after a change or a write."""
+    """Return a hash that differs between sessions, and after each change or write."""
     text = json.dumps(to_dict(origin.session), sort_keys=True).encode()
     mark = origin.mark.encode() if isinstance(origin.mark, str) else origin.mark
     return hashlib.sha256(text + (mark if isinstance(mark, bytes) else b"")).hexdigest()
 
 
 def _as_text(value: Any) -> Any:
-    """Pass text through, in the place of the backend's own serializer."""
+    """Pass text through, in place of the backend's own serializer."""
     return value

@@ -6,7 +6,7 @@ where they are set and where they count. The record is handed from hop to hop.
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -97,7 +97,8 @@ class Call:
         ends: When, on the loop's clock, the allowance is used up for the last of those
             who joined; infinite before its first request.
         departed: When, on the loop's clock, its first request left.
-        has_past: Whether a past value is at hand, so that it may fail early.
+        gives_up: A function that is told of an error that would be retried, and when;
+            True makes the error the last.
         is_repeated: Whether the next request repeats one that failed.
         is_out: Whether a request is out, or was when the call was cut off.
         is_refused: Whether our own pacer would not let it wait for a token.
@@ -116,7 +117,7 @@ class Call:
     attempts: int = 0
     ends: float = math.inf
     departed: float = math.inf
-    has_past: bool = False
+    gives_up: "Callable[[Call, EmoggError, float], bool] | None" = None
     is_repeated: bool = False
     is_out: bool = False
     is_refused: bool = False

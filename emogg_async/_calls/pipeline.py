@@ -144,11 +144,6 @@ class Pipeline:
             return result
         raise end from bare(flight.call.failure)  # here, or *signal* would be in it
 
-    def is_under_way(self, request: Request) -> bool:
-        """Tell whether a call for *request*, a read, would join a load."""
-        key = request.session_id, request.target, context.priority.get()
-        return self.flights.find(key) is not None
-
     def deadline(self, now: float) -> float:
         """Return when a call that begins *now* must be over."""
         deadline = context.deadline.get()

@@ -57,13 +57,6 @@ Attempt = Callable[[Request, Call], Awaitable[T]]
 PRICE: Final = 1.0
 PRICE_NOT_SENT: Final = 0.5
 REWARD: Final = 0.2
-PATIENCE: Final = 1.0
-"""Seconds after its first request in which a call that has a past value to fall back on
-may try again: nobody should wait for more of what may well go on."""
-
-SPARED: Final = 7 / 8
-"""The part of the budget that such calls leave to those which have nothing. It covers
-the odd failure; in an outage they soon make one request each."""
 
 FINAL_STATUSES: Final = frozenset({501, 505})
 
@@ -75,14 +68,9 @@ class Budget:
         self._capacity = capacity
         self.level = capacity
 
-    def take(self, price: float, *, spare: bool = False) -> bool:
-        """Pay for a retry; False when there is not enough left.
-
-        Args:
-            price: What it takes.
-            spare: Whether to leave what is `SPARED` to others.
-        """
-        if price > self.level - (self._capacity * SPARED if spare else 0.0):
+    def take(self, price: float) -> bool:
+        """Pay for a retry; False when there is not enough left."""
+        if price > self.level:
             return False
         self.level -= price
         return True
@@ -269,14 +257,15 @@ class _Course:
         error, wait = _error_of(state), state.upcoming_sleep
         if self._verdict is Verdict.RETRY_FREE:
             wait = max(wait, self._retrier.paced() or 0.0)
-        last = self._call.deadline
-        if self._call.has_past:
-            last = min(last, self._call.departed + PATIENCE)
-        if asyncio.get_running_loop().time() + wait >= last:
+        retry_at = asyncio.get_running_loop().time() + wait
+        if retry_at >= self._call.deadline:
             if isinstance(error, StatusError):
                 error.retry_after = wait
             return True
-        return not self._retrier.budget.take(self.price, spare=self._call.has_past)
+        gives_up = self._call.gives_up
+        if gives_up is not None and gives_up(self._call, error, retry_at):
+            return True
+        return not self._retrier.budget.take(self.price)
 
     def announce(self, state: RetryCallState) -> None:
         """Report the retry that is due."""

@@ -10,7 +10,7 @@ import simulated
 from aiocache import SimpleMemoryCache
 
 from emogg_async import CachePolicy, InvalidArgumentError, Session
-from emogg_async._caching.policy import open_cache
+from emogg_async._caching.opening import open_cache
 from emogg_async._wire.converter import structure, to_dict
 from emogg_async.models import SessionState
 
@@ -426,7 +426,7 @@ class TestOwnMemory:
         policy = CachePolicy(ttl=100)
         cache = open_cache(policy, base_url="u", token="t", rng=random.Random(0))
         times = []
-        cache._backend._cache.put = lambda key, value, ttl: times.append(ttl)
+        cache._sessions.put = lambda key, value, ttl: times.append(ttl)
         for _ in range(200):
             await cache.put(SESSION)
         assert 90 <= min(times) < 93

@@ -345,7 +345,7 @@ class TestFailingBackend:
         self, emulator, finished, monkeypatch
     ):
         """A backend that is down for the rename does not bring the old name back."""
-        monkeypatch.setattr(shared, "SOON", 60.0)
+        monkeypatch.setattr(shared, "FIRST_WAIT", 60.0)
         backend = SimpleMemoryCache(timeout=None)
         async with emulator.client(cache=CachePolicy(backend=backend)) as client:
             await client.get_session(finished)
@@ -504,7 +504,7 @@ class TestOwedRemovals:
     def _soon(self, monkeypatch):
         monkeypatch.setattr(guard, "PAUSE", 0.2)
         monkeypatch.setattr(shared, "PAUSE", 0.2)
-        monkeypatch.setattr(shared, "SOON", 0.02)
+        monkeypatch.setattr(shared, "FIRST_WAIT", 0.02)
 
     @pytest.mark.parametrize("failure", ["error", "hang"])
     @pytest.mark.parametrize("write", ["update", "delete", "custom"])
@@ -548,7 +548,7 @@ class TestOwedRemovals:
 
     async def test_closing_tries_once_more(self, emulator, pair, finished, monkeypatch):
         """A client that is closed first makes a last attempt, and leaves nothing."""
-        monkeypatch.setattr(shared, "SOON", 60.0)
+        monkeypatch.setattr(shared, "FIRST_WAIT", 60.0)
         one, two, failing = pair
         await two.get_session(finished)
         failing.failure = "error"

@@ -75,7 +75,7 @@ def finished(emulator):
 def _patience(request, monkeypatch):
     """Let nothing but what measures time give a busy machine up after 0.1 s."""
     if request.node.get_closest_marker("timing") is None:
-        monkeypatch.setattr(GUARD, "PATIENCE", 10.0)
+        monkeypatch.setattr(GUARD, "BACKEND_TIMEOUT", 10.0)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ class TestSharing:
             import asyncio
             import {GUARD.__name__} as guard
             from emogg_async import AsyncEmoggClient, CachePolicy, redis_cache
-            guard.PATIENCE = 10
+            guard.BACKEND_TIMEOUT = 10
             async def main():
                 async with redis_cache({redis_server.url!r}) as backend:
                     policy = CachePolicy(backend=backend, live_ttl=300)
