@@ -681,13 +681,16 @@ class AsyncEmoggClient:
         via: Via,
         window: int | None = jobs.WINDOW,
     ) -> jobs.Jobs[Session]:
-        get = partial(self.get_session, fresh=fresh)
         thrift = _THRIFT[via]
         if thrift is None or isinstance(ids, AsyncIterable):
-            return jobs.Calls(get, ids)
+            return jobs.Calls(partial(self.get_session, fresh=fresh), ids)
 
         def sessions() -> "Sessions":
             return self._open().sessions
+
+        def get(session_id: str) -> Awaitable[Session]:  # past the cache
+            self._counters.calls += 1
+            return sessions().get(session_id, fresh=fresh)
 
         service = jobs.Service(
             cached=lambda ids: sessions().cached(ids, fresh=fresh),

@@ -839,7 +839,7 @@ class TestLifeCycle:
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
         await asyncio.wait([closer])
-        assert client._pipeline._transport._http.closed
+        assert client._core.pipeline.transport._http.closed
 
     async def test_all_who_close_wait_for_the_same_end(self, emulator, ids):
         """Whoever closes a client that is being closed returns when it is closed."""

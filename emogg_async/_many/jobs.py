@@ -17,7 +17,7 @@ from collections.abc import (
 from itertools import islice
 from math import inf
 from operator import length_hint
-from typing import Final, Generic, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import attrs
 
@@ -70,19 +70,26 @@ class Jobs(Protocol[T]):
         """
 
 
-def keyed(ids: Iterable[object]) -> dict[str, object]:
-    """Return the distinct *ids* as they were given, under the keys of their outcomes.
+class Asked(dict[str, tuple[object, InvalidArgumentError | None]]):
+    """Distinct ids: each as it was given, and what is wrong with it.
 
-    That is their lower case, or what was given where that is no id at all.
+    The keys are those of the outcomes: the id in lower case, or what was given where
+    that is no id at all.
     """
-    return {_key(given): given for given in ids}
 
 
-def _key(given: object) -> str:
-    try:
-        return check_session_id(given)
-    except InvalidArgumentError:
-        pass
+def keyed(ids: Iterable[object]) -> Asked:
+    """Check *ids*, once and for all, and find those that come twice."""
+    asked = Asked()
+    for given in ids:
+        try:
+            asked[check_session_id(given)] = given, None
+        except InvalidArgumentError as error:
+            asked[_key_of_no_id(given)] = given, error.with_traceback(None)
+    return asked
+
+
+def _key_of_no_id(given: object) -> str:
     try:
         hash(given)
     except TypeError:
@@ -99,8 +106,9 @@ def chunks(items: Iterable[T]) -> Iterator[list[T]]:
 
 def _distinct(ids: Iterable[object]) -> Iterator[tuple[str, object]]:
     """Yield each id once in a window, as the key of its outcome and as it was given."""
-    for window in chunks(ids):
-        yield from keyed(window).items()
+    for window in [ids] if isinstance(ids, Asked) else map(keyed, chunks(ids)):
+        for key, (given, _) in window.items():
+            yield key, given
 
 
 async def _outcome(call: OneIdCall[T], key: str, given: object) -> Outcome[T]:
@@ -166,7 +174,7 @@ class Calls(Generic[T]):
                 given = await anext(self._async_ids)
             except StopAsyncIteration:
                 return None
-        return _key(given), given
+        return next(iter(keyed([given]))), given
 
 
 @attrs.frozen
@@ -210,7 +218,8 @@ class PagedGets:
         self.backlog = _backlog_of(ids)
         self.is_stopped = False
         self._service = service
-        self._ids = iter(ids)
+        self._ids = iter(ids.items() if isinstance(ids, Asked) else ids)
+        self._is_checked = isinstance(ids, Asked)
         self._thrift = thrift
         self._window = window
         self._to_look_up: deque[str] = deque()
@@ -271,12 +280,13 @@ class PagedGets:
         Where pages are planned among all ids, the plan follows the last of them.
         """
         outcomes: list[Outcome[Session]] = []
-        pulled = keyed(islice(self._ids, self._window or WINDOW))
-        for key, given in pulled.items():
-            try:
-                self._to_look_up.append(check_session_id(given))
-            except InvalidArgumentError as error:
-                outcomes.append(_failed(key, error))
+        some = islice(self._ids, self._window or WINDOW)
+        pulled = Asked(cast("Any", some)) if self._is_checked else keyed(some)
+        for key, (_, problem) in pulled.items():
+            if problem is None:
+                self._to_look_up.append(key)
+            else:
+                outcomes.append(Failed(key, problem))
         if not pulled and self._missing:
             self._begin_plan()
         else:

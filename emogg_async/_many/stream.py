@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from emogg_async._calls.call import BULK, backlog, priority
 from emogg_async._calls.frames import bare
-from emogg_async._many.jobs import WINDOW, Jobs, chunks, keyed
+from emogg_async._many.jobs import WINDOW, Asked, Jobs, chunks, keyed
 from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
 from emogg_async.errors import ConfigurationError, EmoggError, InvalidArgumentError
 
@@ -232,11 +232,11 @@ async def collect(
 ) -> Batch[T]:
     """Do all jobs for *ids* and return what came of them, in the order of *ids*."""
     # One window over all: a batch is a mapping, so each id counts once.
-    asked: dict[str, object] = {}
+    asked = Asked()
     for some in chunks(list(ids)):  # as they are now: they may change between turns
-        asked |= keyed(some)
+        asked.update(keyed(some))
         await _turn(some)
-    jobs = make_jobs(asked.values())  # type: ignore[arg-type]
+    jobs = make_jobs(asked)
     fetched: dict[str, T] = {}
     failed: dict[str, EmoggError] = {}
     stream = OutcomeStream(jobs, min(workers, len(asked)), drain)
