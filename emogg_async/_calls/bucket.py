@@ -1,8 +1,8 @@
-"""What we know of the user's token bucket, and who may therefore send, and when.
+"""The user's token bucket as seen from here: who may send, and when.
 
-Plain classes of the time they are told; `_gate` is their asyncio shell. All knowledge
-comes from the headers of the answers. Nothing else is needed to share a bucket with
-other processes: all read the same level, and all follow the same law.
+Plain classes that are told the time; `gate` is their asyncio shell. All they know comes
+from the headers of the answers. Processes that share a bucket need to exchange nothing
+else: all read the same level, and all follow the same law.
 """
 
 import math
@@ -14,73 +14,80 @@ from emogg_async._wire.protocol import RateLimit
 
 __all__ = ["BucketModel", "RateEstimate"]
 
-LINGER: Final = 5.0
-"""Seconds for which a request without an answer may still reach the service."""
+LINGER_SECONDS: Final = 5.0
+"""A request without an answer may still reach the service for so long."""
 
-MEMORY: Final = 10.0
-"""Seconds over which the use of others is averaged."""
+OTHERS_AVERAGE_SECONDS: Final = 10.0
+"""The use of others is averaged over this time."""
 
-MIN_RATE: Final = 1 / 60
-"""Tokens a second: no header, however wrong, makes a token take longer than this."""
+MIN_TOKENS_PER_SECOND: Final = 1 / 60
+"""No header, however wrong, makes a token take longer than this."""
 
-SHORT_WINDOW: Final = 1.0
-"""Seconds in which a bucket fills, as long as neither policy nor level tells it.
+ASSUMED_WINDOW_SECONDS: Final = 1.0
+"""A bucket fills in this time, as long as neither policy nor level tells it.
 
-What takes longer shows after a few requests, because `Reset` then is more than 1; and
-from a guess that is too slow nothing could be learnt, as the bucket would stay full.
+A longer one shows after a few requests, because `Reset` is then more than 1. A guess
+that is too slow would teach nothing: the bucket would stay full.
 """
 
-RAMP_PATIENCE: Final = 0.1
-"""Seconds after which one slow answer no longer holds back the beginning of a bulk."""
+MAX_RAMP_PAUSE_SECONDS: Final = 0.1
+"""One slow answer holds back the beginning of a bulk no longer than this."""
 
-BEGINNING: Final = 1 / 5
-"""Of the capacity: answers to a bulk until its process has found out about others."""
+BEGINNING_SHARE: Final = 1 / 5
+"""The beginning of a bulk lasts for so many answers, as a share of the capacity: by
+then, its process has found out about others."""
 
-GROWTH_OF_OTHERS: Final = 1.25
-"""What others have in flight, of what they had a round trip before, in that time."""
+OTHERS_GROWTH: Final = 1.25
+"""What others have in flight, as a multiple of what they had a round trip before."""
 
-FADING: Final = 2.0
-"""Round trips after which what others had in flight must have arrived."""
+UNSEEN_ROUND_TRIPS: Final = 2.0
+"""After so many round trips, what others had in flight must have arrived."""
 
-SAFE_SHARE: Final = 1 / 64
-"""Of the level: what may be in flight at the beginning of a bulk in any case."""
+MIN_RAMP_SHARE: Final = 1 / 64
+"""A bulk may have so much in flight from its beginning, as a share of the level."""
 
-NEW_BULK: Final = 1.0
-"""Seconds without a bulk request after which the next one begins another bulk."""
+BULK_GAP_SECONDS: Final = 1.0
+"""A bulk request after so long without one begins another bulk."""
 
-CATCH_UP: Final = 0.02
-"""Seconds by which timers may be late without any loss to the law for bulk."""
+TIMER_LAG_SECONDS: Final = 0.02
+"""Timers may be so late without any loss to the law for bulk."""
 
-MAX_SHARE_OF_OTHERS: Final = 0.95
-"""Of the rate: so that whoever waits does so for a finite time."""
+MAX_OTHERS_SHARE: Final = 0.95
+"""Others are taken to use no more of the rate than this: each wait must end."""
 
-LONGEST_PAUSE: Final = 8.0
-"""Seconds to which the pauses between refusals in a row grow, as waits of retries do;
-they are longer only where a token takes longer, or the service asks for it."""
+MAX_PAUSE_SECONDS: Final = 8.0
+"""The pauses between refusals in a row grow up to this, as the waits of retries do.
 
-TRIAL: Final = 1.0
-"""Seconds for which a request after a refusal goes alone, unless it ends before."""
+They are longer only where a token takes longer, or where the service asks for it.
+"""
 
-LOOK_AGAIN: Final = 60.0
-"""Seconds after which one request may look whether a longer pause is over already."""
+TRIAL_SECONDS: Final = 1.0
+"""A request after a refusal goes alone for so long, unless it ends before."""
 
-_NEARLY = 1e-9
-"""Tokens by which floating point may be off."""
+LOOK_EVERY_SECONDS: Final = 60.0
+"""In a long pause, one request may look so often whether it is over already."""
+
+ROUNDING_TOKENS: Final = 1e-9
+"""Floating point may be off by so much."""
 
 
 class RateEstimate:
     """The rate at which the bucket refills, in tokens a second, between two bounds.
 
-    `Remaining` is rounded down, and `Reset` in a way that nobody tells, so each answer
-    bounds the rate. The bounds of the newest answers are intersected; older ones that
-    contradict them belong to a rate that is no more. An answer that leaves the bounds
-    as they are is passed over, but not each time, so that old ones are forgotten.
+    `Remaining` is rounded down, and nobody tells how `Reset` is rounded, so each answer
+    gives two bounds. The bounds of the newest answers are intersected. Older ones that
+    contradict them belong to a former rate. Most answers that leave the bounds as they
+    are get passed over, but not all, so that old bounds are forgotten.
+
+    Attributes:
+        low: The rate is at least this.
+        high: The rate is at most this.
     """
 
     _KEPT = 10
 
     def __init__(self) -> None:
-        self._intervals: deque[tuple[float, float]] = deque(maxlen=self._KEPT)
+        self._bounds: deque[tuple[float, float]] = deque(maxlen=self._KEPT)
         self._skipped = 0
         self.low = 0.0
         self.high = math.inf
@@ -94,35 +101,98 @@ class RateEstimate:
         high = missing / (reset - 1.0) if reset > 1.0 else math.inf
         if low <= self.low and high >= self.high and self._skipped < self._KEPT:
             self._skipped += 1
-            return False  # nearly always, so the usual answer costs next to nothing
+            return False
         self._skipped = 0
-        self._intervals.append((low, high))
-        self._intersect()
+        self._bounds.append((low, high))
+        lows, highs = zip(*self._bounds, strict=True)
+        self.low, self.high = max(lows), min(highs)
+        if self.low > self.high:
+            self._forget_former_rate()
         return True
 
-    def _intersect(self) -> None:
+    def _forget_former_rate(self) -> None:
         low, high = 0.0, math.inf
         kept = 0
-        for lower, upper in reversed(self._intervals):
+        for lower, upper in reversed(self._bounds):
             if max(low, lower) > min(high, upper):
                 break
             low, high, kept = max(low, lower), min(high, upper), kept + 1
-        while len(self._intervals) > kept:
-            self._intervals.popleft()
+        while len(self._bounds) > kept:
+            self._bounds.popleft()
         self.low, self.high = low, high
 
     def value(self, limit: RateLimit) -> float:
         """Return the best guess: what the policy says, within the bounds."""
-        named = limit.limit / (limit.window or SHORT_WINDOW)
-        return max(MIN_RATE, min(max(named, self.low), self.high))
+        named = limit.limit / (limit.window or ASSUMED_WINDOW_SECONDS)
+        return max(MIN_TOKENS_PER_SECOND, min(max(named, self.low), self.high))
 
 
-class BucketModel:
-    """The user's token bucket as seen from here: never fuller than it really is.
+class Others:
+    """What flows into the bucket, and what others take out of it.
 
-    The level is what the service would have left once all that is in flight has
-    arrived. It falls by one with each send, and grows at the bucket's rate less what
-    others use. Answers correct it, at any delay and in any order:
+    Attributes:
+        rate: Tokens a second that flow in.
+        used: Tokens a second that others use, as measured: below 0 at times.
+        growth: Tokens a second by which the level grows: the rate less what others use,
+            within reason.
+    """
+
+    def __init__(self) -> None:
+        self.rate = self.used = self.growth = 0.0
+        self._estimate = RateEstimate()
+        self._policy: str | None = None
+        self._arrival_rate = 0.0
+        self._all_arrived = -math.inf
+
+    def begin(self, limit: RateLimit) -> None:
+        """Forget all that was learnt: *limit* tells of another bucket."""
+        self._estimate, self._policy = RateEstimate(), limit.policy
+        self._estimate.narrow(limit)
+        self.rate = self.growth = self._estimate.value(limit)
+        self.used = 0.0
+
+    def learn(
+        self,
+        now: float,
+        limit: RateLimit,
+        shortfall: float,
+        elapsed: float,
+        trip: float | None,
+    ) -> None:
+        """Take in an answer.
+
+        Args:
+            now: The present time.
+            limit: What its headers say.
+            shortfall: How many tokens fewer there are than were expected.
+            elapsed: Seconds in which those went; 0 when the answer does not tell.
+            trip: Seconds of its round trip; None unless a bulk begins.
+        """
+        if self._estimate.narrow(limit) or limit.policy != self._policy:
+            self._policy = limit.policy
+            self.rate = self._estimate.value(limit)
+        most = MAX_OTHERS_SHARE * self.rate
+        if elapsed > 0.0:
+            used = shortfall / elapsed + min(max(self.used, 0.0), most)
+            weight = -math.expm1(-elapsed / OTHERS_AVERAGE_SECONDS)
+            self.used += (used - self.used) * weight
+            if trip is not None:
+                sent = OTHERS_GROWTH * max(0.0, shortfall - 1.0) / elapsed
+                self._arrival_rate = sent / UNSEEN_ROUND_TRIPS
+                self._all_arrived = now + UNSEEN_ROUND_TRIPS * trip
+        self.growth = self.rate - min(max(self.used, 0.0), most)
+
+    def unseen(self, now: float) -> float:
+        """Return how many of their requests are taken to be on the way at *now*."""
+        return self._arrival_rate * max(0.0, self._all_arrived - now)
+
+
+class Level:
+    """How many tokens are left: never believed to be more than there really are.
+
+    This is what the service would have left once all that is in flight has arrived. It
+    falls by one with each send, and grows as `Others` says. Answers correct it, at any
+    delay and in any order:
 
     - `Remaining` less our requests in flight is what an answer says, because those may
       have been counted in it or not.
@@ -131,90 +201,292 @@ class BucketModel:
       a ceiling for the next raise, since their requests may have been served last.
 
     Args:
+        others: How fast it grows.
+
+    Attributes:
+        left: Tokens that are ours to spend; below 0 they are owed.
+        predicted: What *left* would be if only the answer that defined it counted.
+        in_flight: Requests that may still arrive.
+        capacity: Tokens in a full bucket; 0 while nothing is known.
+        time: When *left* was right; infinite while nothing is known.
+        law: The law that earns while time passes; None before the first bulk.
+    """
+
+    def __init__(self, others: Others) -> None:
+        self._others = others
+        self.left = self.predicted = 0.0
+        self.in_flight = self.capacity = 0
+        self.time = math.inf
+        self.law: BulkLaw | None = None
+        self._defined = self._capped = -math.inf
+        self._ceiling = math.inf
+        self._lingering: deque[float] = deque()
+
+    def begin(self, now: float, limit: RateLimit) -> None:
+        """Begin anew: this is the first answer, or the bucket has become another."""
+        self.capacity = limit.limit
+        self.time = self._defined = now
+        self.left = self.predicted = limit.remaining - self.in_flight
+        self._ceiling = math.inf
+
+    def advance(self, now: float) -> None:
+        """Let the time pass until *now*."""
+        while self._lingering and self._lingering[0] <= now:
+            self._lingering.popleft()
+            self.in_flight -= 1
+            self.cap(now, self.left)
+        elapsed = now - self.time
+        if elapsed <= 0.0:
+            return
+        gain = elapsed * self._others.growth
+        before, since, self.time = self.left, self.time, now
+        # A full bucket loses what flows in, also while our requests are on their way.
+        most = self.capacity - self.in_flight
+        self.left = min(before + gain, max(most, before))
+        self.predicted = min(self.predicted + gain, max(most, self.predicted))
+        self._ceiling += gain
+        if self.law is not None:
+            self.law.earn(before, since)
+
+    def spend(self, now: float, least: float = -math.inf) -> bool:
+        """Spend a token *now*, unless fewer than *least* are left; say whether."""
+        self.advance(now)
+        if self.left < least:
+            return False
+        self.left -= 1.0
+        self.predicted -= 1.0
+        self._ceiling -= 1.0
+        self.in_flight += 1
+        return True
+
+    def land(self, now: float) -> None:
+        """Note that a request has ended."""
+        self.advance(now)
+        self.in_flight -= 1
+
+    def refund(self, now: float) -> None:
+        """Have a token again, whose request was not sent."""
+        self.land(now)
+        self.left += 1.0
+        self.predicted += 1.0
+        self._ceiling += 1.0
+
+    def lose(self, now: float, *, lingers: bool) -> None:
+        """Note that a request has ended without an answer; it may still linger."""
+        self.land(now)
+        if lingers:
+            self.in_flight += 1
+            self._lingering.append(now + LINGER_SECONDS)
+        self.cap(now, self.left)
+
+    def cap(self, now: float, level: float) -> None:
+        """Raise the level no further than this, until there is later news."""
+        self._ceiling = min(self._ceiling, level)
+        self._capped = now
+
+    def empty(self) -> None:
+        """Note that nothing is left for what is in flight."""
+        self.left = min(self.left, -float(self.in_flight))
+
+    def answer(self, sent: float, now: float, remaining: int) -> tuple[float, float]:
+        """Take in the answer to a request that was *sent* at that time.
+
+        Returns:
+            How many tokens fewer there are than were expected, and the seconds in which
+            those went; 0 and 0 when the answer is older news.
+        """
+        self.advance(now)
+        self.in_flight -= 1
+        told = remaining - self.in_flight
+        if sent <= self._defined:
+            self.left = min(self.left, told)
+            self.cap(now, told)
+            return 0.0, 0.0
+        shortfall, elapsed = self.predicted - told, now - self._defined
+        self.left = told if sent > self._capped else min(told, self._ceiling)
+        self.predicted = told
+        self._defined, self._ceiling = now, math.inf
+        return shortfall, elapsed
+
+
+class BulkLaw:
+    """The law by which bulk requests share the bucket with everybody else.
+
+    Bulk is sent at rate · ((level - 1) / scale)², which needs no messages between
+    processes: each of N settles at an N-th of the rate, where the level stands at
+    1 + scale / √N. When all begin on a full bucket, before any has seen another, it
+    would be too much. So the first requests in flight double with each round trip, and
+    what others turn out to have sent in one is taken to be on its way again.
+
+    A bulk that fits into the level, in a process that seems to be alone, is drained: it
+    goes as fast as a window of requests in flight allows.
+
+    Args:
+        level: The level that it follows.
+        others: What flows in, and what others use.
         rng: The source of jitter, without which processes would march in step.
+
+    Attributes:
+        in_flight: Bulk requests in flight.
+        window: Bulk requests in flight at most while a bulk is drained.
+        ramp: Answers since the bulk began, and one.
+        beginning: Answers until a bulk has found out about others.
+        credit: Requests that the law has given and that were not sent yet.
+        price: How many of those the next request takes.
+        is_draining: Whether the bulk is drained.
+    """
+
+    def __init__(self, level: Level, others: Others, rng: random.Random) -> None:
+        self._level, self._others, self._rng = level, others, rng
+        self._scale = 1.0
+        self._last_send = -math.inf
+        self.in_flight = 0
+        self.window = self.ramp = 1
+        self.beginning = 0.0
+        self.credit, self.price = 0.0, 1.0
+        self.is_draining = False
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else seems to use the bucket.
+
+        While a bulk is drained it takes more to stop that than it took to begin.
+        """
+        doubt = max(0.05 * self._others.rate, 0.15)
+        return self._others.used < (2 * doubt if self.is_draining else doubt)
+
+    def begin(self, capacity: int) -> None:
+        """Begin anew, with a bucket of so many tokens."""
+        # A full bucket gives at least its rate, however small it is.
+        self._scale = min(max(3.0, capacity / 4), max(1.0, capacity - 1.0))
+        self.beginning = BEGINNING_SHARE * capacity
+        self.window = self.ramp = 1
+
+    def send(self, now: float) -> None:
+        """Note that a bulk request leaves *now*."""
+        self.in_flight += 1
+        self.credit = max(0.0, self.credit - self.price)
+        self.price = self._rng.uniform(0.7, 1.3)
+        self._last_send = now
+
+    def earn(self, before: float, since: float) -> None:
+        """Add what the law gave *since* then, when the level was as *before*."""
+        elapsed = self._level.time - since
+        rate, growth = self._others.rate, self._others.growth
+        least = 1.0 + self._others.unseen(since)
+        low, high = max(0.0, before - least), max(0.0, self._level.left - least)
+        if before < least:
+            elapsed = max(0.0, elapsed - (least - before) / growth)
+        mean = rate * (low * low + low * high + high * high) / 3 / self._scale**2
+        most = self.price + mean * TIMER_LAG_SECONDS
+        self.credit = min(self.credit + mean * elapsed, most)
+
+    def adapt(self, shortfall: float) -> None:
+        """Widen the window, or halve it if so many tokens are missing."""
+        holds = shortfall <= 1.0 + self._level.in_flight / 2
+        self.window = self.window + 1 if holds else max(1, self.window // 2)
+
+    def wait(self, now: float, demand: float) -> float:
+        """Return the seconds until the law lets the next request go.
+
+        Args:
+            now: The present time.
+            demand: How many bulk requests are yet to be sent, as far as is known.
+        """
+        level = self._level
+        level.law = self  # from the first bulk on
+        level.advance(now)
+        if self._drains(now, demand) or level.capacity < 2:
+            return 0.0  # of a single token nothing can be left for others
+        wait = 0.0
+        missing = self.price - self.credit
+        if missing > ROUNDING_TOKENS:
+            wait = self._time_to_earn(missing)
+        if self.in_flight >= max(self.ramp, level.left * MIN_RAMP_SHARE):
+            wait = max(wait, self._last_send + MAX_RAMP_PAUSE_SECONDS - now)
+        return wait
+
+    def _drains(self, now: float, demand: float) -> bool:
+        """Say whether what is left of a bulk may go as fast as the window allows."""
+        # Once begun, it does not end for what answers in flight may put right.
+        slack = 1.0 + self._level.in_flight if self.is_draining else 0.0
+        drains = demand <= self._level.left + slack and self.is_alone
+        is_new = not self.in_flight and now > self._last_send + BULK_GAP_SECONDS
+        if is_new:
+            self.ramp = 1
+        if is_new or not self.is_draining:
+            self.window = 1  # as it begins, every process believes itself alone
+        self.is_draining = drains
+        return drains and self.in_flight < self.window
+
+    def _time_to_earn(self, missing: float) -> float:
+        """Return the seconds until the law has given *missing*, as the level grows."""
+        rate, growth = self._others.rate, self._others.growth
+        above = self._level.left - 1.0 - self._others.unseen(self._level.time)
+        cubes = 3.0 * growth * missing * self._scale**2 / rate
+        return (math.cbrt(max(0.0, above) ** 3 + cubes) - above) / growth
+
+
+class BucketModel:
+    """The user's token bucket: its level, what others do, the law, and its refusals.
+
+    Args:
+        rng: The source of jitter.
+
+    Attributes:
+        limit: What the last answer with headers said; None before the first.
+        others: What flows in, and what others use.
+        bulk: The law for bulk requests.
+        resumes: When the service, having refused a request, may be asked again.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.limit: RateLimit | None = None
-        """What the last answer with headers said; None before the first."""
-
-        self.rate = 0.0
-        self.in_flight = 0
-        self.window = 1
-        """Bulk requests in flight while a bulk is drained."""
-
+        self.others = Others()
+        self._level = Level(self.others)
+        self.bulk = BulkLaw(self._level, self.others, rng)
         self.resumes = -math.inf
-        """When the service, having refused a request, may be asked again."""
-
+        # Refusals in a row; those of requests that were out together count as one.
         self._refusals = 0
-        """How many there were in a row; those that were out together count as one."""
-
         self._refused = self._looked = self._trial_ends = -math.inf
-        self._estimate = RateEstimate()
-        self._growth = 0.0
-        self._scale = 1.0
-        self._others = 0.0
-        self._time = -math.inf
-        self._defined = -math.inf
-        self._level = self._predicted = 0.0
-        self._ceiling = math.inf
-        self._capped = -math.inf
-        self._lingering: deque[float] = deque()
-        self._unseen = self._fading = 0.0  # of others, in flight
-        self._beginning = 0.0
-        self._bulk_in_flight = 0
-        self._draining = False
-        self._credit = 0.0
-        self._price = 1.0
-        self._last_bulk = -math.inf
-        self._rationed = False
-        self._ramp = 1
 
-    # -- what it shows -------------------------------------------------------------
+    @property
+    def in_flight(self) -> int:
+        """How many requests may still arrive."""
+        return self._level.in_flight
 
     def level(self, now: float) -> float:
         """Return the tokens that are ours to spend *now*; below 0 they are owed."""
-        self._advance(now)
-        return self._level
-
-    @property
-    def others(self) -> float:
-        """Tokens a second that others use."""
-        return min(max(self._others, 0.0), MAX_SHARE_OF_OTHERS * self.rate)
-
-    @property
-    def alone(self) -> bool:
-        """Whether nobody else seems to use the bucket.
-
-        While a bulk drains it, it takes more to stop that than it took to begin.
-        """
-        doubt = max(0.05 * self.rate, 0.15)
-        return self._others < (2 * doubt if self._draining else doubt)
+        self._level.advance(now)
+        return self._level.left
 
     # -- what happens --------------------------------------------------------------
 
     def send(self, now: float, *, bulk: bool) -> None:
         """Note that a request leaves *now*."""
-        self._advance(now)
-        self._level -= 1.0
-        self._predicted -= 1.0
-        self._ceiling -= 1.0
-        self.in_flight += 1
+        self._level.spend(now)
         if self._refusals:
-            self._trial_ends = now + TRIAL
+            self._trial_ends = now + TRIAL_SECONDS
         if bulk:
-            self._bulk_in_flight += 1
-            self._credit = max(0.0, self._credit - self._price)
-            self._price = self._rng.uniform(0.7, 1.3)
-            self._last_bulk = now
+            self.bulk.send(now)
+
+    def send_nowait(self, now: float) -> bool:
+        """Send a single call *now*, unless it has to wait; say whether it was sent."""
+        if now < self.resumes or now < self._trial_ends:
+            return False
+        if not self._level.spend(now, 1.0 - ROUNDING_TOKENS):
+            return False
+        if self._refusals:
+            self._trial_ends = now + TRIAL_SECONDS
+        return True
 
     def look(self, now: float, *, bulk: bool) -> bool:
         """Send one request in spite of a long pause, if none was for a minute.
 
         A service may be wrong about the pause, or open again before its end.
         """
-        if not self.resumes > now >= self._looked + LOOK_AGAIN:
+        if not self.resumes > now >= self._looked + LOOK_EVERY_SECONDS:
             return False
         self._looked = now
         self.send(now, bulk=bulk)
@@ -222,10 +494,8 @@ class BucketModel:
 
     def take_back(self, now: float, *, bulk: bool) -> None:
         """Note that a request has surely not left after all."""
-        self._land(now, bulk)
-        self._level += 1.0
-        self._predicted += 1.0
-        self._ceiling += 1.0
+        self._end(bulk)
+        self._level.refund(now)
 
     def lose(self, now: float, *, bulk: bool, lingers: bool) -> None:
         """Note that a request will have no answer.
@@ -236,11 +506,8 @@ class BucketModel:
             lingers: Whether it may still be on its way; it is not when its connection
                 is gone.
         """
-        self._land(now, bulk)
-        if lingers:
-            self.in_flight += 1
-            self._lingering.append(now + LINGER)
-        self._cap(now, self._level)
+        self._end(bulk)
+        self._level.lose(now, lingers=lingers)
 
     def answer(
         self, sent: float, now: float, limit: RateLimit | None, *, bulk: bool
@@ -253,25 +520,28 @@ class BucketModel:
             limit: What its headers say; None when they say nothing.
             bulk: Whether its request was one of many.
         """
-        self._land(now, bulk)
-        self._ramp += bulk
+        self._trial_ends = -math.inf  # however it ended
+        law = self.bulk
+        if bulk:
+            law.in_flight -= 1
+            law.ramp += 1
         if self._refusals and sent > self._refused:
             self._refusals, self.resumes = 0, -math.inf
         if limit is None:
-            self._cap(now, self._level)
+            self._level.lose(now, lingers=False)
             return
-        told = limit.remaining - self.in_flight
         known, self.limit = self.limit, limit
         if known is None or known.limit != limit.limit:
-            self._restart(now, limit, told)
+            self._level.land(now)
+            self._level.begin(now, limit)
+            self.others.begin(limit)
+            law.begin(limit.limit)
             return
-        if self._estimate.narrow(limit) or known.policy != limit.policy:
-            self._set_rate(limit)
-        if sent > self._defined:
-            self._define(sent, now, told)
-        else:
-            self._level = min(self._level, told)
-            self._cap(now, told)
+        shortfall, elapsed = self._level.answer(sent, now, limit.remaining)
+        if law.is_draining and elapsed > 0.0:
+            law.adapt(shortfall)
+        trip = now - sent if law.ramp < law.beginning else None
+        self.others.learn(now, limit, shortfall, elapsed, trip)
 
     def refuse(
         self,
@@ -298,15 +568,21 @@ class BucketModel:
             self._refusals += 1
             self.resumes = -math.inf  # the newest word counts
         self._refused = self._looked = now
-        self._predicted += 1.0
+        self._level.predicted += 1.0
         self.answer(sent, now, limit, bulk=bulk)
         if self.limit is None:
             return
-        self._level = min(self._level, -float(self.in_flight))
-        token = 1.0 / self.rate
-        pause = min(token * 2.0 ** min(self._refusals - 1, 64), LONGEST_PAUSE)
-        pause = self._rng.uniform(0.5, 1.5) * max(token, pause)
+        self._level.empty()
+        token = 1.0 / self.others.rate
+        doubled = token * 2.0 ** min(self._refusals - 1, 64)
+        pause = max(token, min(doubled, MAX_PAUSE_SECONDS))
+        pause *= self._rng.uniform(0.5, 1.5)
         self.resumes = max(self.resumes, now + max(pause, retry_after or 0.0))
+
+    def _end(self, bulk: bool) -> None:
+        """Note that a request has ended, without an answer."""
+        self._trial_ends = -math.inf
+        self.bulk.in_flight -= bulk
 
     # -- who may send --------------------------------------------------------------
 
@@ -321,10 +597,10 @@ class BucketModel:
             now: The present time.
             position: Its place among those that wait, from 1.
         """
-        self._advance(now)
+        missing = position - self.level(now)
         wait = self.resumes - now
-        if self._level < position - _NEARLY:
-            wait = max(wait, (position - self._level) / self._growth)
+        if missing > ROUNDING_TOKENS:
+            wait = max(wait, missing / self.others.growth)
         return max(0.0, wait)
 
     def bulk_wait(self, now: float, demand: float) -> float:
@@ -334,126 +610,4 @@ class BucketModel:
             now: The present time.
             demand: How many bulk requests are yet to be sent, as far as is known.
         """
-        self._rationed = True
-        wait = self.wait(now)
-        if self._drains(now, demand) or (self.limit and self.limit.limit < 2):
-            return wait  # of a single token nothing can be left for others
-        missing = self._price - self._credit
-        if missing > _NEARLY:
-            wait = max(wait, self._time_to_earn(missing))
-        if self._bulk_in_flight >= max(self._ramp, self._level * SAFE_SHARE):
-            wait = max(wait, self._last_bulk + RAMP_PATIENCE - now)
-        return wait
-
-    def _drains(self, now: float, demand: float) -> bool:
-        """Say whether what is left of a bulk may go as fast as the window allows."""
-        # Once begun, it does not end for what answers in flight may put right.
-        slack = 1.0 + self.in_flight if self._draining else 0.0
-        drains = demand <= self._level + slack and self.alone
-        is_new = not self._bulk_in_flight and now > self._last_bulk + NEW_BULK
-        if is_new:
-            self._ramp = 1
-        if is_new or not self._draining:
-            self.window = 1  # as it begins, every process believes itself alone
-        self._draining = drains
-        return drains and self._bulk_in_flight < self.window
-
-    # -- the law for bulk ----------------------------------------------------------
-    #
-    # Bulk is sent at rate · ((level - 1) / scale)², which needs no messages between
-    # processes: each of N settles at an N-th of the rate, where the level stands at
-    # 1 + scale / √N. When all begin on a full bucket, before any has seen another, it
-    # would be too much. So the first requests in flight double with each round trip,
-    # and what others turn out to have sent in one is taken to be on its way again.
-
-    def _earn(self, before: float, elapsed: float) -> None:
-        """Add what the law gave while the level rose to what it is now."""
-        least = 1.0 + self._unseen
-        low, high = max(0.0, before - least), max(0.0, self._level - least)
-        if before < least:
-            elapsed = max(0.0, elapsed - (least - before) / self._growth)
-        mean = self.rate * (low * low + low * high + high * high) / 3 / self._scale**2
-        self._credit = min(self._credit + mean * elapsed, self._price + mean * CATCH_UP)
-
-    def _time_to_earn(self, missing: float) -> float:
-        """Return the seconds until the law has given *missing*, as the level grows."""
-        above = self._level - 1.0 - self._unseen
-        cubes = 3.0 * self._growth * missing * self._scale**2 / self.rate
-        return (math.cbrt(max(0.0, above) ** 3 + cubes) - above) / self._growth
-
-    # -- the level -----------------------------------------------------------------
-
-    def _advance(self, now: float) -> None:
-        """Let the time pass until *now*."""
-        while self._lingering and self._lingering[0] <= now:
-            self._lingering.popleft()
-            self.in_flight -= 1
-            self._cap(now, self._level)
-        elapsed = now - self._time
-        if elapsed <= 0.0 or self.limit is None:
-            return
-        self._time = now
-        gain = elapsed * self._growth
-        before, predicted = self._level, self._predicted
-        self._level, self._predicted = before + gain, predicted + gain
-        self._ceiling += gain
-        # A full bucket loses what flows in, also while our requests are on their way.
-        most = float(self.limit.limit - self.in_flight)
-        if self._level > most:
-            self._level = max(most, before)
-        if self._predicted > most:
-            self._predicted = max(most, predicted)
-        if self._rationed:
-            self._earn(before, elapsed)
-        if self._unseen:
-            self._unseen = max(0.0, self._unseen - elapsed * self._fading)
-
-    def _cap(self, now: float, level: float) -> None:
-        """Raise the level no further than this, until there is later news."""
-        self._ceiling = min(self._ceiling, level)
-        self._capped = now
-
-    def _land(self, now: float, bulk: bool) -> None:
-        self._advance(now)
-        self.in_flight -= 1
-        self._trial_ends = -math.inf  # however it ended
-        if bulk:
-            self._bulk_in_flight -= 1
-
-    def _restart(self, now: float, limit: RateLimit, told: float) -> None:
-        """Begin anew: this is the first answer, or the bucket has become another."""
-        self._estimate = RateEstimate()
-        self._estimate.narrow(limit)
-        self._others = 0.0
-        # A full bucket gives at least its rate, however small it is.
-        self._scale = min(max(3.0, limit.limit / 4), max(1.0, limit.limit - 1.0))
-        self._beginning = BEGINNING * limit.limit
-        self._set_rate(limit)
-        self._time = self._defined = now
-        self._level = self._predicted = told
-        self._ceiling = math.inf
-        self.window = self._ramp = 1
-
-    def _set_rate(self, limit: RateLimit) -> None:
-        self.rate = self._estimate.value(limit)
-        self._growth = self.rate - self.others
-
-    def _define(self, sent: float, now: float, told: float) -> None:
-        """Let an answer define the level; what it says is the newest there is."""
-        shortfall = self._predicted - told
-        if self._draining:
-            hold = shortfall <= 1.0 + self.in_flight / 2
-            self.window = self.window + 1 if hold else max(1, self.window // 2)
-        elapsed = now - self._defined
-        if elapsed > 0.0:
-            if self._ramp < self._beginning:
-                landed = max(0.0, shortfall - 1.0) / elapsed
-                self._unseen = GROWTH_OF_OTHERS * landed * (now - sent)
-                self._fading = GROWTH_OF_OTHERS * landed / FADING
-            used = shortfall / elapsed + self.rate - self._growth
-            self._others += (used - self._others) * -math.expm1(-elapsed / MEMORY)
-            self._growth = self.rate - self.others
-        self._defined = now
-        self._level = told if sent > self._capped else min(told, self._ceiling)
-        self._predicted = told
-        self._ceiling = math.inf
+        return max(self.bulk.wait(now, demand), self.wait(now))

@@ -1,9 +1,9 @@
 """The gate that every request passes: who may send, and when.
 
-A request needs a slot of its client and a token of the user's bucket. Both are taken
-together, so that neither is held while the other is waited for, nor while somebody
-sleeps between two attempts. Single calls go first, and bulk work never has all slots;
-but where both wait for a slot, each eighth turn is bulk's. For tokens it just yields.
+A request needs a slot of its client and a token of the user's bucket. It takes both at
+once, so that it holds neither while it waits for the other, or sleeps between two
+attempts. Single calls go first, and bulk work never has all slots. Where both wait for
+a slot, every eighth turn is bulk's; for tokens, bulk always yields.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import math
 import random
 from collections import OrderedDict
 from contextvars import Context
+from functools import partial
 from typing import Final, Self
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -27,15 +28,15 @@ from emogg_async.errors import (
 
 __all__ = ["Gate", "Pacer", "Turn", "shared_pacer"]
 
-PROBE_PATIENCE: Final = 1.0
-"""Seconds after which a first request without an answer holds back nobody else."""
+MAX_PROBE_SECONDS: Final = 1.0
+"""A first request without an answer holds back all others no longer than this."""
 
-MIN_WAIT: Final = 1e-4
-"""Seconds: no timer is set for less, or rounding could let it fire for ever."""
+MIN_TIMER_SECONDS: Final = 1e-4
+"""No timer is set for less, or rounding could let it fire for ever."""
 
-TURNS: Final = 8
-"""Of so many turns for which single calls and bulk wait, one is bulk's: endless single
-calls would starve it otherwise, and listings with it."""
+TURNS_PER_BULK_TURN: Final = 8
+"""Of so many turns for which single calls and bulk wait, one is bulk's. Endless single
+calls would otherwise starve bulk, and listings with it."""
 
 Queue = OrderedDict[asyncio.Future[None], Call]
 
@@ -43,22 +44,24 @@ Queue = OrderedDict[asyncio.Future[None], Call]
 class Pacer:
     """Gives out the tokens of one bucket, to the gates of all clients that share it.
 
-    As long as nothing is known, one request goes ahead to find out. If its answer says
-    nothing of a bucket, nothing is paced until one does.
+    While nothing is known, one request goes ahead to find out. If its answer says
+    nothing of a bucket, requests go unpaced until one does.
 
-    However many wait, there is one timer: it is set for the first of them.
+    There is one timer, for the first of those who wait.
 
     Args:
-        loop: The loop in which those gates are.
+        loop: The loop of those gates.
         rng: The source of jitter.
+
+    Attributes:
+        model: What is known of the bucket.
+        crowded: The gates where somebody waits, in the order of their next turns.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rng: random.Random) -> None:
         self.model = BucketModel(rng)
         self._loop = loop
         self.crowded: OrderedDict[Gate, None] = OrderedDict()
-        """The gates where somebody waits; the one that is served last comes last."""
-
         self._cold = True
         self._probed = -math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +84,7 @@ class Pacer:
                 return model.wait(now)
             return model.bulk_wait(now, demand)
         if self._cold and model.in_flight:
-            return max(0.0, self._probed + PROBE_PATIENCE - now)
+            return max(0.0, self._probed + MAX_PROBE_SECONDS - now)
         return 0.0
 
     def forecast(self, now: float, gate: "Gate", priority: Priority, own: int) -> float:
@@ -89,10 +92,10 @@ class Pacer:
 
         Args:
             now: The present time.
-            gate: Where it is.
-            priority: Whether it has to let all single calls go first.
-            own: How many of its priority go first in its gate. Gates take turns, so no
-                more go first in each of the others, but one.
+            gate: Its gate.
+            priority: Its priority; bulk lets all single calls go first.
+            own: How many of its priority go first in its gate. Gates take turns, so
+                each of the others lets as many go first, but at least one.
         """
         if self.model.limit is None:
             return 0.0
@@ -108,16 +111,15 @@ class Pacer:
     def look(self, call: Call, now: float) -> bool:
         """Take a token for a look whether a long pause is over, if it is time for one.
 
-        Whoever has the time waits until the service may be asked; so it is a call that
-        would have been refused.
+        Only a call that would be refused looks; a call that has the time waits.
         """
         return self.model.look(now, bulk=call.priority is BULK)
 
     def is_cause(self) -> bool:
-        """Say whether the last refusal had the bucket for its reason.
+        """Say whether the last refusal came from an empty bucket.
 
-        Without headers nobody knows, those of the refusal too; and when they tell of
-        tokens left, it has another reason.
+        Nobody knows that without headers, those of the refusal included. When they tell
+        of tokens left, the refusal has another reason.
         """
         return self.model.limit is not None and self._plausible
 
@@ -126,6 +128,8 @@ class Pacer:
         priority = call.priority
         if self.crowded and (self.waiting(SINGLE) or self.waiting(priority)):
             return False
+        if priority is SINGLE and self.model.limit is not None:
+            return self.model.send_nowait(now)
         if self.wait(now, priority, 1 + call.backlog.left) > 0.0:
             return False
         self.send(now, priority)
@@ -138,7 +142,7 @@ class Pacer:
         self.model.send(now, bulk=priority is BULK)
 
     def take_back(self, priority: Priority) -> None:
-        """Have a token again that was taken for a request that was not sent."""
+        """Put a token back, whose request was not sent."""
         self.model.take_back(self._loop.time(), bulk=priority is BULK)
 
     def answer(
@@ -148,7 +152,7 @@ class Pacer:
         limit: RateLimit | None,
         refusal: RateLimitedError | None,
     ) -> None:
-        """Take in the answer to what *call* had *sent* at that time."""
+        """Take in the answer to the request of *call* that was *sent* at that time."""
         self._cold = False
         now, bulk = self._loop.time(), call.priority is BULK
         if refusal is None:
@@ -159,9 +163,9 @@ class Pacer:
         self._turn_away(now)
 
     def fail(self, call: Call, error: BaseException | None) -> None:
-        """Take in that what *call* has sent will have no answer, because of *error*."""
+        """Take in that the request of *call* has ended in *error*, with no answer."""
         if isinstance(error, asyncio.CancelledError):
-            self._probed = -math.inf  # it said nothing of the service: the next may try
+            self._probed = -math.inf  # nothing is known yet, so the next may try
         else:
             self._cold = False
         if isinstance(error, NotSentError) or (
@@ -174,12 +178,12 @@ class Pacer:
         self.model.lose(self._loop.time(), bulk=bulk, lingers=lingers)
 
     def pump(self) -> None:
-        """Let everybody go who may, and set the timer for the first who may not."""
+        """Let all go that may, and set the timer for the first that may not."""
         now = self._loop.time()
         for priority in Priority:
             wait = self._admit(priority, now)
             if wait is not None:
-                self._set_timer(now + max(wait, MIN_WAIT))
+                self._set_timer(now + max(wait, MIN_TIMER_SECONDS))
                 break
 
     def _admit(self, priority: Priority, now: float) -> float | None:
@@ -202,7 +206,7 @@ class Pacer:
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
             if self._timer.when() <= when:
-                return  # it will find out itself that it is early
+                return  # when it rings, it finds out that it is early
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._ring, context=Context())
 
@@ -211,8 +215,8 @@ class Pacer:
         self.pump()
 
     def _turn_away(self, now: float) -> None:
-        """Refuse those whose time will be up before the service may be asked again."""
-        if self.model.resumes > now + PROBE_PATIENCE:
+        """Refuse the calls whose time is up before the service may be asked again."""
+        if self.model.resumes > now + MAX_PROBE_SECONDS:
             for gate in self.crowded:
                 gate.turn_away(now, self.model.resumes)
 
@@ -237,18 +241,24 @@ class Gate:
 
     Args:
         slots: How many requests may be in flight at once; bulk gets three quarters.
-        pacer: Who gives out the tokens; None asks for none.
+        pacer: Gives out the tokens; None asks for none.
+
+    Attributes:
+        queues: The calls that wait, for each priority.
+        turn: Holds what a call has entered with until the end of a `with`. It takes the
+            call and the time when its request leaves.
     """
 
     def __init__(self, slots: int, pacer: Pacer | None = None) -> None:
         self.queues: tuple[Queue, ...] = (OrderedDict(), OrderedDict())
+        self.turn = partial(Turn, self)
         self._free = slots
         self._free_for_bulk = bulk_share(slots)
         self._passed = 0  # turns of single calls while bulk waited
         self._pacer = pacer
 
     def enter_nowait(self, call: Call, now: float) -> bool:
-        """Take a slot and a token, if they are there and nobody waits for them."""
+        """Take a slot and a token, if both are there and nobody waits for them."""
         priority, pacer = call.priority, self._pacer
         if self.queues[priority] or not self._has_room(priority):
             return False
@@ -282,19 +292,21 @@ class Gate:
         turn: asyncio.Future[None] = loop.create_future()
         queue = self.queues[call.priority]
         queue[turn] = call
-        if again:  # its time is running, that of those who have not been sent is not
+        if again:  # its time runs already, and that of unsent bulk calls does not
             queue.move_to_end(turn, last=False)
-        self._pump(joins=True)
+        if self._pacer is not None:
+            self._pacer.crowded[self] = None
+        self._pump()
         try:
             await turn
         except asyncio.CancelledError:
             self.queues[call.priority].pop(turn, None)
             if turn.done() and not turn.cancelled() and not turn.exception():
-                self.leave(call)  # it was our turn, and nobody is left to use it
+                self.leave(call)  # it was our turn, and nobody is left to take it
             raise
 
     def after_refusal(self) -> float | None:
-        """Return the least seconds until another try; None when we cannot know."""
+        """Return the least seconds until another try; None when nobody knows."""
         pacer = self._pacer
         if pacer is None or not pacer.is_cause():
             return None
@@ -302,7 +314,7 @@ class Gate:
         return pacer.forecast(now, self, SINGLE, self.thirst(SINGLE))
 
     def thirst(self, priority: Priority) -> int:
-        """Return how many wait for a token; those who wait for a slot do not."""
+        """Return how many wait for a token, and not for a slot."""
         return len(self.queues[priority]) if self._has_room(priority) else 0
 
     def leave(self, call: Call) -> None:
@@ -311,17 +323,8 @@ class Gate:
             self._pacer.take_back(call.priority)
         self._release(call.priority)
 
-    def turn(self, call: Call, began: float) -> "Turn":
-        """Hold what *call* has entered with until the end of a `with`.
-
-        Args:
-            call: Whose slot and token they are.
-            began: When its request leaves: now.
-        """
-        return Turn(self, call, began)
-
     def failed(self, call: Call, error: BaseException | None) -> None:
-        """Give the slot back: what *call* has sent ended in *error*, with no answer."""
+        """Give the slot back: the request of *call* ended in *error*, unanswered."""
         if self._pacer is not None:
             self._pacer.fail(call, error)
         self._release(call.priority)
@@ -336,7 +339,7 @@ class Gate:
         """Give the slot back: there is an answer.
 
         Args:
-            call: Whose it is.
+            call: The call that it answers.
             sent: When its request was sent.
             limit: What its headers say of the bucket; None when they say nothing.
             refusal: The answer, if it is a 429.
@@ -346,21 +349,21 @@ class Gate:
         self._release(call.priority)
 
     def first(self, priority: Priority) -> Call | None:
-        """Return the first who waits, if there is a slot for it."""
+        """Return the first call that waits, if there is a slot for it."""
         queue = self.queues[priority]
         while queue and self._has_room(priority):
             turn = next(iter(queue))
             if not turn.done():
                 return queue[turn]
-            del queue[turn]  # a cancelled waiter is simply skipped
+            del queue[turn]  # it was cancelled
         return None
 
     def owed(self) -> Call | None:
-        """Return the bulk work that has let enough single calls pass, if any has."""
-        return self.first(BULK) if self._passed >= TURNS - 1 else None
+        """Return the first bulk call, if enough single calls have passed it."""
+        return self.first(BULK) if self._passed >= TURNS_PER_BULK_TURN - 1 else None
 
     def admit(self, priority: Priority) -> None:
-        """Let the first who waits go."""
+        """Let the first call that waits go."""
         turn, _ = self.queues[priority].popitem(last=False)
         self._passed = (
             self._passed + 1 if priority is SINGLE and self.queues[BULK] else 0
@@ -369,7 +372,7 @@ class Gate:
         turn.set_result(None)
 
     def turn_away(self, now: float, until: float) -> None:
-        """Refuse all who wait and whose time is up before *until*."""
+        """Refuse all calls that wait and whose time is up before *until*."""
         for queue in self.queues:
             for turn, call in list(queue.items()):
                 if _patience(call, now) < until and not turn.done():
@@ -380,15 +383,12 @@ class Gate:
         self._free += 1
         if priority is BULK:
             self._free_for_bulk += 1
-        self._pump()
+        if self._pacer is None or self._pacer.crowded:
+            self._pump()
 
-    def _pump(self, *, joins: bool = False) -> None:
-        pacer = self._pacer
-        if pacer is not None:
-            if joins:
-                pacer.crowded[self] = None
-            if pacer.crowded:
-                pacer.pump()
+    def _pump(self) -> None:
+        if self._pacer is not None:
+            self._pacer.pump()
             return
         for priority in Priority:
             while self.first(priority) is not None:
@@ -406,9 +406,14 @@ class Gate:
 class Turn:
     """A slot and a token, while their request is out.
 
+    Args:
+        gate: The gate that gave them.
+        call: The call that has them.
+        began: When its request leaves: now.
+
     Attributes:
         is_answered: Whether there is an answer.
-        limit: What that says of the bucket; None when it says nothing.
+        limit: What its headers say of the bucket; None when they say nothing.
     """
 
     __slots__ = ("_began", "_call", "_gate", "is_answered", "limit")
@@ -434,14 +439,14 @@ class Turn:
 def _patience(call: Call, now: float) -> float:
     """Return until when *call* can wait while the service lets nobody send.
 
-    The time of a bulk's item begins with its first send. To wait for its tokens is no
-    loss; but a service that is closed for longer than a call may take is one.
+    A bulk's item may wait for tokens for ever, because its time begins with its first
+    send. But it does not wait for a service that is closed for longer than that time.
     """
     return min(call.deadline, now + call.allowance)
 
 
 def too_long(wait: float) -> RateLimitedError:
-    """Make the error for a call that cannot wait so many seconds for a token."""
+    """Make the error of a call that cannot wait so many seconds for a token."""
     return RateLimitedError(
         "not sent: no token of the rate limit in time", status=429, retry_after=wait
     )

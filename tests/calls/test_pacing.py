@@ -196,12 +196,12 @@ def test_an_answer_without_headers_says_nothing():
 def test_another_capacity_is_another_bucket():
     """Nothing that was learnt of the old one holds for it."""
     model = model_that_knows(0)
-    model._others = 1.0
+    model.others.used = 1.0
     model.send(10.0, bulk=False)
     model.answer(10.0, 10.0, told(900, capacity=1_000, policy="1000;w=60"), bulk=False)
     assert 900 == model.level(10.0)
-    assert 1_000 / 60 == pytest.approx(model.rate, rel=0.1)
-    assert model.alone
+    assert 1_000 / 60 == pytest.approx(model.others.rate, rel=0.1)
+    assert model.bulk.is_alone
 
 
 def test_after_a_refusal_it_waits_for_a_token_and_not_for_reset():
@@ -285,11 +285,12 @@ def test_others_are_noticed_and_forgotten():
         level -= 1.0
         model.answer(float(second), float(second), told(int(level)), bulk=False)
         if second == 20:
-            assert not model.alone
-            assert 1.0 == pytest.approx(model.others, rel=0.3)
+            assert not model.bulk.is_alone
+            assert 1.0 == pytest.approx(model.others.used, rel=0.3)
             before, after = model.level(20.0), model.level(20.5)
-            assert (model.rate - model.others) / 2 == pytest.approx(after - before)
-    assert 0.4 > model.others
+            growth = model.others.rate - model.others.used
+            assert growth / 2 == pytest.approx(after - before)
+    assert 0.4 > model.others.used
 
 
 @attrs.define
@@ -386,7 +387,7 @@ def test_bulk_slows_down_as_the_bucket_empties():
     for remaining in (100, 51, 26, 13, 2):
         model = model_that_knows(remaining)
         model.bulk_wait(0.0, math.inf)
-        model._price, model._credit = 1.0, 0.0
+        model.bulk.price, model.bulk.credit = 1.0, 0.0
         waits.append(model.bulk_wait(0.0, math.inf))
     assert sorted(waits) == waits
     assert 1 / RATE / 16 == pytest.approx(waits[0], rel=0.05)
@@ -415,17 +416,17 @@ def test_a_bulk_that_fits_is_drained():
         assert bucket.take(now)
         model.answer(begun, now, read_headers(bucket.headers(now)), bulk=True)
     assert now <= 2.6
-    assert 5 <= model.window
+    assert 5 <= model.bulk.window
 
 
 def test_the_window_closes_when_others_are_about():
     """A token that is missing halves the window of a drain."""
     model = model_that_knows(90)
     model.bulk_wait(0.0, 5)
-    model.window = 8
+    model.bulk.window = 8
     model.send(0.01, bulk=True)
     model.answer(0.01, 0.02, told(80), bulk=True)
-    assert 4 == model.window
+    assert 4 == model.bulk.window
 
 
 @pytest.mark.property
@@ -452,7 +453,7 @@ def test_law_a_wait_is_enough(plan, remaining):
         assert 0 <= wait < math.inf
         if wait > 0.0:
             full = model.limit.limit - model.in_flight
-            assume(model.level(now) + wait * model.rate < full)
+            assume(model.level(now) + wait * model.others.rate < full)
             now += wait
         assert 1e-3 >= ask(now)
         model.send(now, bulk=bulk)
