@@ -88,30 +88,37 @@ SAFE: Final = Repeat.SAFE
 """A name of its own, for where every call passes."""
 
 
+def _target(request: "Request") -> str:
+    query = urlencode(request.query)
+    return f"{request.path}?{query}" if query else request.path
+
+
 @attrs.frozen
 class Request:
-    """One request, complete; it travels through every hop unchanged."""
+    """One request, complete; it travels through every hop unchanged.
+
+    Attributes:
+        method: The method.
+        path: The path without a query, fit for the wire as it is.
+        query: The parameters of the query.
+        body: JSON, or None for no body at all; it may hold the key of a stream.
+        repeat: Whether it may be sent again after its answer was lost.
+        session_id: The session that it reads or changes, in lower case. It is empty
+            when it does neither, or nothing that is kept.
+        max_body: Bytes of its answer that are read at most, once they are unpacked.
+        target: Path and query, encoded.
+    """
 
     method: str
     path: str
-    """Fit for the wire as it is, without a query."""
-
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = attrs.field(default=None, repr=False)
-    """JSON, or None for no body at all; it may hold the key of a stream."""
-
     repeat: Repeat = SAFE
     session_id: str = ""
-    """The session that it reads or changes, in lower case; empty when it does neither,
-    or nothing that is kept."""
-
     max_body: int = MAX_BODY
-    """Bytes of its answer that are read at most, once they are unpacked."""
-
-    @property
-    def target(self) -> str:
-        """Path and query, encoded."""
-        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+    target: str = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_target, takes_self=True)
+    )
 
     @property
     def template(self) -> str:
@@ -361,8 +368,10 @@ def _sole(values: Sequence[str]) -> str:
 
 def _figure(headers: Headers, name: str, form: re.Pattern[str]) -> float | None:
     """Read a header's figure strictly, if it has one, or always the same."""
-    text = _sole(headers.getall(name, ()))
-    return float(text) if form.fullmatch(text) else None
+    values = headers.getall(name, ())
+    if len(values) > 1:
+        values = (_sole(values),)
+    return float(values[0]) if values and form.fullmatch(values[0]) else None
 
 
 def format_datetime(moment: datetime) -> str:
