@@ -252,15 +252,15 @@ def test_every_annotation_resolves(public):
         ({"attrs"}, "import emogg_async.models"),
         ({"attrs"}, "import emogg_async.events"),
         ({"attrs"}, "from emogg_async import RateLimit, Stats, Batch, Outcome"),
-        ({"attrs", "cattrs"}, "from emogg_async import redis_cache"),
+        ({"attrs"}, "from emogg_async import redis_cache"),
         (set(), "import emogg_async.testing"),
         (set(), "from emogg_async.integrations import answer_to"),
         (
-            {"aiohttp", "attrs", "cattrs", "tenacity"},
+            {"aiohttp", "attrs"},
             "from emogg_async import AsyncEmoggClient",
         ),
         (
-            {"aiohttp", "attrs", "cattrs", "tenacity"},
+            {"aiohttp", "attrs"},
             "import emogg_async; emogg_async.AsyncEmoggClient('token')",
         ),
     ],
