@@ -22,10 +22,11 @@ from emogg_async._calls.pipeline import Pipeline
 from emogg_async._calls.retry import RetryPolicy
 from emogg_async._calls.telemetry import Counters, Instrument, Stats
 from emogg_async._calls.transport import ClientSession, Transport, is_session
-from emogg_async._checks import number, redacted, whole_number
+from emogg_async._checks import number, whole_number
 from emogg_async._config import usable_base_url, usable_token
 from emogg_async._network import usable_route
 from emogg_async._sessions import Sessions
+from emogg_async._text import redacted
 from emogg_async._version import __version__
 from emogg_async._wire.protocol import RateLimit
 from emogg_async.errors import (

@@ -14,9 +14,9 @@ from emogg_async._cli.exits import CommandError, Exit
 from emogg_async._cli.ids import IdLines
 from emogg_async._cli.options import Connection
 from emogg_async._cli.output.tables import session_table
-from emogg_async._cli.output.text import counted, printable
 from emogg_async._cli.running import run
 from emogg_async._cli.wanted import Wanted
+from emogg_async._text import counted, printable
 
 __all__ = ["Agreed", "ask", "asks", "question"]
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import click
 
 from emogg_async import errors
-from emogg_async._cli.output.text import json_line, printable
+from emogg_async._text import json_line, printable
 from emogg_async.errors import EmoggError
 
 __all__ = [

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from emogg_async._cli.moments import format_moment
-from emogg_async._cli.output.text import counted
+from emogg_async._text import counted
 from emogg_async.models import Session
 
 __all__ = ["Position", "command_again", "how_to_go_on"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from emogg_async._cli.output.text import printable
+from emogg_async._text import printable
 
 if TYPE_CHECKING:
     from emogg_async import Stats

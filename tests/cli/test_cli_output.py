@@ -41,8 +41,8 @@ from emogg_async._cli.output.formats import (
     csv_lines,
     put,
 )
-from emogg_async._cli.output.text import clock, printable
 from emogg_async._cli.resume import Position, how_to_go_on
+from emogg_async._text import clock, printable
 from emogg_async._wire.converter import structure
 from emogg_async.models import Session
 from emogg_async.testing import EmoggEmulator

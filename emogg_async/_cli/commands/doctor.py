@@ -10,7 +10,7 @@ import click
 from emogg_async import __version__
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.options import Connection, connection_options
-from emogg_async._cli.output.text import printable
+from emogg_async._text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,9 +20,9 @@ from emogg_async._cli.commands.listing import pages_of
 from emogg_async._cli.exits import Exit, exit_of, explain
 from emogg_async._cli.horizon import Horizon
 from emogg_async._cli.options import Connection, Filters, Output
-from emogg_async._cli.output.text import counted
 from emogg_async._cli.resume import Position, how_to_go_on
 from emogg_async._cli.running import run
+from emogg_async._text import counted
 
 if TYPE_CHECKING:
     from emogg_async._cli.output.progress import Bar

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from emogg_async import AsyncEmoggClient, RetryPolicy, StatusError
-from emogg_async._cli.output.text import json_line
+from emogg_async._text import json_line
 
 __all__ = ["Rehearsal", "rehearse"]
 

@@ -23,9 +23,9 @@ from emogg_async._cli.exits import Advice, Exit, advising
 from emogg_async._cli.moments import format_moment
 from emogg_async._cli.options import Connection, Output
 from emogg_async._cli.output.formats import Writer, put
-from emogg_async._cli.output.text import counted
 from emogg_async._cli.running import run
 from emogg_async._cli.wanted import Wanted
+from emogg_async._text import counted
 
 __all__ = ["delete_each", "look_for_it", "stop_each", "write"]
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from emogg_async._cli.output.fields import SENTIMENTS
 from emogg_async._cli.output.rows import shares
 from emogg_async._cli.output.sparklines import Grid, Ramp, axis, bar, sample, sparkline
-from emogg_async._cli.output.text import clock, printable
+from emogg_async._text import clock, printable
 from emogg_async.models import EmotionsTimeline, EmotionTotals, SentimentTimeline
 
 __all__ = ["Chart", "Span", "emotions_chart", "sentiment_chart", "totals_chart"]

@@ -14,7 +14,7 @@ from emogg_async._cli.output.console import make_console
 from emogg_async._cli.output.formats import Writer, put
 from emogg_async._cli.output.rows import Row
 from emogg_async._cli.output.sparklines import ramp_for
-from emogg_async._cli.output.text import json_line
+from emogg_async._text import json_line
 
 __all__ = ["figures_writer", "show"]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol, TextIO
 
 from emogg_async._cli.output.fields import COLUMNS, record_of, text_value, value_of
-from emogg_async._cli.output.text import json_line, printable
+from emogg_async._text import json_line, printable
 
 __all__ = [
     "CSVWriter",

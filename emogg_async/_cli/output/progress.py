@@ -9,7 +9,7 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from emogg_async._cli.output.text import clock, counted
+from emogg_async._text import clock, counted
 
 __all__ = ["Bar", "Pace"]
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from emogg_async._cli.output.text import clock
+from emogg_async._text import clock
 
 __all__ = ["Grid", "Ramp", "axis", "bar", "ramp_for", "sample", "sparkline"]
 

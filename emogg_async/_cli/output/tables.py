@@ -11,7 +11,7 @@ from rich.text import Text
 from emogg_async._cli.output.console import make_console
 from emogg_async._cli.output.fields import text_value, value_of
 from emogg_async._cli.output.formats import put
-from emogg_async._cli.output.text import printable
+from emogg_async._text import printable
 from emogg_async.models import Session, SessionState
 
 __all__ = ["TableWriter", "fit", "session_table"]
