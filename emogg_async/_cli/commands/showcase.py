@@ -15,8 +15,7 @@ from rich.table import Table
 
 from emogg_async import AsyncEmoggClient, Failed, Fetched, Session, Stats
 from emogg_async._cli.exits import Exit, explain
-from emogg_async._cli.output.console import make_console
-from emogg_async._cli.output.tables import session_table
+from emogg_async._cli.output.tables import make_console, session_table
 from emogg_async.testing import EmoggEmulator
 
 __all__ = ["present", "tour"]

@@ -10,10 +10,10 @@ import click
 from emogg_async import to_dict
 from emogg_async._cli.options import Connection, Output
 from emogg_async._cli.output.charts import Chart
-from emogg_async._cli.output.console import make_console
 from emogg_async._cli.output.formats import Writer, put
 from emogg_async._cli.output.rows import Row
 from emogg_async._cli.output.sparklines import ramp_for
+from emogg_async._cli.output.tables import make_console
 from emogg_async._text import json_line
 
 __all__ = ["figures_writer", "show"]

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 import attrs
 from rich.cells import cell_len
+from rich.console import Console
 from rich.text import Text
 
-from emogg_async._cli.output.console import make_console
 from emogg_async._cli.output.fields import text_value, value_of
 from emogg_async._cli.output.formats import put
 from emogg_async._text import printable
 from emogg_async.models import Session, SessionState
 
-__all__ = ["TableWriter", "fit", "session_table"]
+__all__ = ["TableWriter", "fit", "make_console", "session_table"]
 
 ROOMY: Final = 110
 """Columns from which a table has room for the names of the sources."""
@@ -36,6 +36,20 @@ _STYLES: Final = {
     SessionState.PROCESSING: "yellow",
     SessionState.FINISHED: "dim",
 }
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the root command; rich would exit with 1."""
+        raise BrokenPipeError
+
+
+def make_console() -> Console:
+    """Make the console of stdout."""
+    console = _Console(highlight=False)
+    if not console.width:  # COLUMNS=0, with which rich prints nothing
+        console.width = 80
+    return console
 
 
 @attrs.frozen(kw_only=True)
