@@ -11,11 +11,10 @@ from rich.console import Console
 
 from emogg_async import AsyncEmoggClient, Batch, EmoggError, Session
 from emogg_async._cli.exits import CommandError, Exit
-from emogg_async._cli.ids import IdLines
+from emogg_async._cli.ids import IdLines, Wanted
 from emogg_async._cli.options import Connection
 from emogg_async._cli.output.tables import session_table
 from emogg_async._cli.running import run
-from emogg_async._cli.wanted import Wanted
 from emogg_async._text import counted, printable
 
 __all__ = ["Agreed", "ask", "asks", "question"]

@@ -24,6 +24,7 @@ from emogg_async import AsyncEmoggClient, EmoggError, RateLimit, RetryPolicy, er
 from emogg_async import __version__ as our_version
 from emogg_async._cli.exits import SEE_DOCTOR, Exit, exit_of, explain
 from emogg_async._cli.options import Connection
+from emogg_async._cli.running import log_to_stderr
 
 __all__ = ["LIBRARIES", "NAMES", "PROXIES", "Finding", "examine"]
 
@@ -153,6 +154,8 @@ def _proxy(url: str) -> Finding:
 def _service(
     connection: Connection, token: str | None, proxy: str | None
 ) -> Iterator[Finding]:
+    if connection.verbose:
+        log_to_stderr()
     laps, error, rate_limit = asyncio.run(_call(connection, token))
     yield from _way(connection, proxy, error)
     if stage := _stopped_at(error):

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,8 +21,6 @@ import click
 
 import emogg_async
 from emogg_async import ConfigurationError
-from emogg_async._cli.moments import parse_moment
-from emogg_async._cli.verbose import log_to_stderr
 
 if TYPE_CHECKING:
     from emogg_async._cli.output.formats import Writer
@@ -32,12 +30,15 @@ __all__ = [
     "Connection",
     "Filters",
     "Output",
+    "Part",
     "bundle",
     "connection_options",
     "dry_run_option",
     "expand_option",
     "filter_options",
     "output_options",
+    "parse_moment",
+    "part_options",
 ]
 
 Command = Callable[..., Any]
@@ -103,7 +104,7 @@ class Connection:
     def client(
         self, *, token: str | None = None, **options: Any
     ) -> "emogg_async.AsyncEmoggClient":
-        """Make a client, and have it log if that is wanted.
+        """Make a client.
 
         Args:
             token: The token, if it was read before.
@@ -113,8 +114,6 @@ class Connection:
             ConfigurationError: There is no usable token or base URL, or the proxy of
                 the environment is none.
         """
-        if self.verbose:
-            log_to_stderr()
         return emogg_async.AsyncEmoggClient(
             self.token() if token is None else token,
             base_url=self.base_url,
@@ -228,6 +227,22 @@ class Filters:
         return attrs.asdict(self)
 
 
+def parse_moment(text: str) -> datetime:
+    """Read a date, or a date and time; without an offset it is taken as UTC.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is neither a date nor a time, as 2024-03-29 or "
+            "2024-03-29T08:51:26Z"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _moment(
     _: click.Context, __: click.Parameter, value: str | None
 ) -> datetime | None:
@@ -286,6 +301,56 @@ filter_options = bundle(
 )
 """Give a click command these options; it gets them as `filters`."""
 
+
+# -- which part of a session ----------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """A part of a session, cut into intervals."""
+
+    granularity: int
+    """Seconds of an interval."""
+
+    start: float
+    """Seconds from the session's beginning."""
+
+    end: float | None
+    """Seconds from the session's beginning; None is its end."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return it as arguments of the client's methods."""
+        return attrs.asdict(self)
+
+
+part_options = bundle(
+    Part,
+    "part",
+    (
+        click.option(
+            "--granularity",
+            metavar="SECONDS",
+            type=click.IntRange(5, 3_600),
+            default=60,
+            show_default=True,
+            help="How long an interval is, from 5 to 3600.",
+        ),
+        click.option(
+            "--start",
+            metavar="SECONDS",
+            type=click.FloatRange(0),
+            default=0.0,
+            help="Begin so long after the session did.",
+        ),
+        click.option(
+            "--end",
+            metavar="SECONDS",
+            type=click.FloatRange(0, min_open=True),
+            help="End so long after the session began; otherwise where it ends.",
+        ),
+    ),
+)
+"""Give a click command these options; it gets them as `part`."""
 
 # -- what to do ------------------------------------------------------------------------
 

@@ -1,21 +1,24 @@
 """How a command runs: with a client, until it is done or is told to stop."""
 
 import asyncio
+import logging
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, TypeVar
 
+import attrs
 import click
 
-from emogg_async import AsyncEmoggClient
+from emogg_async import AsyncEmoggClient, Stats
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.options import Connection
-from emogg_async._cli.verbose import stats_line
+from emogg_async._text import printable
 
-__all__ = ["run"]
+__all__ = ["log_to_stderr", "run", "stats_line"]
 
 GRACE: Final = 1.0
 """Seconds in which a signal that comes again is not meant: launchers pass it on."""
@@ -35,6 +38,8 @@ def run(connection: Connection, work: Work[T]) -> T:
         KeyboardInterrupt: Ctrl-C.
         click.exceptions.Exit: It was told to stop.
     """
+    if connection.verbose:
+        log_to_stderr()
     stop = _Stop()
     with stop.on_signals():
         try:
@@ -93,3 +98,34 @@ class _Stop:
         else:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+class _Handler(logging.Handler):
+    """Prints to whatever stderr is at the time: a progress bar lends its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(printable(self.format(record)), file=sys.stderr, flush=True)
+
+
+def log_to_stderr() -> None:
+    """Print what the package logs to stderr from now on; once is enough."""
+    logger = logging.getLogger("emogg_async")
+    if any(isinstance(handler, _Handler) for handler in logger.handlers):
+        return
+    formatter = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+        "%Y-%m-%dT%H:%M:%S",
+    )
+    formatter.converter = time.gmtime
+    handler = _Handler()
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+
+
+def stats_line(stats: Stats, seconds: float) -> str:
+    """Say in one line what a client did in so many seconds."""
+    counted = attrs.asdict(stats) | {"waited": round(stats.waited, 3)}
+    del counted["in_flight"]
+    facts = counted | {"seconds": round(seconds, 3)}
+    return "stats: " + " ".join(f"{name}={value}" for name, value in facts.items())

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from emogg_async._cli.intervals import Part, part_options
+from emogg_async._cli.ids import Wanted, wanted_options
 from emogg_async._cli.options import (
     EXIT_CODES,
     Connection,
     Output,
+    Part,
     connection_options,
     expand_option,
     output_options,
+    part_options,
 )
-from emogg_async._cli.wanted import Wanted, wanted_options
 
 if TYPE_CHECKING:
     from emogg_async import AsyncEmoggClient

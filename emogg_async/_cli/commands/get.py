@@ -15,13 +15,12 @@ from typing import Any, Generic, TypeVar
 
 import click
 
-from emogg_async import EmoggError, Outcome
-from emogg_async._cli.exits import CommandError
+from emogg_async import EmoggError, Fetched, Outcome
+from emogg_async._cli.exits import CommandError, Exit, exit_of, explain_as_json
 from emogg_async._cli.ids import read_ids
 from emogg_async._cli.output.formats import Writer
-from emogg_async._cli.tally import Tally
 
-__all__ = ["InOrder", "Stream", "for_each"]
+__all__ = ["InOrder", "Stream", "Tally", "for_each"]
 
 T = TypeVar("T")
 
@@ -36,7 +35,7 @@ async def for_each(
     source: Sequence[str] | int,
     writer: Writer,
     failed: Mapping[str, EmoggError] = MappingProxyType({}),
-) -> Tally:
+) -> "Tally":
     """Do something to each of many ids, and write what comes of it.
 
     While some of those that a file gives are done, the next ones gather in the pipe. So
@@ -80,13 +79,64 @@ async def _readable(descriptor: int) -> AsyncIterator[list[str]]:
 
 
 async def _go(
-    stream: Stream, ids: Sequence[str], source: Iterable[str], tally: Tally
+    stream: Stream, ids: Sequence[str], source: Iterable[str], tally: "Tally"
 ) -> None:
     queue = InOrder[Any](ids)
     async with stream(source) as outcomes:
         async for outcome in outcomes:
             tally.take(queue.pass_on(outcome))
     tally.flush()
+
+
+class Tally:
+    """Writes what succeeded, tells what failed, and counts.
+
+    Args:
+        writer: Writes the results.
+        is_single: Whether there is only one id, whose failure is that of the command.
+    """
+
+    def __init__(self, writer: Writer, *, is_single: bool = False) -> None:
+        self._writer = writer
+        self._is_single = is_single
+        self._reasons: set[Exit] = set()
+        self.succeeded = 0
+        """How many did."""
+
+    def take(self, outcomes: Iterable[Outcome[Any]]) -> None:
+        """Take what came of some ids.
+
+        Raises:
+            EmoggError: That of the only id.
+        """
+        results = []
+        for outcome in outcomes:
+            if isinstance(outcome, Fetched):
+                results.append(outcome.value)
+            elif self._is_single:
+                outcome.unwrap()
+            else:
+                self.tell(outcome.session_id, outcome.error)
+        self._writer.write(results)
+        self.succeeded += len(results)
+
+    def flush(self) -> None:
+        """Have all written that was taken."""
+        self._writer.flush()
+
+    def tell(self, session_id: str, error: EmoggError) -> None:
+        """Tell on stderr how one id failed, in one line."""
+        click.echo(explain_as_json(session_id, error), err=True)
+        self._reasons.add(exit_of(error))
+
+    @property
+    def exit(self) -> Exit:
+        """How the command ends: if all failed alike, as that failure does."""
+        if not self._reasons:
+            return Exit.OK
+        if self.succeeded or len(self._reasons) > 1:
+            return Exit.SOME_FAILED
+        return next(iter(self._reasons))
 
 
 class InOrder(Generic[T]):

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emogg_async._cli.intervals import Part, part_options
 from emogg_async._cli.options import (
     EXIT_CODES,
     Connection,
     Output,
+    Part,
     connection_options,
     expand_option,
     output_options,
+    part_options,
 )
 
 if TYPE_CHECKING:

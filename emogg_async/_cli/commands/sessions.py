@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from emogg_async._cli.ids import Wanted, wanted_options
 from emogg_async._cli.options import (
     EXIT_CODES,
     Connection,
@@ -20,7 +21,6 @@ from emogg_async._cli.options import (
     filter_options,
     output_options,
 )
-from emogg_async._cli.wanted import Wanted, wanted_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

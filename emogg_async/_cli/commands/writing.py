@@ -1,11 +1,15 @@
 """How the commands work that change something at the service."""
 
+import asyncio
+import json
 import sys
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import attrs
 import click
@@ -15,17 +19,18 @@ from emogg_async import (
     BadRequestError,
     EmoggError,
     OutcomeUnknownError,
+    RetryPolicy,
+    StatusError,
 )
 from emogg_async._cli.asking import Agreed, asks
 from emogg_async._cli.commands.get import for_each
-from emogg_async._cli.commands.rehearsal import Rehearsal, rehearse
 from emogg_async._cli.exits import Advice, Exit, advising
-from emogg_async._cli.moments import format_moment
+from emogg_async._cli.ids import Wanted
 from emogg_async._cli.options import Connection, Output
 from emogg_async._cli.output.formats import Writer, put
 from emogg_async._cli.running import run
-from emogg_async._cli.wanted import Wanted
-from emogg_async._text import counted
+from emogg_async._text import counted, json_line
+from emogg_async._wire.converter import format_datetime
 
 __all__ = ["delete_each", "look_for_it", "stop_each", "write"]
 
@@ -76,7 +81,7 @@ def write(
         raise
 
 
-async def _show(call: Call, rehearsal: Rehearsal) -> Exit:
+async def _show(call: Call, rehearsal: "Rehearsal") -> Exit:
     put(f"{await rehearsal.line(call(rehearsal.client))}\n")
     return Exit.OK
 
@@ -86,7 +91,7 @@ def look_for_it(error: OutcomeUnknownError) -> str:
     since = (error.since - SKEW).replace(microsecond=0)
     return (
         "Look before you repeat it: "
-        f"`emogg sessions list --started-after {format_moment(since)}`"
+        f"`emogg sessions list --started-after {format_datetime(since)}`"
     )
 
 
@@ -189,7 +194,7 @@ def _change_each(
     return run(connection, work)
 
 
-async def _show_each(change: _Change, wanted: Wanted, rehearsal: Rehearsal) -> Exit:
+async def _show_each(change: _Change, wanted: Wanted, rehearsal: "Rehearsal") -> Exit:
     async def show(session_id: str) -> str:
         return await rehearsal.line(change.do(rehearsal.client, session_id))
 
@@ -209,3 +214,77 @@ class LineWriter:
 
     def close(self) -> None:
         """Do nothing: nothing is missing."""
+
+
+# -- without a service -----------------------------------------------------------------
+
+_REFUSED: Final = b"HTTP/1.1 418 Only A Rehearsal\r\nContent-Length: 0\r\n\r\n"
+
+
+class Rehearsal:
+    """A client, and a service on loopback that notes what it is sent and refuses it."""
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen."""
+        self._turn = asyncio.Lock()
+        self._line = ""
+        self._server = await asyncio.start_server(self._listen, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.client = AsyncEmoggClient(
+            "none",
+            base_url=f"http://127.0.0.1:{port}",
+            retry=RetryPolicy(attempts=1),
+            cache=None,
+            pace=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        await self.client.aclose()
+        self._server.close()
+
+    async def line(self, call: Awaitable[Any]) -> str:
+        """Make the one *call* with the client; return its request as a line.
+
+        Raises:
+            InvalidArgumentError: The client sends no such thing.
+        """
+        async with self._turn:
+            with suppress(StatusError):  # which is ours
+                await call
+            return self._line
+
+    async def _listen(self, reader: StreamReader, writer: StreamWriter) -> None:
+        while head := await _head(reader):
+            request, *headers = head.split("\r\n")
+            fields = dict(each.lower().split(": ", 1) for each in headers if each)
+            body = await reader.readexactly(int(fields.get("content-length", "0")))
+            method, target, _ = request.split(" ", 2)
+            self._line = f"{method} {target}"
+            if body:
+                self._line += f" {json_line(json.loads(body))}"
+            writer.write(_REFUSED)
+        writer.close()
+
+
+async def _head(reader: StreamReader) -> str:
+    try:
+        return (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return ""  # the client has closed
+
+
+def rehearse(work: Callable[[Rehearsal], Awaitable[int]]) -> int:
+    """Do *work* that writes, where it changes nothing; return its exit code."""
+
+    async def run() -> int:
+        async with Rehearsal() as rehearsal:
+            return await work(rehearsal)
+
+    return asyncio.run(run())

@@ -14,7 +14,6 @@ from typing import Any, Final, get_args
 import attrs
 
 import emogg_async
-from emogg_async._cli.moments import format_moment
 from emogg_async.models import CustomEvent, RegisteredSource, Session, Source
 
 __all__ = [
@@ -113,13 +112,19 @@ def json_value(value: Any) -> Any:
         case tuple():
             return [json_value(item) for item in value]
         case datetime():
-            return format_moment(value)
+            return _moment(value)
         case float() if value.is_integer():
             return int(value)
         case _ if attrs.has(type(value)):
             return emogg_async.to_dict(value)
         case _:
             return value
+
+
+def _moment(value: datetime) -> str:
+    from emogg_async._wire.converter import format_datetime  # noqa: PLC0415 - help does without
+
+    return format_datetime(value)
 
 
 def text_value(value: Any) -> str:
@@ -134,7 +139,7 @@ def text_value(value: Any) -> str:
         case tuple():
             return ", ".join(map(text_value, value))
         case datetime():
-            return format_moment(value)
+            return _moment(value)
         case _:
             return json.dumps(json_value(value), ensure_ascii=False)
 
