@@ -17,20 +17,20 @@ from emogg_async._cli.options import bundle
 __all__ = ["IdLines", "Wanted", "read_ids", "wanted_options"]
 
 CHUNK: Final = 25_000
-"""Bytes to read at once: a thousand ids and the ends of their lines."""
+"""Bytes of one read: a thousand ids with the ends of their lines."""
 
 LONGEST: Final = 1_000
-"""Characters that are kept of a line which does not end; an id has 24."""
+"""Characters kept of an unfinished line; an id has 24."""
 
 
 class IdLines:
-    """Finds the ids in text that comes in pieces: one to a line.
+    """Finds ids, one to a line, in text that comes in pieces.
 
-    Blank lines, spaces around an id, and what follows a `#` do not count.
+    Blank lines, spaces around an id, and comments from a `#` on are skipped.
     """
 
     def __init__(self) -> None:
-        # With -sig: PowerShell begins a file with a mark, which belongs to no id.
+        # PowerShell begins a file with a byte-order mark, which -sig drops.
         decoder = codecs.getincrementaldecoder("utf-8-sig")
         self._decoder = decoder(errors="replace")
         self._rest = ""
@@ -52,9 +52,9 @@ def _ids(lines: list[str]) -> list[str]:
 
 
 async def read_ids(descriptor: int) -> AsyncIterator[list[str]]:
-    """Yield the ids that are there, as soon as there are any, about a thousand at most.
+    """Yield ids as soon as there are any, about a thousand at once at most.
 
-    Nothing is read ahead: what comes meanwhile waits in the pipe.
+    Nothing is read ahead: ids that come meanwhile wait in the pipe.
 
     Raises:
         OSError: It cannot be read.
@@ -68,12 +68,12 @@ async def read_ids(descriptor: int) -> AsyncIterator[list[str]]:
 
 
 async def _read(descriptor: int) -> bytes:
-    """Read what is there, in a thread that nobody waits for: it may read for ever."""
+    """Read what is there, in a thread that is not waited for: a read may never end."""
     result: Future[bytes] = Future()
     result.set_running_or_notify_cancel()  # from now on it cannot be cancelled
 
     def read() -> None:
-        # Not through `sys.stdin`: its lock would be held when Python ends.
+        # `sys.stdin` would hold its lock when Python ends.
         try:
             result.set_result(os.read(descriptor, CHUNK))
         except OSError as error:
@@ -85,19 +85,21 @@ async def _read(descriptor: int) -> bytes:
 
 @attrs.frozen(kw_only=True)
 class Wanted:
-    """The ids of some sessions, or where they come from."""
+    """The ids of some sessions, or where they come from.
+
+    Attributes:
+        session_ids: The arguments.
+        from_file: A file of ids, one to a line.
+    """
 
     session_ids: tuple[str, ...]
-    """The arguments."""
-
     from_file: IO[bytes] | None
-    """The file that holds them, one to a line."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what is none of these.
+        """Refuse none or several sources of ids.
 
         Raises:
-            click.UsageError: There are no ids, or they come from two places.
+            click.UsageError: There is no source, or more than one.
         """
         given, file = self.session_ids, self.from_file
         if bool(given) + bool(file) != 1 or (self.reads_stdin and given[1:]):
@@ -109,18 +111,18 @@ class Wanted:
 
     @property
     def reads_stdin(self) -> bool:
-        """Whether they come from standard input."""
+        """Whether the ids come from standard input."""
         return "-" in self.session_ids
 
     @property
     def source(self) -> Sequence[str] | int:
-        """The ids, or the descriptor of the file to read them from."""
+        """The ids, or the descriptor of a file to read them from."""
         if self.reads_stdin:
             return sys.stdin.buffer.fileno()
         return self.from_file.fileno() if self.from_file else self.session_ids
 
     def without_repeats(self) -> Self:
-        """Return the same, with each argument once, in whichever letter case."""
+        """Return a copy with each id once; letter case does not count."""
         once: dict[str, str] = {}
         for given in self.session_ids:
             once.setdefault(given.lower(), given)
@@ -140,4 +142,4 @@ wanted_options = bundle(
         ),
     ),
 )
-"""Give a click command these options; it gets them as `wanted`."""
+"""Decorator of a click command, which gets a `Wanted` as `wanted`."""

@@ -1,4 +1,4 @@
-"""How the commands work that change something at the service."""
+"""Commands that change something at the service, and `--dry-run`."""
 
 import asyncio
 import json
@@ -51,14 +51,14 @@ def write(
     output: Output,
     connection: Connection,
 ) -> int:
-    """Write once, and print what the service answers.
+    """Make a call that writes, and print the answer.
 
     Args:
-        call: Writes.
-        unknown: What to do where it is unknown whether it took effect.
-        dry_run: Whether only to say what would be sent.
-        output: How to print the answer.
-        connection: Whom to ask.
+        call: The call.
+        unknown: The next step if it is unknown whether the call took effect.
+        dry_run: Whether to print the request instead of sending it.
+        output: The form of the answer.
+        connection: The settings of the client.
     """
     if dry_run:
         return rehearse(partial(_show, call))
@@ -87,7 +87,7 @@ async def _show(call: Call, rehearsal: "Rehearsal") -> Exit:
 
 
 def look_for_it(error: OutcomeUnknownError) -> str:
-    """Say how to find a session that may have been created."""
+    """Return the next step: to look for a session that may have been created."""
     since = (error.since - SKEW).replace(microsecond=0)
     return (
         "Look before you repeat it: "
@@ -100,16 +100,22 @@ def look_for_it(error: OutcomeUnknownError) -> str:
 
 @attrs.frozen(kw_only=True)
 class _Change:
-    """What can be done to each of several sessions."""
+    """A change to each of several sessions.
+
+    Attributes:
+        do: Makes the change to the session with an id.
+        prompt: The question before it.
+        done: The verb of the report after it.
+        advice: Returns the next steps after errors, by the id.
+    """
 
     do: Callable[[AsyncEmoggClient, str], Awaitable[Any]]
     prompt: str
     done: str
     advice: Callable[[str], Mapping[type[EmoggError], Advice]]
-    """By the id of a session, what to do next about errors."""
 
     async def to(self, client: AsyncEmoggClient, session_id: str) -> Any:
-        """Do it to one of them."""
+        """Make the change to one session."""
         with advising(self.advice(session_id)):
             return await self.do(client, session_id)
 
@@ -145,7 +151,7 @@ _DELETE: Final = _Change(
 def stop_each(
     wanted: Wanted, *, yes: bool, dry_run: bool, output: Output, connection: Connection
 ) -> int:
-    """Stop sessions, and print what has become of them."""
+    """Stop sessions, and print them."""
     return _change_each(
         _STOP, wanted, output.writer, yes=yes, dry_run=dry_run, connection=connection
     )
@@ -154,7 +160,7 @@ def stop_each(
 def delete_each(
     wanted: Wanted, *, yes: bool, dry_run: bool, connection: Connection
 ) -> int:
-    """Delete sessions, and print the ids of those that are gone."""
+    """Delete sessions, and print the ids of the deleted ones."""
     return _change_each(
         _DELETE,
         wanted,
@@ -210,10 +216,10 @@ class LineWriter:
         put("".join(f"{item}\n" for item in items))
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: no line is held."""
 
     def close(self) -> None:
-        """Do nothing: nothing is missing."""
+        """Do nothing: the form has no end."""
 
 
 # -- without a service -----------------------------------------------------------------
@@ -222,10 +228,13 @@ _REFUSED: Final = b"HTTP/1.1 418 Only A Rehearsal\r\nContent-Length: 0\r\n\r\n"
 
 
 class Rehearsal:
-    """A client, and a service on loopback that notes what it is sent and refuses it."""
+    """A client, and a server on loopback that notes each request and refuses it.
+
+    So `--dry-run` shows what the client really sends, and needs no token.
+    """
 
     async def __aenter__(self) -> Self:
-        """Begin to listen."""
+        """Start the server."""
         self._turn = asyncio.Lock()
         self._line = ""
         self._server = await asyncio.start_server(self._listen, "127.0.0.1", 0)
@@ -245,7 +254,7 @@ class Rehearsal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop it."""
+        """Stop the server."""
         await self.client.aclose()
         self._server.close()
 
@@ -253,10 +262,10 @@ class Rehearsal:
         """Make the one *call* with the client; return its request as a line.
 
         Raises:
-            InvalidArgumentError: The client sends no such thing.
+            InvalidArgumentError: The client refuses to send it.
         """
         async with self._turn:
-            with suppress(StatusError):  # which is ours
+            with suppress(StatusError):  # our refusal
                 await call
             return self._line
 
@@ -281,7 +290,7 @@ async def _head(reader: StreamReader) -> str:
 
 
 def rehearse(work: Callable[[Rehearsal], Awaitable[int]]) -> int:
-    """Do *work* that writes, where it changes nothing; return its exit code."""
+    """Do *work* with a rehearsal; return its exit code."""
 
     async def run() -> int:
         async with Rehearsal() as rehearsal:

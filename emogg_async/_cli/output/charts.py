@@ -1,6 +1,6 @@
-"""Emotions and sentiments drawn on a terminal, for people.
+"""Charts of emotions and sentiments on a terminal.
 
-Colours only repeat what stands in front of each line.
+Colours only repeat the name in front of each line.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +21,13 @@ from emogg_async.models import EmotionsTimeline, EmotionTotals, SentimentTimelin
 __all__ = ["Chart", "Span", "emotions_chart", "sentiment_chart", "totals_chart"]
 
 Chart = Callable[..., Text]
-"""Draws something, given its `width` and `ramp`."""
+"""Draws a model; takes its `width` and `ramp`, too."""
 
 NARROWEST: Final = 8
-"""Cells of a line or bar at least, whatever the width."""
+"""Cells of a line or bar at least, even if the chart gets too wide."""
 
 LONGEST: Final = 60
-"""Cells of a bar at most: nobody can compare longer ones."""
+"""Cells of a bar at most: longer ones are hard to compare."""
 
 _STYLES: Final = {  # of middling brightness: legible on black and on white
     "exaltation": "color(172)",
@@ -67,18 +67,23 @@ class Span:
 
 @attrs.frozen
 class _Layout:
-    """How wide each part of a chart is: names, what is drawn, and figures."""
+    """The columns of a chart: names, drawn lines or bars, and figures.
+
+    Attributes:
+        names: The names, cut to one width.
+        room: Cells that are left to draw in.
+        figures: The figures of each line, below their header.
+    """
 
     names: Sequence[str]
     room: int
     figures: Sequence[str]
-    """The first one is their header."""
 
     @classmethod
     def of(
         cls, names: Sequence[str], figures: Sequence[Sequence[str]], width: int
     ) -> "_Layout":
-        """Lay out a chart of *width* columns, whose *figures* begin with headers."""
+        """Lay out a chart of *width* cells; *figures* begin with headers."""
         sizes = [max(map(len, column)) for column in zip(*figures, strict=True)]
         lines = [
             "".join(f"  {each:>{size}}" for each, size in zip(row, sizes, strict=True))
@@ -96,7 +101,7 @@ class _Layout:
         below: str,
         cells: int,
     ) -> Text:
-        """Put the parts together; what is *drawn* is so many *cells* wide."""
+        """Put the columns together; *drawn* ones are *cells* wide."""
         before = max(map(cell_len, self.names), default=0) + 1
         head, *figures = self.figures
         lines = [
@@ -217,7 +222,7 @@ def totals_chart(totals: EmotionTotals, *, width: int, ramp: Ramp) -> Text:
 
 
 def _fitted(names: Sequence[str], width: int) -> list[str]:
-    """Make *names* safe, and equally wide, at most as *width* says."""
+    """Make *names* printable and equally wide, *width* cells at most."""
     cells = [Text(printable(name)) for name in names]
     for cell in cells:
         cell.truncate(width, overflow="ellipsis")
@@ -226,7 +231,7 @@ def _fitted(names: Sequence[str], width: int) -> list[str]:
 
 
 def _alike(numbers: Sequence[float]) -> list[str]:
-    """Write *numbers* with as many decimals as any of them needs, two at most."""
+    """Write *numbers* with two decimals, or with none if all are whole."""
     digits = 0 if all(number == round(number) for number in numbers) else 2
     return [f"{number:,.{digits}f}" for number in numbers]
 

@@ -154,7 +154,7 @@ def axis(grid: Grid, mark: str) -> str:
 
 
 def bar(part: float, width: int, bars: str) -> str:
-    """Draw a bar that fills this *part* of *width* cells."""
+    """Draw a bar that fills *part*, from 0 to 1, of *width* cells."""
     eighths = round(part * width * len(bars))
     whole, rest = divmod(eighths, len(bars))
     return bars[-1] * whole + (bars[rest - 1] if rest else "")
