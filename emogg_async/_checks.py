@@ -11,41 +11,13 @@ __all__ = [
     "aware",
     "non_negative",
     "number",
-    "one_line",
     "positive",
-    "redacted",
-    "shown",
     "whole",
     "whole_number",
 ]
 
 Validator = Callable[[Any, Any, Any], None]
 """What attrs calls with the instance, the attribute and the value."""
-
-
-def one_line(text: str, length: int) -> str:
-    """Return *text* in one printable line of at most so many characters."""
-    words = "".join(char if char.isprintable() else " " for char in text).split()
-    line = " ".join(words)
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
-def redacted(text: str, *secrets: str) -> str:
-    """Return *text* without *secrets*: whatever comes from outside passes here.
-
-    Those of fewer than six characters are none, and stand in many a word of ours.
-    """
-    for secret in secrets:
-        if len(secret) > 5:
-            text = text.replace(secret, "***")
-    return text
-
-
-def shown(value: object) -> str:
-    """Show an argument that was refused: the beginning of a text, else its type."""
-    if isinstance(value, str):
-        return repr(one_line(value, 40))
-    return type(value).__name__
 
 
 def number(

@@ -15,9 +15,9 @@ from emogg_async._calls.gate import shared_pacer
 from emogg_async._calls.pipeline import Pipeline
 from emogg_async._calls.telemetry import Counters
 from emogg_async._calls.transport import Transport
-from emogg_async._checks import redacted
 from emogg_async._sessions import Sessions
 from emogg_async._settings import Settings
+from emogg_async._text import redacted
 from emogg_async._version import __version__
 from emogg_async._wire.protocol import RateLimit
 

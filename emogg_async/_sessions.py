@@ -395,20 +395,23 @@ class Sessions:
             allowance: Seconds from the first send on, in a bulk; None is a call's time.
         """
         request = requests.list_sessions(query)
+
+        async def load(call: Call) -> Page:
+            return await self._fetch(request, call, Page)
+
         return await self.pipeline.share(
-            request,
-            lambda call: self._fetch(request, call, Page),
-            priority=BULK,
-            allowance=allowance,
+            request, load, priority=BULK, allowance=allowance
         )
 
     # -- writes --------------------------------------------------------------------
 
     async def write(self, request: Request, model: type[T]) -> T:
         """Carry out a write and return what the service answers."""
-        return await self._outdate(
-            request, lambda call: self.pipeline.fetch(request, call, model)
-        )
+
+        async def load(call: Call) -> T:
+            return await self.pipeline.fetch(request, call, model)
+
+        return await self._outdate(request, load)
 
     async def stop(self, request: Request) -> Session:
         """Carry out a stop; one get settles it when its outcome is in doubt."""

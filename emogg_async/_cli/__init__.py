@@ -1,53 +1,33 @@
-"""The `emogg` command. It uses nothing but the public names of this package.
+"""The `emogg` command.
 
-============  =====================================================
-module        what it holds
-============  =====================================================
-`app`         the root command, and where its subcommands are
-`completion`  `emogg completion`
-`demo`        `emogg demo`
-`showcase`    what it shows
-`doctor`      `emogg doctor`
-`checkup`     its checks
-`findings`    what these find
-`probe`       what these do to the network
-`emulator`    `emogg emulator`
-`serving`     how it serves: until Ctrl-C, or for a command
-`background`  `--background`, and `--stop`
-`help`        `emogg help`
-`sessions`    `emogg sessions …`: what its commands can be told
-`get`         `emogg sessions get`, and whatever takes many ids
-`wanted`      the ids that it is given
-`ids`         ids that come in lines
-`tally`       what came of them
-`listing`     `emogg sessions list`
-`export`      `emogg sessions export`
-`horizon`     where an export will end
-`progress`    its progress bar
-`resume`      how to go on with it
-`emotions`    `emogg emotions …`: what its commands can be told
-`sentiment`   `emogg sentiment`
-`intervals`   which part of a session they look at
-`rows`        what they print, as rows
-`charts`      the same, drawn
-`sparklines`  its lines and bars: numbers as text
-`figures`     which of these is printed
-`sources`     `emogg sources …`
-`events`      `emogg events …`
-`writing`     how commands work that change something
-`asking`      the question before some of them
-`rehearsal`   what `--dry-run` does instead
-`options`     what several commands can be told
-`running`     how a command runs, and is told to stop
-`verbose`     what `-v` tells
-`fields`      the fields of what is printed, by name
-`formats`     that as JSON, JSON lines and CSV
-`tables`      that as a table
-`output`      the console that draws on stdout
-`moments`     dates and times, as they are given
-`text`        text that no terminal obeys
-`exits`       exit codes, and what is said about an error
-============  =====================================================
+It uses the public names of this package, and a few pure functions below them.
+
+===============  ================================================================
+module           what it holds
+===============  ================================================================
+`commands/`      a module for each command or group, imported when it is called
+`  get`          calls for many ids, in order
+`  listing`      pages of the list
+`  writing`      calls that change something, and `--dry-run`
+`  showcase`     the program and the report of `emogg demo`
+`output/`        what is printed
+`  formats`      JSON, JSON lines and CSV
+`  tables`       tables, and the console of stdout
+`  charts`       charts, made of the lines and bars in `sparklines`
+`  figures`      the choice between charts, rows and JSON
+`  fields`       the names that `--fields` takes
+`  rows`         figures as rows
+`  progress`     the line that an export shows
+`app`            the root command
+`options`        options that several commands have
+`ids`            ids as arguments, in files, and on standard input
+`running`        how a command runs and is stopped; what `-v` logs
+`asking`         the question before a stop or a deletion
+`exits`          exit codes, and the two lines about an error
+`checks`         the checks of `emogg doctor`
+`serving`        how `emogg emulator` serves
+`background`     its `--background` and `--stop`
+===============  ================================================================
 """
 
 import os
@@ -73,7 +53,7 @@ def main() -> int:
     except KeyboardInterrupt:  # before the root command could see to it
         return 130
     finally:
-        # While Python ends, Ctrl-C would only make it complain.
+        # Python would print a traceback for a Ctrl-C while it ends.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -86,8 +66,8 @@ def _main() -> int:
             file=sys.stderr,
         )
         return 1
-    # What was closed before we began: whoever cannot see complaints gets none, but data
-    # that nobody can have are an error, as anywhere.
+    # A closed stdout is opened for reading, so that data which nobody can have are an
+    # error; a closed stderr takes everything.
     for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, mode)

@@ -1,4 +1,4 @@
-"""The root command: where its subcommands are.
+"""The root command, and the list of its subcommands.
 
 Subcommands are imported when they are called, so that help and completions need neither
 aiohttp nor rich; their modules import both only when they run.
@@ -22,7 +22,7 @@ __all__ = ["TOPICS", "completions", "emogg", "suggest"]
 _COMMANDS: Final = {
     "completion": "Print the script that completes this command in a shell.",
     "demo": "See what this package does; needs no account and no network.",
-    "doctor": "Check what lies between here and an answer, for a ticket.",
+    "doctor": "Check configuration, service and software, for a ticket.",
     "emotions": "See which emotions were detected, in all or over time.",
     "emulator": "Serve made-up sessions as the Emogg API does.",
     "events": "Send events of your own sources to a session.",
@@ -31,17 +31,17 @@ _COMMANDS: Final = {
     "sessions": "Get, list, export, create, rename, stop and delete sessions.",
     "sources": "Register sources of your own with a session.",
 }
-"""Every subcommand, an attribute of the module of the same name, and what it does."""
+"""The subcommands, each defined in the module of its name, and what each does."""
 
 TOPICS: Final = {
     "environment": "The variables that this command reads.",
     "exit-codes": "What a script can tell from how it ends.",
 }
-"""What else `emogg help` explains."""
+"""Further pages of `emogg help`."""
 
 
 class _Root(click.Group):
-    """A group that imports its commands late, and turns what they raise into exits."""
+    """A group that imports commands late, and turns errors into exits."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of the subcommands."""
@@ -58,7 +58,7 @@ class _Root(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a subcommand, or say which one may have been meant."""
+        """Find a subcommand, or suggest one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -68,7 +68,7 @@ class _Root(click.Group):
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
-        """Describe the subcommands without importing them, and the topics of help."""
+        """Describe the subcommands, without importing them, and the topics of help."""
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
         with formatter.section("Topics of `emogg help`"):
@@ -82,12 +82,12 @@ class _Root(click.Group):
         return [*completions(_COMMANDS, incomplete), *options]
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
-        """Parse the options of the root; wrong ones end as anything else does."""
+        """Parse the options of the root; turn errors into exits."""
         with ending():
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a subcommand and end with its exit code, whatever happens."""
+        """Run a subcommand, and exit with its code."""
         with ending():
             code = super().invoke(ctx)
             sys.stdout.flush()
@@ -108,7 +108,7 @@ def completions(
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Ask whether one of the *known* words was meant; say nothing if none is near."""
+    """Return a question for the nearest of the *known* words; "" if none is near."""
     from difflib import get_close_matches  # noqa: PLC0415 - seldom needed
 
     near = get_close_matches(word, known, n=1)

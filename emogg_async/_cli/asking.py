@@ -1,4 +1,4 @@
-"""The question before what cannot be undone. Only a terminal is asked."""
+"""The question on a terminal before a stop or a deletion."""
 
 import sys
 from collections import Counter
@@ -11,17 +11,16 @@ from rich.console import Console
 
 from emogg_async import AsyncEmoggClient, Batch, EmoggError, Session
 from emogg_async._cli.exits import CommandError, Exit
-from emogg_async._cli.ids import IdLines
+from emogg_async._cli.ids import IdLines, Wanted
 from emogg_async._cli.options import Connection
 from emogg_async._cli.output.tables import session_table
-from emogg_async._cli.output.text import counted, printable
 from emogg_async._cli.running import run
-from emogg_async._cli.wanted import Wanted
+from emogg_async._text import counted, printable
 
 __all__ = ["Agreed", "ask", "asks", "question"]
 
 SHOWN: Final = 10
-"""Sessions that are shown with the question."""
+"""Sessions shown with the question."""
 
 
 class _NeedsYes(click.UsageError):
@@ -30,26 +29,28 @@ class _NeedsYes(click.UsageError):
 
 @attrs.frozen
 class Agreed:
-    """What somebody agreed to."""
+    """The answer to the question.
+
+    Attributes:
+        ids: The ids of the sessions that were found.
+        failed: The errors of the other ids, which are left alone.
+    """
 
     ids: tuple[str, ...]
-    """Of the sessions that were shown; the rest is left alone."""
-
     failed: Mapping[str, EmoggError]
-    """Of other ids, why they could not be shown."""
 
 
 def asks(prompt: str, wanted: Wanted, connection: Connection) -> Agreed:
-    """Show what is wanted, and ask whether to do it.
+    """Show the sessions, and ask whether to change them.
 
     Args:
-        prompt: What to ask, with `{}` for the sessions.
-        wanted: Which sessions.
-        connection: Gets them.
+        prompt: The question, with `{}` for the sessions.
+        wanted: Their ids.
+        connection: The settings of the client that looks them up.
 
     Raises:
         click.UsageError: There is no terminal to ask.
-        EmoggError: There is only one id, and it cannot be shown.
+        EmoggError: There is only one id, and its session cannot be shown.
         click.exceptions.Exit: The answer is no.
     """
     if wanted.reads_stdin or not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
@@ -98,7 +99,7 @@ def _is_agreed(prompt: str, sessions: Sequence[Session], missing: int) -> bool:
 
 
 def question(prompt: str, sessions: Sequence[Session]) -> str:
-    """Say in a question how many sessions it is about, and in which states."""
+    """Write the question, with the number of the sessions and their states."""
     states = Counter(session.state for session in sessions)
     if len(sessions) == 1:
         what = f"this {sessions[0].state} session"
@@ -111,7 +112,7 @@ def question(prompt: str, sessions: Sequence[Session]) -> str:
 
 
 def ask(text: str) -> bool:
-    """Ask for a yes, on stderr: stdout may lead elsewhere. Anything else is a no.
+    """Ask for a yes on stderr, since stdout may be a file; anything else is a no.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.

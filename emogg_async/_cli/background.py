@@ -1,8 +1,7 @@
-"""`emogg emulator --background`, and `--stop`, which ends what that began.
+"""`emogg emulator --background`, and `--stop`, which ends such an emulator.
 
-Such an emulator listens on a socket in the temporary directory, which is named after
-its port; whoever connects has it end. So no process is ever ended by an id, which could
-belong to another one by then.
+The emulator listens on a socket in the temporary directory, named after its port, and
+ends when somebody connects. A process id could belong to another process by then.
 """
 
 import os
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["serve_in_background", "stop_background"]
 
 PATIENCE: Final = 10.0
-"""Seconds in which an emulator has to end."""
+"""Seconds to wait for the end of an emulator."""
 
 _URL: Final = re.compile(r"http://127\.0\.0\.1:(\d+)/?")
 
 
 def serve_in_background(server: "EmoggEmulator") -> int:
-    """Serve in a process of its own, and return once it does.
+    """Start a process that serves, and return once it does.
 
     Returns:
         The exit code.
@@ -49,14 +48,14 @@ def serve_in_background(server: "EmoggEmulator") -> int:
     with open(reading, "rb") as pipe:
         if pipe.read():
             return Exit.OK
-    # It has said why.
+    # The child has printed why.
     return code_of(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def _serve(server: "EmoggEmulator", ready: int) -> None:
     """Serve until somebody connects to the socket, or SIGTERM.
 
-    Until it serves, this is a part of what the shell runs, and ends by Ctrl-C.
+    Until it serves, Ctrl-C in the shell ends it.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     _close_all_but(ready)
@@ -68,18 +67,18 @@ def _serve(server: "EmoggEmulator", ready: int) -> None:
             os.write(ready, b".")
             os.close(ready)
             asking, _ = listener.accept()
-    # It stays open until this process is gone, by which the other end knows that.
+    # It stays open until this process is gone: the other end waits for that.
     asking.detach()
 
 
 def _close_all_but(file: int) -> None:
-    """Close what was inherited: a lock of the shell's, or the pipe of another command.
+    """Close inherited files, as locks of the shell or pipes of other commands.
 
-    The standard ones stay until all is told.
+    The standard streams stay until everything is printed.
     """
     for name in os.listdir("/dev/fd"):
         if int(name) > 2 and int(name) != file:
-            with suppress(OSError):  # one of them was that of the list
+            with suppress(OSError):  # the list itself had one, closed by now
                 os.close(int(name))
 
 
@@ -101,7 +100,7 @@ def _listening(port: object) -> Iterator[socket.socket]:
     path = _socket_of(port)
     with socket.socket(socket.AF_UNIX) as listener:
         try:
-            # The port is ours, so one that is there is that of an emulator that died.
+            # The port is ours, so an old socket belongs to an emulator that died.
             path.unlink(missing_ok=True)
             listener.bind(os.fspath(path))
             path.chmod(0o600)
@@ -121,10 +120,10 @@ def stop_background(port: int) -> int:
     """End an emulator in the background, and wait for its end.
 
     Args:
-        port: The one that it has; 0 means that of `EMOGG_BASE_URL`.
+        port: Its port; 0 takes the port of `EMOGG_BASE_URL`.
 
     Raises:
-        CommandError: There is none, or it does not end.
+        CommandError: There is no such emulator, or it does not end.
     """
     found = _URL.fullmatch(os.environ.get("EMOGG_BASE_URL", ""))
     here = int(found[1]) if found else 0

@@ -1,7 +1,4 @@
-"""How the command ends: the exit codes, and what is said about an error.
-
-Whatever goes wrong is two lines on stderr: what failed, and one next step.
-"""
+"""Exit codes, and the two lines about an error: what failed, and the next step."""
 
 import logging
 import os
@@ -15,7 +12,7 @@ from typing import Any, Final, Self
 import click
 
 from emogg_async import errors
-from emogg_async._cli.output.text import json_line, printable
+from emogg_async._text import json_line, printable
 from emogg_async.errors import EmoggError
 
 __all__ = [
@@ -36,23 +33,26 @@ _NO_ARGUMENTS: Final[type | tuple[()]] = getattr(
 """What newer clicks raise for a group without a command; older ones print its help."""
 
 _HINT_FOR_PYTHON: Final = ", or pass allow_http=True"
-"""Part of a message that is of no use on a command line."""
+"""The part of a message that only helps in Python."""
 
 Advice = str | Callable[[Any], str]
-"""What to do next about an error, or what tells it of that."""
+"""The next step after an error, or a function of the error that returns it."""
 
 _LONGEST: Final = 200
-"""Characters of the message of an error that nobody foresaw."""
+"""Characters kept of the message of an unexpected error."""
 
 
 class Exit(IntEnum):
-    """The exit codes; scripts rely on them, so none ever changes its meaning."""
+    """The exit codes; scripts rely on them, so no code ever changes its meaning.
+
+    Attributes:
+        meaning: The meaning in a few words, for help texts.
+    """
 
     meaning: str
-    """In a few words, for help texts."""
 
     def __new__(cls, code: int, meaning: str) -> Self:
-        """Make an exit code that knows what it means."""
+        """Make an exit code with its meaning."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
@@ -75,7 +75,7 @@ class Exit(IntEnum):
 
 
 class CommandError(click.ClickException):
-    """A failure that is no `EmoggError`.
+    """A failure of the command itself rather than of the client.
 
     Args:
         message: What failed, in one line.
@@ -88,7 +88,7 @@ class CommandError(click.ClickException):
 
 
 SEE_DOCTOR: Final = "; `emogg doctor` tells more"
-"""Ends the next step of what may lie anywhere between here and the service."""
+"""The end of the next step where the cause may lie anywhere on the way."""
 
 _ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
     EmoggError: (Exit.OTHER, f"Try again{SEE_DOCTOR}"),
@@ -142,16 +142,16 @@ _ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
         "Look whether it took effect before you repeat it",
     ),
 }
-"""How each error ends the command, and what to do next; a subclass does as its base.
+"""Exit code and next step of each error; a subclass has those of its base.
 
-An error's own advice speaks to those who write Python.
+The advice of the errors themselves is for Python programs.
 """
 
 _WRONG_SETTINGS: Final = {
     "base_url": "Correct EMOGG_BASE_URL, or --base-url",
     "HTTPS_PROXY": "Correct HTTPS_PROXY",
 }
-"""The next step by what the message of a `ConfigurationError` begins with."""
+"""The next step by the setting with which a `ConfigurationError` begins."""
 
 _OBSTACLES: Final = {
     "proxy": "Check HTTPS_PROXY, user and password too, and that the proxy may reach "
@@ -159,24 +159,24 @@ _OBSTACLES: Final = {
     "certificate": "If you trust who issued it, let SSL_CERT_FILE name a file with "
     f"their root certificate{SEE_DOCTOR}",
 }
-"""The next step by what stopped a request that was not sent."""
+"""The next step by the `stopped_by` of a `NotSentError`."""
 
 _NOT_THE_SERVICE: Final = f"Check EMOGG_BASE_URL, or --base-url{SEE_DOCTOR}"
 
 
 def exit_of(error: EmoggError) -> Exit:
-    """Look up with which code *error* ends the command."""
+    """Return the exit code for *error*."""
     return _ending_of(error)[0]
 
 
 def explain(error: EmoggError) -> str:
-    """Say in two lines what failed and what to do next."""
+    """Write in two lines what failed and what to do next."""
     what = str(error).removesuffix(f" {error.advice}.").replace(_HINT_FOR_PYTHON, "")
     return _two_lines(what, _next_step(error))
 
 
 def explain_as_json(session_id: str, error: EmoggError) -> str:
-    """Say in one line of JSON what failed for one of several ids."""
+    """Write in one line of JSON what failed for one of several ids."""
     facts = {
         "id": session_id,
         "error": type(error).__name__,
@@ -201,13 +201,13 @@ def _next_step(error: EmoggError) -> str:
         step = _OBSTACLES.get(error.stopped_by)
     else:
         step = _NOT_THE_SERVICE if _is_from_elsewhere(error) else None
-    # What the command itself knows better.
+    # A note is the next step that the command itself gave.
     notes: list[str] = getattr(error, "__notes__", [])
     return step or (notes[-1] if notes else _ending_of(error)[1])
 
 
 def _is_from_elsewhere(error: EmoggError) -> bool:
-    """Say whether *error* looks like the answer of some other server."""
+    """Return whether *error* looks like the answer of some other server."""
     if isinstance(error, errors.NotFoundError):
         return error.path == "/v1/sessions"  # there is no id in it that could be wrong
     if isinstance(error, errors.ResponseShapeError):
@@ -217,11 +217,11 @@ def _is_from_elsewhere(error: EmoggError) -> bool:
 
 @contextmanager
 def advising(advice: Mapping[type[EmoggError], Advice]) -> Iterator[None]:
-    """Give errors that are raised inside a next step of their own.
+    """Give errors raised inside a next step of their own.
 
     Args:
-        advice: By class of error, what to do, without the full stop; or a function of
-            the error that tells it.
+        advice: The next step, without the full stop, by class of error; or a function
+            of the error that returns it.
     """
     try:
         yield
@@ -238,7 +238,7 @@ def _two_lines(what: str, next_step: str) -> str:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Turn whatever is raised inside into its two lines and click's own `Exit`."""
+    """Turn errors raised inside into their two lines and click's own `Exit`."""
     code: int = Exit.OTHER
     try:
         yield
@@ -267,7 +267,7 @@ def ending() -> Iterator[None]:
 
 
 def _complain(error: click.ClickException) -> int:
-    """Say what click has to say about *error*."""
+    """Print the message of *error*, and return its exit code."""
     message = error.format_message()
     if isinstance(error, _NO_ARGUMENTS):
         click.echo(message)
@@ -281,7 +281,7 @@ def _complain(error: click.ClickException) -> int:
 
 
 def _confess(error: Exception) -> None:
-    """Say that *error* is a bug; where logging is on, as by -v, show where."""
+    """Report *error* as a bug; log where it was raised."""
     logger = logging.getLogger("emogg_async")
     for part in traceback.format_exception(error):
         for line in part.splitlines():
@@ -295,5 +295,5 @@ def _confess(error: Exception) -> None:
 
 
 def _abandon_output() -> None:
-    """Let what is still buffered go nowhere, or Python complains when it exits."""
+    """Discard buffered output, which Python could not write when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,30 +1,36 @@
-"""Ids that come in lines: from a file, or from standard input while it is written."""
+"""Ids of sessions: as arguments, or in the lines of a file or of standard input."""
 
 import asyncio
 import codecs
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from typing import Final
+from typing import IO, Final, Self
 
-__all__ = ["IdLines", "read_ids"]
+import attrs
+import click
+
+from emogg_async._cli.options import bundle
+
+__all__ = ["IdLines", "Wanted", "read_ids", "wanted_options"]
 
 CHUNK: Final = 25_000
-"""Bytes to read at once: a thousand ids and the ends of their lines."""
+"""Bytes of one read: a thousand ids with the ends of their lines."""
 
 LONGEST: Final = 1_000
-"""Characters that are kept of a line which does not end; an id has 24."""
+"""Characters kept of an unfinished line; an id has 24."""
 
 
 class IdLines:
-    """Finds the ids in text that comes in pieces: one to a line.
+    """Finds ids, one to a line, in text that comes in pieces.
 
-    Blank lines, spaces around an id, and what follows a `#` do not count.
+    Blank lines, spaces around an id, and comments from a `#` on are skipped.
     """
 
     def __init__(self) -> None:
-        # With -sig: PowerShell begins a file with a mark, which belongs to no id.
+        # PowerShell begins a file with a byte-order mark, which -sig drops.
         decoder = codecs.getincrementaldecoder("utf-8-sig")
         self._decoder = decoder(errors="replace")
         self._rest = ""
@@ -46,9 +52,9 @@ def _ids(lines: list[str]) -> list[str]:
 
 
 async def read_ids(descriptor: int) -> AsyncIterator[list[str]]:
-    """Yield the ids that are there, as soon as there are any, about a thousand at most.
+    """Yield ids as soon as there are any, about a thousand at once at most.
 
-    Nothing is read ahead: what comes meanwhile waits in the pipe.
+    Nothing is read ahead: ids that come meanwhile wait in the pipe.
 
     Raises:
         OSError: It cannot be read.
@@ -62,12 +68,12 @@ async def read_ids(descriptor: int) -> AsyncIterator[list[str]]:
 
 
 async def _read(descriptor: int) -> bytes:
-    """Read what is there, in a thread that nobody waits for: it may read for ever."""
+    """Read what is there, in a thread that is not waited for: a read may never end."""
     result: Future[bytes] = Future()
     result.set_running_or_notify_cancel()  # from now on it cannot be cancelled
 
     def read() -> None:
-        # Not through `sys.stdin`: its lock would be held when Python ends.
+        # `sys.stdin` would hold its lock when Python ends.
         try:
             result.set_result(os.read(descriptor, CHUNK))
         except OSError as error:
@@ -75,3 +81,65 @@ async def _read(descriptor: int) -> bytes:
 
     threading.Thread(target=read, name="emogg-ids", daemon=True).start()
     return await asyncio.wrap_future(result)
+
+
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """The ids of some sessions, or where they come from.
+
+    Attributes:
+        session_ids: The arguments.
+        from_file: A file of ids, one to a line.
+    """
+
+    session_ids: tuple[str, ...]
+    from_file: IO[bytes] | None
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse none or several sources of ids.
+
+        Raises:
+            click.UsageError: There is no source, or more than one.
+        """
+        given, file = self.session_ids, self.from_file
+        if bool(given) + bool(file) != 1 or (self.reads_stdin and given[1:]):
+            raise click.UsageError(
+                "Give either ids, or - for standard input, or a file."
+            )
+        if self.reads_stdin and sys.stdin is None:
+            raise click.UsageError("Standard input is closed.")
+
+    @property
+    def reads_stdin(self) -> bool:
+        """Whether the ids come from standard input."""
+        return "-" in self.session_ids
+
+    @property
+    def source(self) -> Sequence[str] | int:
+        """The ids, or the descriptor of a file to read them from."""
+        if self.reads_stdin:
+            return sys.stdin.buffer.fileno()
+        return self.from_file.fileno() if self.from_file else self.session_ids
+
+    def without_repeats(self) -> Self:
+        """Return a copy with each id once; letter case does not count."""
+        once: dict[str, str] = {}
+        for given in self.session_ids:
+            once.setdefault(given.lower(), given)
+        return attrs.evolve(self, session_ids=tuple(once.values()))
+
+
+wanted_options = bundle(
+    Wanted,
+    "wanted",
+    (
+        click.argument("session_ids", metavar="ID...|-", nargs=-1),
+        click.option(
+            "--from-file",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="Read the ids from a file.",
+        ),
+    ),
+)
+"""Decorator of a click command, which gets a `Wanted` as `wanted`."""

@@ -1,17 +1,17 @@
-"""What several commands can be told, and what follows: a client, filters, a writer.
+"""Options that several commands have: connection, filters, part, output.
 
-The token is no option: what stands on a command line is seen by every user of the
-machine, and kept by the shell.
+The token is no option: every user of the machine can see a command line, and the shell
+keeps it.
 
-Nothing here may import the client or rich: `--help` and completion have no use for
-them.
+Imports of the client and of rich wait until a command runs: `--help` and completion do
+without them.
 """
 
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,8 +21,6 @@ import click
 
 import emogg_async
 from emogg_async import ConfigurationError
-from emogg_async._cli.moments import parse_moment
-from emogg_async._cli.verbose import log_to_stderr
 
 if TYPE_CHECKING:
     from emogg_async._cli.output.formats import Writer
@@ -32,31 +30,34 @@ __all__ = [
     "Connection",
     "Filters",
     "Output",
+    "Part",
     "bundle",
     "connection_options",
     "dry_run_option",
     "expand_option",
     "filter_options",
     "output_options",
+    "parse_moment",
+    "part_options",
 ]
 
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
 EXIT_CODES: Final = "`emogg help exit-codes` says how it can end."
-"""Ends the help of what meets the service."""
+"""The last line of the help of commands that call the service."""
 
 TOKEN_VARIABLE: Final = "EMOGG_API_TOKEN"  # noqa: S105 - its name, not its value
 
 
 def bundle(holder: type, name: str, options: Sequence[Option], **fixed: Any) -> Option:
-    """Make a decorator that gives a command *options*, all in one argument *name*.
+    """Make a decorator that passes *options* to a command as one argument *name*.
 
     Args:
-        holder: The class of that argument, whose fields are named as the options are.
-        name: What the command calls it.
-        options: What makes them.
-        fixed: Those of its fields that nobody can choose.
+        holder: The class of the argument; its fields are named like the options.
+        name: The name of the argument.
+        options: The decorators of the options.
+        fixed: Fields of *holder* that are not options.
     """
 
     def decorate(command: Command) -> Command:
@@ -75,46 +76,41 @@ def bundle(holder: type, name: str, options: Sequence[Option], **fixed: Any) -> 
     return decorate
 
 
-# -- whom to ask -----------------------------------------------------------------------
+# -- connection ------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
 class Connection:
-    """Whom to ask, in whose name, and how."""
+    """The settings of the client, and how much to say.
+
+    Attributes:
+        base_url: The URL of the service; None takes it from the environment.
+        token_file: The file that holds the token; None takes it from the environment.
+        timeout: Seconds for a whole call.
+        concurrency: Requests in flight at once.
+        verbose: Whether to log.
+        quiet: Whether to print only results and errors.
+    """
 
     base_url: str | None
-    """Where the service is; None is what the environment says."""
-
     token_file: Path | None
-    """The file that holds the token; None takes it from the environment."""
-
     timeout: float
-    """Seconds for a whole call."""
-
     concurrency: int
-    """Requests in flight at once."""
-
     verbose: bool
-    """Whether to log what happens."""
-
     quiet: bool
-    """Whether to say nothing but errors."""
 
     def client(
         self, *, token: str | None = None, **options: Any
     ) -> "emogg_async.AsyncEmoggClient":
-        """Make a client, and have it log if that is wanted.
+        """Make a client.
 
         Args:
-            token: The token, if it was read before.
-            options: Further ones of the client.
+            token: The token, if it was read already.
+            options: Further arguments of the client.
 
         Raises:
-            ConfigurationError: There is no usable token or base URL, or the proxy of
-                the environment is none.
+            ConfigurationError: The token, the base URL or the proxy cannot be used.
         """
-        if self.verbose:
-            log_to_stderr()
         return emogg_async.AsyncEmoggClient(
             self.token() if token is None else token,
             base_url=self.base_url,
@@ -124,10 +120,10 @@ class Connection:
         )
 
     def token(self) -> str:
-        """Read the token; a file that is a pipe can be read only once.
+        """Read the token; if its file is a pipe, that works only once.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: There is no token.
         """
         if self.token_file is None:
             token, source = os.environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE
@@ -147,9 +143,9 @@ class Connection:
 
 
 def _base_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Refuse what a variable that is not set leaves: the token would go elsewhere."""
+    """Refuse an empty URL, as of an unset variable: the default would get the token."""
     if value == "":
-        raise click.BadParameter("it is empty")
+        raise click.BadParameter("expected a URL, got an empty text")
     return value
 
 
@@ -161,13 +157,13 @@ connection_options = bundle(
             "--base-url",
             metavar="URL",
             callback=_base_url,
-            help="Where the service is.",
+            help="The URL of the service.",
         ),
         click.option(
             "--token-file",
             metavar="FILE",
             type=click.Path(path_type=Path),
-            help="Take the token from a file rather than from EMOGG_API_TOKEN.",
+            help="Read the token from a file instead of EMOGG_API_TOKEN.",
         ),
         click.option(
             "--timeout",
@@ -175,7 +171,7 @@ connection_options = bundle(
             type=click.FloatRange(0, min_open=True),
             default=60.0,
             show_default=True,
-            help="Time for each call, retries included.",
+            help="Time limit of each call, with its retries.",
         ),
         click.option(
             "--concurrency",
@@ -185,14 +181,18 @@ connection_options = bundle(
             show_default=True,
             help="Requests in flight at once.",
         ),
-        click.option("-v", "--verbose", is_flag=True, help="Log what happens."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+        click.option(
+            "-v", "--verbose", is_flag=True, help="Log requests, retries and waits."
+        ),
+        click.option(
+            "-q", "--quiet", is_flag=True, help="Print only results and errors."
+        ),
     ),
 )
-"""Give a click command these options; it gets them as `connection`."""
+"""Decorator of a click command, which gets a `Connection` as `connection`."""
 
 
-# -- which sessions --------------------------------------------------------------------
+# -- filters ---------------------------------------------------------------------------
 
 
 def _names(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
@@ -205,17 +205,17 @@ def _expand(shown_by: str) -> Option:
         metavar="FIELDS",
         default="",
         callback=_names,
-        help=f"Have these IDs as the full objects, as user; {shown_by} shows them.",
+        help=f"Get these IDs as full objects, e.g. user; {shown_by} shows them.",
     )
 
 
 expand_option = _expand("-o json")
-"""Give a click command this option."""
+"""Decorator of a click command, which gets `expand`."""
 
 
 @attrs.frozen(kw_only=True)
 class Filters:
-    """Which sessions to list, and how; None is no filter."""
+    """Which sessions to list, and what to expand; None does not filter."""
 
     state: str | None
     type: str | None
@@ -224,8 +224,24 @@ class Filters:
     expand: tuple[str, ...]
 
     def arguments(self) -> dict[str, Any]:
-        """Return them as arguments of `list_sessions`."""
+        """Return the arguments of `list_sessions`."""
         return attrs.asdict(self)
+
+
+def parse_moment(text: str) -> datetime:
+    """Read a date, or a date and time, in UTC unless it has an offset.
+
+    Raises:
+        ValueError: *text* is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(
+            "expected a date or a time, e.g. 2024-03-29 or 2024-03-29T08:51:26Z, "
+            f"got {text!r}"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _moment(
@@ -240,7 +256,7 @@ def _moment(
 
 
 def _known(enum: str) -> Callable[..., list[str]]:
-    """Complete the known values of an enum of the models; any other passes, too."""
+    """Complete the known values of an enum of the models; others are allowed."""
 
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
         return [
@@ -260,20 +276,20 @@ filter_options = bundle(
             "--state",
             metavar="STATE",
             shell_complete=_known("SessionState"),
-            help="Only sessions in this state, as active, processing or finished.",
+            help="Only sessions in this state, e.g. active, processing or finished.",
         ),
         click.option(
             "--type",
             metavar="TYPE",
             shell_complete=_known("SessionType"),
-            help="Only sessions of this type, as live_analysis.",
+            help="Only sessions of this type, e.g. live_analysis.",
         ),
         click.option(
             "--started-after",
             metavar="TIME",
             callback=_moment,
-            help="Only sessions created after this time: ISO 8601, as 2024-03-29 or "
-            "2024-03-29T10:51:26+02:00. Without an offset it is UTC.",
+            help="Only sessions created after this time in ISO 8601, e.g. 2024-03-29 "
+            "or 2024-03-29T10:51:26+02:00. Without an offset it is in UTC.",
         ),
         click.option(
             "--started-before",
@@ -284,49 +300,99 @@ filter_options = bundle(
         _expand("JSON"),  # an export has only lines of it
     ),
 )
-"""Give a click command these options; it gets them as `filters`."""
+"""Decorator of a click command, which gets `Filters` as `filters`."""
 
 
-# -- what to do ------------------------------------------------------------------------
+# -- which part of a session ----------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """A part of a session, cut into intervals.
+
+    Attributes:
+        granularity: Seconds of an interval.
+        start: Seconds from the session's beginning.
+        end: Seconds from the session's beginning; None is its end.
+    """
+
+    granularity: int
+    start: float
+    end: float | None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the client's methods."""
+        return attrs.asdict(self)
+
+
+part_options = bundle(
+    Part,
+    "part",
+    (
+        click.option(
+            "--granularity",
+            metavar="SECONDS",
+            type=click.IntRange(5, 3_600),
+            default=60,
+            show_default=True,
+            help="Length of an interval, from 5 to 3600.",
+        ),
+        click.option(
+            "--start",
+            metavar="SECONDS",
+            type=click.FloatRange(0),
+            default=0.0,
+            help="Start of the part, from the session's start.",
+        ),
+        click.option(
+            "--end",
+            metavar="SECONDS",
+            type=click.FloatRange(0, min_open=True),
+            help="End of the part, from the session's start. Default: its end.",
+        ),
+    ),
+)
+"""Decorator of a click command, which gets a `Part` as `part`."""
+
+# -- dry run ---------------------------------------------------------------------------
 
 dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Send nothing; print what would be sent."
+    "--dry-run", is_flag=True, help="Print the requests instead of sending them."
 )
-"""Give a click command this option."""
+"""Decorator of a click command, which gets `dry_run`."""
 
-# -- how to print them -----------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
 class Output:
-    """How to print what was asked for."""
+    """The form in which results are printed.
+
+    Attributes:
+        kind: The kind of the results, a key of `fields.FIELDS`.
+        human: The name of the form for people.
+        form: The name of the form; None is *human* on a terminal, else `jsonl`.
+        fields: The fields to print; None leaves it to the form.
+        no_header: Whether to leave out the first line of CSV.
+    """
 
     kind: str
-    """What it is, a key of `fields.FIELDS`."""
-
     human: str
-    """The name of the form for people."""
-
     form: str | None
-    """The name of the form; None is that for people on a terminal, else JSON lines."""
-
     fields: tuple[str, ...] | None
-    """Which fields; None is up to the form."""
-
     no_header: bool
-    """Whether CSV goes without its first line."""
 
     @property
     def chosen(self) -> str:
-        """The name of the form, if need be by where stdout leads."""
+        """The name of the form; where none was given, it depends on stdout."""
         return self.form or (self.human if sys.stdout.isatty() else "jsonl")
 
     @contextmanager
     def writer(self) -> "Iterator[Writer]":
-        """Have a writer, which in the end writes what is missing.
+        """Open a writer, and close it in the end.
 
-        After a failure that stays missing: an array without its end cannot be taken for
-        the whole answer.
+        After a failure it is only flushed: a JSON array without its end cannot be
+        taken for the whole answer.
         """
         writer = self._open()
         try:
@@ -354,7 +420,7 @@ class Output:
 
 
 def _fields(kind: str) -> Callable[..., tuple[str, ...] | None]:
-    """Read the names of fields of what is of this *kind*."""
+    """Make the callback that reads names of fields of *kind*."""
 
     def read(
         _: click.Context, __: click.Parameter, value: str | None
@@ -372,7 +438,7 @@ def _fields(kind: str) -> Callable[..., tuple[str, ...] | None]:
 
 
 def _complete_fields(kind: str) -> Callable[..., list[str]]:
-    """Complete the last of the names."""
+    """Make the completion of the last name of a list."""
 
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
         from emogg_async._cli.output.fields import FIELDS  # noqa: PLC0415 - loads models
@@ -394,14 +460,13 @@ def output_options(
     kind: str = "session",
     example: str = "id,name,config.remove_media",
 ) -> Option:
-    """Make a decorator that gives a command these options, as `output`.
+    """Make a decorator of a click command, which gets an `Output` as `output`.
 
     Args:
-        forms: The names of those that can be chosen; the first one is for people.
-        default: Which one to take if none is; None is the first one on a terminal, else
-            JSON lines.
-        kind: What is printed, a key of `fields.FIELDS`.
-        example: Some of its fields, as they are given.
+        forms: The names of the forms; the first is for people.
+        default: The default form; None is the first on a terminal, else JSON lines.
+        kind: The kind of the results, a key of `fields.FIELDS`.
+        example: Some of its fields, as a user would give them.
     """
     human = forms[0]
     usual = default or f"{human} on a terminal, else jsonl"
@@ -412,15 +477,15 @@ def output_options(
             "form",
             type=click.Choice(forms),
             default=default,
-            help=f"How to print them. Default: {usual}.",
+            help=f"Form of the results. Default: {usual}.",
         ),
         click.option(
             "--fields",
             metavar="NAMES",
             callback=_fields(kind),
             shell_complete=_complete_fields(kind),
-            help=f"Print these fields only, as {example}.",
+            help=f"Print only these fields, e.g. {example}.",
         ),
-        click.option("--no-header", is_flag=True, help="Print CSV without its header."),
+        click.option("--no-header", is_flag=True, help="Print CSV without the header."),
     )
     return bundle(Output, "output", options, kind=kind, human=human)

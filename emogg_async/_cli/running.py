@@ -1,24 +1,27 @@
-"""How a command runs: with a client, until it is done or is told to stop."""
+"""How a command runs with a client and is stopped, and what it logs."""
 
 import asyncio
+import logging
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, TypeVar
 
+import attrs
 import click
 
-from emogg_async import AsyncEmoggClient
+from emogg_async import AsyncEmoggClient, Stats
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.options import Connection
-from emogg_async._cli.verbose import stats_line
+from emogg_async._text import printable
 
-__all__ = ["run"]
+__all__ = ["log_to_stderr", "run", "stats_line"]
 
 GRACE: Final = 1.0
-"""Seconds in which a signal that comes again is not meant: launchers pass it on."""
+"""Seconds in which a repeated signal is ignored: some launchers send each twice."""
 
 T = TypeVar("T")
 
@@ -26,15 +29,17 @@ Work = Callable[[AsyncEmoggClient], Awaitable[T]]
 
 
 def run(connection: Connection, work: Work[T]) -> T:
-    """Do *work* with a client that keeps nothing, and return its exit code, or so.
+    """Do *work* with a client without a cache, and return what it returns.
 
-    Ctrl-C and SIGTERM end it where it waits, so never within a line of output. Who
-    insists, ends it at once.
+    Ctrl-C and SIGTERM cancel it where it waits, so never within a line of output. A
+    second signal ends the process at once.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C.
-        click.exceptions.Exit: It was told to stop.
+        KeyboardInterrupt: Ctrl-C cancelled it.
+        click.exceptions.Exit: SIGTERM cancelled it.
     """
+    if connection.verbose:
+        log_to_stderr()
     stop = _Stop()
     with stop.on_signals():
         try:
@@ -48,7 +53,7 @@ def run(connection: Connection, work: Work[T]) -> T:
 async def _run(connection: Connection, work: Work[T], stop: "_Stop") -> T:
     stop.task = asyncio.current_task()
     began = time.monotonic()
-    # Flat memory matters more here than what a cache could save in one run.
+    # A cache would grow with an export, and one run seldom asks twice.
     client = connection.client(cache=None)
     try:
         async with client:
@@ -59,18 +64,16 @@ async def _run(connection: Connection, work: Work[T], stop: "_Stop") -> T:
 
 
 class _Stop:
-    """Cancels a task at the first signal; a later one does what it usually does."""
+    """Cancels a task at the first signal; later ones have their usual effect."""
 
     def __init__(self) -> None:
-        self.task: asyncio.Task[Any] | None = None
-        """The task; None before it begins."""
-        self.number: int | None = None
-        """The first signal; None before it comes."""
+        self.task: asyncio.Task[Any] | None = None  # None before it begins
+        self.number: int | None = None  # the first signal
         self._since = 0.0
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Listen; having heard something, go on until the process ends."""
+        """Handle signals inside; after a first one, until the process ends."""
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self._hear) for number in numbers}
         try:
@@ -93,3 +96,34 @@ class _Stop:
         else:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+class _Handler(logging.Handler):
+    """Prints to the present stderr, which a progress line replaces by its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(printable(self.format(record)), file=sys.stderr, flush=True)
+
+
+def log_to_stderr() -> None:
+    """Print the log of the package to stderr from now on."""
+    logger = logging.getLogger("emogg_async")
+    if any(isinstance(handler, _Handler) for handler in logger.handlers):
+        return
+    formatter = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+        "%Y-%m-%dT%H:%M:%S",
+    )
+    formatter.converter = time.gmtime
+    handler = _Handler()
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+
+
+def stats_line(stats: Stats, seconds: float) -> str:
+    """Write in one line what a client did in *seconds*."""
+    counted = attrs.asdict(stats) | {"waited": round(stats.waited, 3)}
+    del counted["in_flight"]
+    facts = counted | {"seconds": round(seconds, 3)}
+    return "stats: " + " ".join(f"{name}={value}" for name, value in facts.items())

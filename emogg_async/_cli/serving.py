@@ -1,4 +1,4 @@
-"""How `emogg emulator` serves: until it is told to stop, or while a command runs."""
+"""How `emogg emulator` serves: until a signal, or while a command runs."""
 
 import os
 import signal
@@ -42,19 +42,19 @@ def serve(server: "EmoggEmulator") -> NoReturn:
     with started(server):
         introduce(server, "Ctrl-C")
         if not sys.stdout.isatty():
-            # A reader that waits for the end, as $(…) does, must not wait for ours.
+            # $(…) reads until stdout is closed, and must not wait for our end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         while True:
-            # Unlike the wait for a lock, this one ends by Ctrl-C on Windows, too.
+            # On Windows, Ctrl-C ends a sleep, but no wait for a lock.
             time.sleep(3_600)
 
 
 def introduce(server: "EmoggEmulator", end: str) -> None:
-    """Print what a shell has to know, and to people what they can do now.
+    """Print the variables for a shell, and hints for people.
 
     Args:
-        server: It serves already.
-        end: How to end it.
+        server: The emulator, which serves already.
+        end: The way to end it.
     """
     click.echo(f"export EMOGG_BASE_URL={server.url}")
     click.echo(f"export EMOGG_API_TOKEN={server.token}")
@@ -83,7 +83,7 @@ class _NotThereError(_CannotRunError):
 
 
 def serve_command(server: "EmoggEmulator", command: Sequence[str]) -> int:
-    """Serve while a command runs, which finds the emulator in its environment.
+    """Serve while a command runs, with the emulator in its environment.
 
     Returns:
         The exit code of the command.
@@ -100,20 +100,20 @@ def serve_command(server: "EmoggEmulator", command: Sequence[str]) -> int:
             failure = _CannotRunError if is_there else _NotThereError
             what = f"cannot run {command[0]}: {error.strerror}"
             raise failure(what, "Name another command") from error
-        if hasattr(os, "tcgetpgrp"):  # else Windows: what has the console gets Ctrl-C
+        if hasattr(os, "tcgetpgrp"):  # on Windows, the command gets Ctrl-C itself
             _pass_signals_on(process)
         return code_of(process.wait())
 
 
 def code_of(returned: int) -> int:
-    """Write what a process returned as shells do: 128 and the number of a signal."""
+    """Return the exit code as shells do: 128 and its number for a signal."""
     return returned if returned >= 0 else 128 - returned
 
 
 def _pass_signals_on(process: "subprocess.Popen[bytes]") -> None:
     """Pass signals on to a command, unless it has got them already.
 
-    What a key sends reaches all that runs in the foreground of a terminal.
+    A terminal sends the signal of a key to all processes in its foreground.
     """
     typed = {signal.SIGINT, signal.SIGQUIT}
 
@@ -122,13 +122,13 @@ def _pass_signals_on(process: "subprocess.Popen[bytes]") -> None:
             process.send_signal(number)
 
     for number in (*typed, signal.SIGTERM, signal.SIGHUP):
-        # What is ignored here, as by nohup, is ignored by the command, too.
+        # A signal that is ignored, as under nohup, stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
 
 
 def _in_foreground() -> bool:
-    """Say whether what is typed at a terminal reaches this process and its command."""
+    """Return whether keys of the terminal reach this process and its command."""
     try:
         terminal = os.open(os.ctermid(), os.O_RDONLY)
     except OSError:

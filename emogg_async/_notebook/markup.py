@@ -6,10 +6,12 @@ copes with any of them.
 
 import html
 import math
-import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
+
+from emogg_async._text import clock as text_clock
+from emogg_async._text import printable
 
 __all__ = [
     "amount",
@@ -26,13 +28,6 @@ __all__ = [
     "text_width",
 ]
 
-_UNSAFE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f"  # control characters
-    "\u2028\u2029"  # separators of lines and paragraphs
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # directions of text
-    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"  # surrogates and noncharacters
-)
-_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _MAX_MARKS: Final = 3
 _NARROW: Final = frozenset("ijlft.,:;|!'()[] Ir")
 _BROAD: Final = frozenset("mwMW@%")
@@ -60,7 +55,7 @@ def cut(text: str, limit: int = 120) -> str:
     """
     line = ""
     marks = 0
-    for char in _UNSAFE.sub(_REPLACEMENT, " ".join(text[: 8 * limit].split())):
+    for char in printable(" ".join(text[: 8 * limit].split())):
         marks = marks + 1 if unicodedata.category(char) in {"Mn", "Me"} else 0
         if marks <= _MAX_MARKS:
             line += char
@@ -138,15 +133,7 @@ def percent(share: float) -> str:
 def clock(seconds: float) -> str:
     """Write *seconds* as on a stopwatch: `2:05`, `1:02:05`."""
     number = amount(seconds)
-    if abs(number) >= 1e9:
-        return f"{figure(number)} s"
-    whole = round(abs(number))
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    sign = "-" if number < 0 and whole else ""
-    if hours:
-        return f"{sign}{hours}:{minutes:02}:{rest:02}"
-    return f"{sign}{minutes}:{rest:02}"
+    return f"{figure(number)} s" if abs(number) >= 1e9 else text_clock(number)
 
 
 def _table(caption: str, body: str) -> str:

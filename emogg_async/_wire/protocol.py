@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import attrs
 
 from emogg_async import errors
-from emogg_async._checks import one_line, redacted
+from emogg_async._text import one_line, redacted
 from emogg_async.errors import EmoggError, ResponseShapeError, StatusError
 
 __all__ = [

@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from emogg_async._checks import number, shown, whole_number
+from emogg_async._checks import number, whole_number
+from emogg_async._text import shown
 from emogg_async._wire.protocol import MAX_BODY, Repeat, Request
 from emogg_async.errors import InvalidArgumentError
 

@@ -123,7 +123,7 @@ def test_grid_fills_the_room(span: tuple[float, float, int, int]) -> None:
     start, length, granularity, width = span
     grid = Grid.of(start, start + length, granularity, width)
     assert grid.start == start
-    assert grid.cells * grid.step == pytest.approx(max(length, granularity))
+    assert grid.span == pytest.approx(max(length, granularity))
     assert 1 <= grid.cells <= width
     if length >= width * granularity / (WIDEST - 1):
         assert grid.cells == width
@@ -137,20 +137,29 @@ def test_grid_fills_the_room(span: tuple[float, float, int, int]) -> None:
 def test_gaps_are_seen(values: list[float | None], width: int) -> None:
     """Data are never passed over, nor is a gap that is as long as two cells."""
     grid = Grid.of(0, len(values) * 60, 60, width)
-    points = [(i * 60, i * 60 + 60, v) for i, v in enumerate(values) if v is not None]
-    sampled = sample(grid, points)
+    sampled = sample(
+        grid,
+        [
+            (i * 60, i * 60 + 60, {"joy": value})
+            for i, value in enumerate(values)
+            if value is not None
+        ],
+    )
     assert len(sampled) == grid.cells
     assert (None in values) >= (None in sampled)
     for number, value in enumerate(values):
-        first, last = number * 60 / grid.step, (number + 1) * 60 / grid.step
+        scale = 60 * grid.cells / grid.span
+        first, last = number * scale, (number + 1) * scale
         cells = sampled[math.floor(first + 1e-9) : math.ceil(last - 1e-9)]
         if value is not None:
             assert any(cell is not None for cell in cells)
         elif last - first >= 2 - 1e-9:
             assert None in cells
     known = [value for value in values if value is not None]
+    largest = max(known, default=0) or 1
     for cell in sampled:
-        assert cell is None or min(known) - 1e-9 <= cell <= max(known) + 1e-9
+        if cell is not None:
+            assert min(known) - 1e-9 <= cell["joy"] * largest <= max(known) + 1e-9
 
 
 @pytest.mark.parametrize(("count", "width"), [(63, 100), (63, 110), (7, 13), (99, 100)])
@@ -158,16 +167,18 @@ def test_every_gap_has_a_cell(count: int, width: int) -> None:
     """Where each interval has a cell, a gap of a single one is seen."""
     grid = Grid.of(0, count * 60, 60, width)
     for gap in range(count):
-        points = [(i * 60, i * 60 + 60, 1.0) for i in range(count) if i != gap]
+        points = [(i * 60, i * 60 + 60, {"a": 1}) for i in range(count) if i != gap]
         assert None in sample(grid, points)
 
 
 def test_intervals_of_another_length() -> None:
     """Intervals that are not as asked for, or outside, do no harm."""
     grid = Grid.of(0, 300, 60, 5)
-    points = [(-100, 30, 1.0), (60, 180, 2.0), (200, 900, 3.0), (400, 300, 9.0)]
-    assert sample(grid, [(60, 180, 2.0)]) == [None, 2.0, 2.0, None, None]
-    assert len(sample(grid, points)) == grid.cells
+    values = {"joy": 2.0}
+    points = [(-100, 30), (60, 180), (200, 900), (400, 300)]
+    found = sample(grid, [(60, 180, values)])
+    assert found == [None, {"joy": 1}, {"joy": 1}, None, None]
+    assert len(sample(grid, [(*each, values) for each in points])) == grid.cells
 
 
 def test_levels() -> None:
@@ -189,7 +200,7 @@ def test_times_stand_where_they_are(span: tuple[float, float, int, int]) -> None
         seconds = 0
         for part in found[1].split(":"):
             seconds = seconds * 60 + int(part)
-        assert int((seconds - start) / grid.step + 1e-6) == pytest.approx(
+        assert int((seconds - start) * grid.cells / grid.span + 1e-6) == pytest.approx(
             found.start(), abs=1
         )
     assert len(re.findall(r"\|", line)) == len(line.split())

@@ -105,7 +105,7 @@ def test_export_on_a_terminal(account: EmoggEmulator) -> None:
 @needs_terminal
 @pytest.mark.parametrize("columns", [80, 140])
 def test_export_shows_progress(account: EmoggEmulator, columns: int) -> None:
-    """Who watches sees sessions, requests, pace and time left, in lines that fit."""
+    """On a terminal there are sessions, requests and pace, in lines that fit."""
     account.latency = 0.03
     account.fail("GET", "/v1/sessions", status=503, times=1)
     done = run_watched("sessions", "export", "-v", columns=columns)
@@ -116,16 +116,11 @@ def test_export_shows_progress(account: EmoggEmulator, columns: int) -> None:
     assert shown
     assert all(len(frame) <= columns for frame in shown)
     assert any(
-        re.search(
-            r"^[\d,]+ sessions, \d+ requests, [\d,]+/s .* \d:\d\d left$", frame.rstrip()
-        )
+        re.search(r"^[\d,]+ sessions, \d+ requests, [\d,]+/s$", frame.rstrip())
         for frame in shown
     )
     assert any("DEBUG" in frame for frame in frames)
-    # The bar looks for the end at most 8 times.
-    requests = re.search(r"Exported 1,000 sessions with (\d+) requests", done.stderr)
-    assert requests is not None
-    assert 11 <= int(requests[1]) <= 11 + 1 + 8
+    assert re.search("Exported 1,000 sessions with 1[12] requests", done.stderr)
 
 
 @needs_terminal

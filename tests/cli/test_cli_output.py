@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from emogg_async import Fetched, NotSentError, to_dict
+from emogg_async import Fetched, to_dict
 from emogg_async._cli.app import emogg
+from emogg_async._cli.commands.export import Position, how_to_go_on
 from emogg_async._cli.commands.get import InOrder
-from emogg_async._cli.horizon import LOOKS, Horizon
 from emogg_async._cli.ids import LONGEST, IdLines
-from emogg_async._cli.moments import format_moment, parse_moment
-from emogg_async._cli.output import progress, tables
+from emogg_async._cli.options import parse_moment
+from emogg_async._cli.output import tables
 from emogg_async._cli.output.fields import (
     FIELDS,
     json_value,
@@ -41,9 +41,8 @@ from emogg_async._cli.output.formats import (
     csv_lines,
     put,
 )
-from emogg_async._cli.output.text import clock, printable
-from emogg_async._cli.resume import Position, how_to_go_on
-from emogg_async._wire.converter import structure
+from emogg_async._text import clock, printable
+from emogg_async._wire.converter import format_datetime, structure
 from emogg_async.models import Session
 from emogg_async.testing import EmoggEmulator
 
@@ -158,7 +157,7 @@ def test_what_is_no_moment(text: str) -> None:
 )
 def test_moments_survive(moment: datetime) -> None:
     """A moment that was written is the same when it is read."""
-    assert moment == parse_moment(format_moment(moment))
+    assert moment == parse_moment(format_datetime(moment))
 
 
 # -- text ------------------------------------------------------------------------------
@@ -471,98 +470,7 @@ def test_going_on_keeps_everything_else(
     assert expected == after_it.params
 
 
-# -- the end of an export, and the time until then -------------------------------------
-
-
-class Account:
-    """Sessions of an account, and how often somebody looked for one."""
-
-    def __init__(self, oldest: datetime, count: int = 10_000) -> None:
-        self.oldest = oldest
-        self.step = (NOON - oldest) / (count - 1)
-        self.looks = 0
-
-    async def newest_before(self, moment: datetime) -> Session | None:
-        """Get the newest session before a moment."""
-        self.looks += 1
-        if moment <= self.oldest:
-            return None
-        steps = int((moment - self.oldest) / self.step)
-        return attrs.evolve(SESSIONS[0], timestamp=self.oldest + steps * self.step)
-
-    def position(self, count: int) -> Position:
-        """Return where an export stands after *count* sessions."""
-        position = Position()
-        position.newest, position.count = NOON, count
-        position.reached = NOON - (count - 1) * self.step
-        return position
-
-
-@pytest.mark.parametrize("days", [0.01, 1, 30, 800, 5_000])
-async def test_the_end_is_found(days: float) -> None:
-    """A few looks tell within a tenth how many sessions there will be."""
-    account = Account(NOON - timedelta(days=days))
-    horizon = Horizon(account.newest_before, None)
-    assert horizon.total(account.position(300)) is None
-    for page in range(3, 20):
-        await horizon.look(account.position(page * 100))
-    assert account.looks <= LOOKS
-    total = horizon.total(account.position(2_000))
-    assert total == pytest.approx(10_000, rel=0.1)
-
-
-async def test_the_end_is_told() -> None:
-    """Where there is a bound, nobody has to look."""
-    account = Account(NOON - timedelta(days=10))
-    horizon = Horizon(account.newest_before, account.oldest)
-    await horizon.look(account.position(300))
-    assert 0 == account.looks
-    assert horizon.total(account.position(300)) == pytest.approx(10_000, rel=0.01)
-    assert horizon.total(account.position(1)) is None
-    assert 700 == horizon.total(account.position(300), limit=700)
-    assert 700 == horizon.total(account.position(1), limit=700)
-
-
-async def test_looking_may_fail() -> None:
-    """What fails while it looks for the end is no failure of the export."""
-    looks = []
-
-    async def newest_before(moment: datetime) -> Session | None:
-        looks.append(moment)
-        raise NotSentError("down")
-
-    horizon = Horizon(newest_before, None)
-    account = Account(NOON - timedelta(days=10))
-    for _ in range(3):
-        await horizon.look(account.position(300))
-    assert 1 == len(looks)
-    await horizon.look(Position())
-    assert horizon.total(Position()) is None
-
-
-async def test_one_moment_is_no_span() -> None:
-    """Sessions of one millisecond, or older than anything, do not confuse it."""
-    for moment in (NOON, datetime(1950, 1, 1, tzinfo=UTC)):
-        account = Account(moment - timedelta(seconds=1))
-        position = account.position(1)
-        position.newest = position.reached = moment
-        horizon = Horizon(account.newest_before, None)
-        for _ in range(2 * LOOKS):
-            await horizon.look(position)
-        assert horizon.total(position) is None
-
-
-def test_pace() -> None:
-    """The pace is that of the last half minute."""
-    pace = progress.Pace()
-    assert pace.per_second is None
-    pace.mark(0.0, 0)
-    assert pace.per_second is None
-    for second in range(1, 100):
-        pace.mark(float(second), 10 * second if second < 60 else 600)
-    assert 0 == pace.per_second
-    pace.mark(100.0, 1_200)
-    assert 20.0 == pace.per_second
+# -- texts ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,3 @@
-"""One module for each command, imported when it is called, and their parts."""
+"""The commands, a module for each, and what several of them share."""
 
 __all__ = ()

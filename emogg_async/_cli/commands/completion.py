@@ -1,4 +1,4 @@
-"""`emogg completion`: the scripts with which shells complete this command."""
+"""`emogg completion`: prints scripts for the completion of shells."""
 
 import click
 
@@ -30,19 +30,21 @@ _SHELLS = ("bash", "zsh", "fish")
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the script that completes `emogg` in SHELL.
 
-    It completes commands, options and their values, and starts this command for each
-    of them.
+    It completes commands, options and their values. The shell runs this command for
+    each completion.
     """
     from click.shell_completion import (  # noqa: PLC0415 - the shell's calls bring it
         ShellComplete,
         get_completion_class,
     )
 
-    found = get_completion_class(shell) or ShellComplete  # which is for none
+    found = (
+        get_completion_class(shell) or ShellComplete
+    )  # the base class, which has no script
     script = found(ctx.find_root().command, {}, "emogg", "_EMOGG_COMPLETE")
-    # For bash, `script.source()` would run the bash that it finds here for its version,
-    # and complain where there is none, whatever the script is for.
+    # For bash, `script.source()` would run the bash of this machine for its version,
+    # and complain where there is none.
     source = ShellComplete.source(script)
-    # Of what is offered to fish, click's script drops what follows a comma.
+    # click's script for fish cuts each completion at a comma.
     source = source.replace('string split ","', 'string split --max 1 ","')
     click.echo(source, nl=False)

@@ -1,4 +1,4 @@
-"""`emogg demo`: what this package does; `showcase` holds what it shows."""
+"""`emogg demo`; `showcase` does the work, and is imported when it runs."""
 
 import click
 

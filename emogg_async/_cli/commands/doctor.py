@@ -1,4 +1,4 @@
-"""`emogg doctor`: checks what lies between here and an answer."""
+"""`emogg doctor`: checks the configuration, the service and the software."""
 
 import json
 import sys
@@ -10,12 +10,12 @@ import click
 from emogg_async import __version__
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.options import Connection, connection_options
-from emogg_async._cli.output.text import printable
+from emogg_async._text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from emogg_async._cli.checks.findings import Finding
+    from emogg_async._cli.checks import Finding
 
 __all__ = ["doctor"]
 
@@ -24,7 +24,7 @@ _SIGNS: Final = {"ok": "✓", "warn": "!", "fail": "✗", "skip": "–"}  # noqa
 
 
 @click.command(
-    epilog="It ends with the code of what failed first; see `emogg help exit-codes`."
+    epilog="The exit code is that of the first failure; see `emogg help exit-codes`."
 )
 @click.option(
     "-o",
@@ -33,17 +33,17 @@ _SIGNS: Final = {"ok": "✓", "warn": "!", "fail": "✗", "skip": "–"}  # noqa
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="For people, or for programs.",
+    help="A report for people, or for programs.",
 )
 @connection_options
 def doctor(connection: Connection, form: str) -> Exit:
-    """Check, step by step, what lies between here and an answer.
+    """Check the configuration, the service and the software, for a ticket.
 
-    Configuration, network, certificate, clock, token, latency, rate limit, versions.
-    The report is made to be pasted into a ticket: it holds no part of the token. Each
-    check takes 10 seconds at most.
+    The report tells what the client's own calls met: proxy, network, certificate,
+    clock, token, latency and rate limit. It holds no part of the token. Each call takes
+    10 seconds at most.
     """
-    from emogg_async._cli.checks.checkup import examine  # noqa: PLC0415 - brings the client
+    from emogg_async._cli.checks import examine  # noqa: PLC0415 - brings the client
 
     findings = examine(connection)
     if form == "json":
@@ -55,33 +55,30 @@ def doctor(connection: Connection, form: str) -> Exit:
 
 def _write_json(findings: "Iterable[Finding]") -> "list[Finding]":
     seen = list(findings)
-    report = {
-        "time": _now(),
-        "ok": all(each.status != "fail" for each in seen),
-        "checks": [
-            {
-                "check": each.name,
-                "status": each.status,
-                "text": each.text,
-                "next": each.next_step or None,
-                "facts": dict(each.facts),
-            }
-            for each in seen
-        ],
-    }
+    checks = [
+        {
+            "check": each.name,
+            "status": each.status,
+            "text": each.text,
+            "next": each.next_step or None,
+            "facts": dict(each.facts),
+        }
+        for each in seen
+    ]
+    ok = all(each.status != "fail" for each in seen)
+    report = {"time": _now(), "ok": ok, "checks": checks}
     click.echo(json.dumps(report, indent=2))
     return seen
 
 
 def _write_text(findings: "Iterable[Finding]", *, quiet: bool) -> "list[Finding]":
-    """Write a line for each check as soon as it is made; if *quiet*, for failures."""
+    """Write each finding as soon as there is one; if *quiet*, only the failures."""
     from rich.text import Text  # noqa: PLC0415 - help does without
 
-    from emogg_async._cli.checks.checkup import NAMES  # noqa: PLC0415
-    from emogg_async._cli.output.console import make_console  # noqa: PLC0415
+    from emogg_async._cli.checks import NAMES  # noqa: PLC0415
+    from emogg_async._cli.output.tables import make_console  # noqa: PLC0415
 
-    console = make_console()
-    width = max(map(len, NAMES))
+    console, width = make_console(), max(map(len, NAMES))
     seen = []
     if not quiet:
         console.print(f"emogg doctor {__version__}, {_now()}\n", soft_wrap=True)
@@ -89,30 +86,26 @@ def _write_text(findings: "Iterable[Finding]", *, quiet: bool) -> "list[Finding]
         seen.append(each)
         if quiet and each.status != "fail":
             continue
-        line = Text(_mark(each.status), _STYLES[each.status])
+        mark = f"{_SIGNS[each.status]} {each.status:4}"
+        try:
+            mark.encode(sys.stdout.encoding)
+        except UnicodeEncodeError:
+            mark = f"{each.status:4}"
+        line = Text(mark, _STYLES[each.status])
         line.append(f"  {each.name:{width}}  {printable(each.text)}", "default")
-        console.print(line, soft_wrap=True)
         if each.next_step:
-            indent = " " * (len(_mark(each.status)) + 2 + width + 2)
-            console.print(f"{indent}{each.next_step}.", soft_wrap=True, markup=False)
+            line.append(f"\n{'':{len(mark) + width + 4}}{each.next_step}.", "default")
+        console.print(line, soft_wrap=True)
     if not quiet:
         console.print(f"\n{_summary(seen)}", soft_wrap=True)
     return seen
 
 
-def _mark(status: str) -> str:
-    try:
-        _SIGNS[status].encode(sys.stdout.encoding)
-    except UnicodeEncodeError:
-        return f"{status:4}"
-    return f"{_SIGNS[status]} {status:4}"
-
-
-def _summary(seen: "Iterable[Finding]") -> str:
-    failed = [each.name for each in seen if each.status == "fail"]
-    if failed:
-        return f"Begin with what failed first: {failed[0]}."
-    if any(each.status == "warn" for each in seen):
+def _summary(seen: "list[Finding]") -> str:
+    first = {each.status: each.name for each in reversed(seen)}
+    if "fail" in first:
+        return f"Begin with what failed first: {first['fail']}."
+    if "warn" in first:
         return "Nothing failed, but there is something to look at."
     return "All is well."
 

@@ -1,6 +1,6 @@
-"""`emogg emotions`: what its commands can be told.
+"""`emogg emotions`: arguments and options of its commands.
 
-What they do is imported when they are called, so that help and completion stay cheap.
+Imports wait until a command runs, so that help and completion stay quick.
 """
 
 from functools import partial
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from emogg_async._cli.intervals import Part, part_options
+from emogg_async._cli.ids import Wanted, wanted_options
 from emogg_async._cli.options import (
     EXIT_CODES,
     Connection,
     Output,
+    Part,
     connection_options,
     expand_option,
     output_options,
+    part_options,
 )
-from emogg_async._cli.wanted import Wanted, wanted_options
 
 if TYPE_CHECKING:
     from emogg_async import AsyncEmoggClient
@@ -53,13 +54,12 @@ def totals(
 ) -> int:
     """Show how often each emotion was detected.
 
-    On a terminal it is a chart for each session: a bar for each emotion, and its share.
+    On a terminal, a chart shows each session: a bar for each emotion, with its share.
+    jsonl and csv have a row for each session and emotion; json is an array of the
+    service's own objects.
 
-    With - the ids are read from standard input, one to a line; # begins a comment.
-
-    jsonl and csv have a row for each session and emotion, json has what the service
-    says, an array of it. Of several ids, each one that fails is told as a line of JSON
-    on stderr.
+    With -, the ids are read from standard input, one to a line; # begins a comment. If
+    one of several ids fails, a line of JSON on stderr tells why.
     """
     from emogg_async._cli.commands.get import for_each  # noqa: PLC0415
     from emogg_async._cli.output.charts import totals_chart  # noqa: PLC0415 - see above
@@ -94,7 +94,7 @@ def totals(
     type=click.Choice(_MEASURES),
     default=_MEASURES[0],
     show_default=True,
-    help="What the chart shows, and what shares are of.",
+    help="The measure of the chart and of its shares.",
 )
 @expand_option
 @output_options(
@@ -114,11 +114,11 @@ def timeline(
 ) -> int:
     """Show the emotions of the session with this ID over time.
 
-    On a terminal it is a chart: a line for each emotion, its share of all, and its
-    peak. Where nothing was measured, a line has a gap.
+    On a terminal, a chart shows a line for each emotion, with its share of all and its
+    peak. A gap in a line means that nothing was measured.
 
-    jsonl and csv have a row for each interval and emotion, json has what the service
-    says.
+    jsonl and csv have a row for each interval and emotion; json is the service's own
+    object.
     """
     from emogg_async._cli.output.charts import Span, emotions_chart  # noqa: PLC0415 - as above
     from emogg_async._cli.output.figures import show  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`emogg emulator`: the emulated service, for any program in any language."""
+"""`emogg emulator`: serves the emulated service to programs in any language."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def _rate_limit(
 
 
 @click.command(
-    # From the first word on, all is the command's.
+    # Options after the first word belong to that command.
     context_settings={"allow_interspersed_args": False},
     epilog="""\b
     Examples:
@@ -41,7 +41,7 @@ def _rate_limit(
     type=click.IntRange(0, 65_535),
     metavar="N",
     default=0,
-    help="Where to listen on 127.0.0.1. Default: any free port.",
+    help="Port on 127.0.0.1. Default: any free port.",
 )
 @click.option(
     "--sessions",
@@ -49,7 +49,7 @@ def _rate_limit(
     metavar="N",
     default=25,
     show_default=True,
-    help="How many sessions to make up.",
+    help="Number of made-up sessions.",
 )
 @click.option(
     "--rate-limit",
@@ -57,7 +57,7 @@ def _rate_limit(
     metavar="N/SECONDS",
     default="10000/60",
     show_default=True,
-    help="The token bucket of each user, or none.",
+    help="Token bucket of each user, or none.",
 )
 @click.option(
     "--seed",
@@ -65,7 +65,7 @@ def _rate_limit(
     metavar="N",
     default=0,
     show_default=True,
-    help="The same seed makes up the same sessions.",
+    help="Seed of the sessions; the same seed makes the same ones.",
 )
 @click.option(
     "--latency",
@@ -73,15 +73,15 @@ def _rate_limit(
     metavar="SECONDS",
     default=0.0,
     show_default=True,
-    help="How long every answer takes.",
+    help="Time until each answer.",
 )
 @click.option(
-    "--background", is_flag=True, help="Go on serving when this command has ended."
+    "--background", is_flag=True, help="Serve on after this command has ended."
 )
 @click.option(
     "--stop",
     is_flag=True,
-    help="End the one in the background at EMOGG_BASE_URL, or on --port.",
+    help="End the background emulator at EMOGG_BASE_URL, or on --port.",
 )
 @click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 def emulator(
@@ -94,11 +94,11 @@ def emulator(
 ) -> int:
     """Serve made-up sessions as the Emogg API does, until Ctrl-C.
 
-    What a client has to know is printed for the shell, and nothing after it.
+    It prints the variables EMOGG_BASE_URL and EMOGG_API_TOKEN for the shell.
 
-    With --background it serves on in a session of its own, where no Ctrl-C reaches it,
-    until --stop. With COMMAND, which gets EMOGG_BASE_URL and EMOGG_API_TOKEN, it serves
-    as long as that runs, and ends with its exit code.
+    With --background it serves on in a session of its own, out of reach of Ctrl-C,
+    until --stop. With COMMAND, which gets both variables, it serves as long as COMMAND
+    runs, and ends with its exit code.
     """
     from emogg_async._cli.background import (  # noqa: PLC0415 - opens sockets
         serve_in_background,

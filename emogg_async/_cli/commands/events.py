@@ -1,4 +1,4 @@
-"""`emogg events`: what its command can be told."""
+"""`emogg events`: arguments and options of its command."""
 
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,10 @@ def events() -> None:
     metavar="SECONDS",
     type=click.FloatRange(0),
     required=True,
-    help="When it happened, since the session began.",
+    help="Time of the event, from the session's start.",
 )
-@click.option("--text", metavar="TEXT", help="What happened, for a source of text.")
-@click.option(
-    "--number", metavar="N", type=float, help="The number, for a scalar source."
-)
+@click.option("--text", metavar="TEXT", help="The event of a source of text.")
+@click.option("--number", metavar="N", type=float, help="The event of a scalar source.")
 @dry_run_option
 @output_options("table", "json", "jsonl", "csv", kind="event", example="time,data")
 @connection_options
@@ -67,7 +65,7 @@ def send(
 ) -> int:
     """Send an event of a registered source, and print it.
 
-    SOURCE_ID is what `emogg sources register` has printed.
+    `emogg sources register` prints the SOURCE_ID.
     """
     from emogg_async._cli.commands.writing import write  # noqa: PLC0415 - connects
 

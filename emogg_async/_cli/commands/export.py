@@ -1,39 +1,34 @@
-"""`emogg sessions export`: every session of an account, and how to go on after a stop.
+"""`emogg sessions export`: all sessions of an account, and how to resume.
 
-It is told to stop between two pages only, and a page is written at once. So whatever
-ends it, whole lines are left.
+If the list is sorted by time, newest first, all that is missing after a stop is older
+than the last line. Each page is written at once, so whatever ends an export, whole
+lines are left.
 """
 
 import os
+import shlex
 import stat
 import sys
 import time
-from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from emogg_async import AsyncEmoggClient, EmoggError, Session
 from emogg_async._cli.commands.listing import pages_of
 from emogg_async._cli.exits import Exit, exit_of, explain
-from emogg_async._cli.horizon import Horizon
 from emogg_async._cli.options import Connection, Filters, Output
-from emogg_async._cli.output.text import counted
-from emogg_async._cli.resume import Position, how_to_go_on
 from emogg_async._cli.running import run
+from emogg_async._text import counted
+from emogg_async._wire.converter import format_datetime
 
-if TYPE_CHECKING:
-    from emogg_async._cli.output.progress import Bar
+__all__ = ["Position", "command_again", "export_all", "how_to_go_on"]
 
-__all__ = ["export_all"]
-
-FIRST_LOOK: Final = 3
-"""Pages before it is worth requests to find out how many there are."""
-
-PATIENCE: Final = 2.0
-"""Seconds that each of them may take."""
+MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def export_all(
@@ -51,7 +46,7 @@ def export_all(
         click.echo(explain(error), err=True)
         _advise(context, connection, export.position)
         return exit_of(error)
-    except BrokenPipeError:  # who reads no more wants no more
+    except BrokenPipeError:  # the reader wants no more
         raise
     except (KeyboardInterrupt, click.exceptions.Exit, OSError):
         _advise(context, connection, export.position)
@@ -59,19 +54,48 @@ def export_all(
 
 
 def _is_watched(connection: Connection) -> bool:
-    """Say whether to tell of progress: not where the data themselves are shown."""
+    """Return whether to show progress: not where the data themselves are shown."""
     return sys.stderr.isatty() and not sys.stdout.isatty() and not connection.quiet
 
 
 def _is_piped() -> bool:
-    """Say whether stdout is a pipe, whose reader may write to the same terminal."""
+    """Return whether stdout is a pipe, whose reader may write to the same terminal."""
     return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
 
 
-def _advise(context: click.Context, connection: Connection, position: Position) -> None:
+def _advise(
+    context: click.Context, connection: Connection, position: "Position"
+) -> None:
     advice = how_to_go_on(context, position)
     if advice and not connection.quiet:
         click.echo(advice, err=True)
+
+
+@attrs.define
+class Position:
+    """How far an export has come.
+
+    Attributes:
+        count: The sessions written.
+        reached: When the last of them was created; None before the first.
+        ties: How many at the end were created in the same millisecond.
+        is_sorted: Whether none was newer than the one before.
+    """
+
+    count: int = 0
+    reached: datetime | None = None
+    ties: int = 0
+    is_sorted: bool = True
+
+    def add(self, sessions: Iterable[Session]) -> None:
+        """Take note of *sessions* that were written."""
+        for session in sessions:
+            moment, before = session.timestamp, self.reached
+            if before is not None and moment > before:
+                self.is_sorted = False
+            self.ties = self.ties + 1 if moment == before else 1
+            self.reached = moment
+            self.count += 1
 
 
 @attrs.define
@@ -85,44 +109,81 @@ class _Export:
     position: Position = attrs.field(factory=Position)
 
     async def run(self, client: AsyncEmoggClient) -> Exit:
-        """Write everything, under a progress bar if somebody watches."""
+        """Write everything, and show the progress if somebody watches."""
         began = time.monotonic()
         if self.is_watched and not _is_piped():
-            from emogg_async._cli.output.progress import Bar  # noqa: PLC0415 - loads rich
+            from emogg_async._cli.output.progress import counting  # noqa: PLC0415 - loads rich
 
-            with Bar() as bar:
-                await self._write_all(client, bar)
+            with counting() as show:
+                await self._write_all(client, show)
         else:
-            await self._write_all(client, None)
-        if not self.is_watched:
-            return Exit.OK
-        exported = counted(self.position.count, "session")
-        requests = counted(client.stats.requests, "request")
-        seconds = time.monotonic() - began
-        click.echo(f"Exported {exported} with {requests} in {seconds:.1f} s.", err=True)
+            await self._write_all(client, lambda *_: None)
+        if self.is_watched:
+            exported = counted(self.position.count, "session")
+            requests = counted(client.stats.requests, "request")
+            seconds = time.monotonic() - began
+            click.echo(
+                f"Exported {exported} with {requests} in {seconds:.1f} s.", err=True
+            )
         return Exit.OK
 
-    async def _write_all(self, client: AsyncEmoggClient, bar: "Bar | None") -> None:
-        position, pages = self.position, 0
-        horizon = Horizon(
-            partial(self._newest_before, client), self.filters.started_after
-        )
+    async def _write_all(
+        self, client: AsyncEmoggClient, show: Callable[[int, int], None]
+    ) -> None:
         with self.output.writer() as writer:
             async for page in pages_of(client, self.filters, self.limit):
                 writer.write(page)
-                position.add(page)
-                pages += 1
-                if bar is not None:
-                    if pages >= FIRST_LOOK and self.limit is None:
-                        await horizon.look(position)
-                    total = horizon.total(position, self.limit)
-                    bar.update(position.count, client.stats.requests, total)
+                self.position.add(page)
+                show(self.position.count, client.stats.requests)
 
-    async def _newest_before(
-        self, client: AsyncEmoggClient, moment: datetime
-    ) -> Session | None:
-        filters = attrs.evolve(self.filters, started_before=moment)
-        with client.deadline(PATIENCE):
-            return await client.list_sessions(
-                **filters.arguments(), page_size=1
-            ).first()
+
+def how_to_go_on(context: click.Context, position: Position) -> str:
+    """Say how to go on; nothing before the first session is written."""
+    if position.reached is None:
+        return ""
+    stopped = f"Stopped after {counted(position.count, 'session')}."
+    if not position.is_sorted:
+        return f"{stopped} They are not sorted by time: to have all, start again."
+    # The last millisecond is asked for again: other sessions may share it.
+    changes: dict[str, Any] = {"started_before": position.reached + MILLISECOND}
+    if (limit := context.params.get("limit")) is not None:
+        changes["limit"] = limit - position.count + position.ties
+    if context.params.get("form") == "csv":
+        changes["no_header"] = True
+    command = command_again(context, changes)
+    twice = "the last ones may come twice"
+    less = "some are left out if the list is not sorted by time"
+    return f"{stopped} To go on, append; {twice}, and {less}:\n  {command} >> FILE"
+
+
+def command_again(context: click.Context, changes: Mapping[str, Any]) -> str:
+    """Write the command line of *context* again, with *changes*, for a shell."""
+    values = dict(changes)
+    for name, value in context.params.items():
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in values:
+            values[name] = value
+    words = context.command_path.split()
+    for option in context.command.params:
+        if option.name in values:
+            words += _words(option, values[option.name])
+    return shlex.join(words)
+
+
+def _words(option: click.Parameter, value: Any) -> list[str]:
+    name = max(option.opts, key=len)
+    if isinstance(option, click.Option) and option.is_flag:
+        return [name] if value else []
+    return [name, _text(value)]
+
+
+def _text(value: Any) -> str:
+    match value:
+        case datetime():
+            return format_datetime(value)
+        case float():
+            return f"{value:g}"
+        case tuple():
+            return ",".join(value)
+        case _:
+            return str(value)

@@ -1,4 +1,4 @@
-"""`emogg sessions get`, and what else is done to many ids: all answers in order."""
+"""Calls for many ids, with their results in order."""
 
 from collections import Counter
 from collections.abc import (
@@ -15,20 +15,19 @@ from typing import Any, Generic, TypeVar
 
 import click
 
-from emogg_async import EmoggError, Outcome
-from emogg_async._cli.exits import CommandError
+from emogg_async import EmoggError, Fetched, Outcome
+from emogg_async._cli.exits import CommandError, Exit, exit_of, explain_as_json
 from emogg_async._cli.ids import read_ids
 from emogg_async._cli.output.formats import Writer
-from emogg_async._cli.tally import Tally
 
-__all__ = ["InOrder", "Stream", "for_each"]
+__all__ = ["InOrder", "Stream", "Tally", "for_each"]
 
 T = TypeVar("T")
 
 Stream = Callable[
     [Iterable[str]], AbstractAsyncContextManager[AsyncIterator[Outcome[Any]]]
 ]
-"""What does something to many ids, as the client's `stream_sessions` does."""
+"""Makes calls for many ids, as the client's `stream_sessions` does."""
 
 
 async def for_each(
@@ -36,23 +35,23 @@ async def for_each(
     source: Sequence[str] | int,
     writer: Writer,
     failed: Mapping[str, EmoggError] = MappingProxyType({}),
-) -> Tally:
-    """Do something to each of many ids, and write what comes of it.
+) -> "Tally":
+    """Make a call for each of many ids, and write the results.
 
-    While some of those that a file gives are done, the next ones gather in the pipe. So
-    those of a slow writer are done one by one, those of a fast one by the thousand, and
-    memory does not depend on how many there are.
+    While the calls for some ids of a file run, the next ids gather in the pipe. So ids
+    of a slow source are taken one by one, those of a fast one by the thousand, and
+    memory stays the same.
 
     Args:
-        stream: Does it.
-        source: The ids, or the descriptor of a file that gives them.
+        stream: Makes the calls.
+        source: The ids, or the descriptor of a file of ids.
         writer: Writes the results.
-        failed: Other ids that have failed already, and why.
+        failed: The errors of other ids, which have failed already.
 
     Raises:
-        EmoggError: There is only one, and it failed.
-        click.exceptions.Exit: All failed.
-        CommandError: They cannot be read.
+        EmoggError: There is only one id, and its call failed.
+        click.exceptions.Exit: All calls failed.
+        CommandError: The ids cannot be read.
     """
     is_single = isinstance(source, Sequence) and len(source) == 1 and not failed
     tally = Tally(writer, is_single=is_single)
@@ -62,7 +61,7 @@ async def for_each(
         await _go(stream, source, source, tally)
     else:
         async for ids in _readable(source):
-            # Nobody knows how many will follow; a list would say that these are all.
+            # A generator, since a list would say that these are all.
             await _go(stream, ids, (session_id for session_id in ids), tally)
     if tally.exit and not tally.succeeded:
         raise click.exceptions.Exit(tally.exit)
@@ -80,7 +79,7 @@ async def _readable(descriptor: int) -> AsyncIterator[list[str]]:
 
 
 async def _go(
-    stream: Stream, ids: Sequence[str], source: Iterable[str], tally: Tally
+    stream: Stream, ids: Sequence[str], source: Iterable[str], tally: "Tally"
 ) -> None:
     queue = InOrder[Any](ids)
     async with stream(source) as outcomes:
@@ -89,10 +88,63 @@ async def _go(
     tally.flush()
 
 
-class InOrder(Generic[T]):
-    """Holds outcomes back until those of all ids before theirs are there.
+class Tally:
+    """Writes results, reports failures, and counts.
 
-    An id that was given twice has its outcome twice.
+    Args:
+        writer: Writes the results.
+        is_single: Whether there is only one id; its error ends the command.
+
+    Attributes:
+        succeeded: The number of results.
+    """
+
+    def __init__(self, writer: Writer, *, is_single: bool = False) -> None:
+        self._writer = writer
+        self._is_single = is_single
+        self._reasons: set[Exit] = set()
+        self.succeeded = 0
+
+    def take(self, outcomes: Iterable[Outcome[Any]]) -> None:
+        """Take outcomes.
+
+        Raises:
+            EmoggError: The only id failed.
+        """
+        results = []
+        for outcome in outcomes:
+            if isinstance(outcome, Fetched):
+                results.append(outcome.value)
+            elif self._is_single:
+                outcome.unwrap()
+            else:
+                self.tell(outcome.session_id, outcome.error)
+        self._writer.write(results)
+        self.succeeded += len(results)
+
+    def flush(self) -> None:
+        """Write held results."""
+        self._writer.flush()
+
+    def tell(self, session_id: str, error: EmoggError) -> None:
+        """Report the error of one id on stderr, in one line."""
+        click.echo(explain_as_json(session_id, error), err=True)
+        self._reasons.add(exit_of(error))
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code; if all ids failed alike, that of their error."""
+        if not self._reasons:
+            return Exit.OK
+        if self.succeeded or len(self._reasons) > 1:
+            return Exit.SOME_FAILED
+        return next(iter(self._reasons))
+
+
+class InOrder(Generic[T]):
+    """Puts outcomes into the order of their ids.
+
+    The outcome of a repeated id is repeated.
     """
 
     def __init__(self, ids: Sequence[str]) -> None:
@@ -101,9 +153,9 @@ class InOrder(Generic[T]):
         self._early: dict[str, Outcome[T]] = {}
 
     def pass_on(self, outcome: Outcome[T]) -> Iterator[Outcome[T]]:
-        """Take *outcome* in, and yield those whose turn has come."""
+        """Take *outcome*, and yield all outcomes whose turn has come."""
         key = outcome.session_id.lower()
-        if self._wanted[key]:  # a second one may come of an id that was given twice
+        if self._wanted[key]:  # a repeated id may have a second outcome
             self._early[key] = outcome
         while self._expected and self._expected[-1] in self._early:
             key = self._expected.pop()

@@ -1,4 +1,4 @@
-"""`emogg help`: commands, and what belongs to no single one of them."""
+"""`emogg help`: commands and topics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 __all__ = ["VARIABLES", "help"]
 
 VARIABLES: Final = {
-    "EMOGG_API_TOKEN": "The token. --token-file takes it from a file instead.",
-    "EMOGG_BASE_URL": "Where the service is, if not at https://api.emogg.com. "
+    "EMOGG_API_TOKEN": "The token. --token-file reads it from a file instead.",
+    "EMOGG_BASE_URL": "The URL of the service. Default: https://api.emogg.com. "
     "--base-url wins over it.",
-    "HTTPS_PROXY": "The proxy to go through, as http://user:password@host:port.",
-    "NO_PROXY": "Names that are reached without it, and all below them, separated by "
+    "HTTPS_PROXY": "The proxy, e.g. http://user:password@host:port.",
+    "NO_PROXY": "Hosts to reach without the proxy, with all below them, separated by "
     "commas; * is all.",
     "SSL_CERT_FILE": "A file of root certificates to trust instead of the system's.",
-    "SSL_CERT_DIR": "A directory of them, as OpenSSL has it.",
+    "SSL_CERT_DIR": "A directory of root certificates, as OpenSSL has it.",
     "NO_COLOR": "If it is not empty, there are no colours.",
     "FORCE_COLOR": "If it is not empty, there are colours in a pipe, too.",
-    "COLUMNS": "How wide the terminal is, if that is not what it says itself.",
-    "TERM": "If it is `dumb`, nothing is coloured, and nothing moves.",
+    "COLUMNS": "The width of the terminal, if it differs from what it reports.",
+    "TERM": "If it is `dumb`, there are no colours and no progress.",
 }
-"""Each variable that changes what this command does, and how."""
+"""The environment variables of the command."""
 
 
 def _write_exit_codes(formatter: click.HelpFormatter) -> None:
@@ -35,9 +35,9 @@ def _write_exit_codes(formatter: click.HelpFormatter) -> None:
         formatter.write_dl([(f"{code:3}", code.meaning) for code in Exit])
     formatter.write_paragraph()
     formatter.write_text(
-        "Whatever fails is two lines on standard error: what failed, and what to do "
-        "next. Of several sessions, each one that fails is one line of JSON there "
-        "instead, and the rest is still done."
+        "A failure is two lines on standard error: what failed, and what to do next. "
+        "If one of several sessions fails, it is one line of JSON there instead, and "
+        "the others are still done."
     )
 
 
@@ -46,8 +46,8 @@ def _write_environment(formatter: click.HelpFormatter) -> None:
         formatter.write_dl(list(VARIABLES.items()))
     formatter.write_paragraph()
     formatter.write_text(
-        "This machine itself is always reached directly. HTTP_PROXY and ALL_PROXY "
-        "change nothing."
+        "This machine itself is always reached directly. HTTP_PROXY and ALL_PROXY have "
+        "no effect."
     )
 
 
@@ -79,7 +79,7 @@ def _complete(
 def help(ctx: click.Context, words: Sequence[str]) -> None:  # noqa: A001 - its name
     """Explain a command, as its --help does, or a topic.
 
-    Without either, list all of them.
+    Without either, it lists all of them.
     """
     if len(words) == 1 and words[0] in _WRITERS:
         formatter = ctx.make_formatter()

@@ -11,13 +11,13 @@ from emogg_async._cli.options import Filters, Output
 __all__ = ["list_newest", "pages_of"]
 
 PAGE: Final = 100
-"""Sessions to ask for at once, the most that the service allows."""
+"""Sessions of a page, the most that the service allows."""
 
 
 async def pages_of(
     client: AsyncEmoggClient, filters: Filters, limit: int | None
 ) -> AsyncIterator[Sequence[Session]]:
-    """Yield the sessions that match, newest first, until there are *limit* of them."""
+    """Yield pages of matching sessions, newest first, *limit* sessions in all."""
     size = PAGE if limit is None else min(PAGE, limit)
     listing = client.list_sessions(**filters.arguments(), page_size=size)
     left = limit
@@ -42,14 +42,14 @@ async def list_newest(
     """Write the newest sessions that match.
 
     Args:
-        client: Gets them.
-        filters: Which ones.
-        limit: How many.
-        output: How to print them.
+        client: The client.
+        filters: The filters.
+        limit: Sessions at most.
+        output: The form.
         hints: Whether to say on stderr that there are none, or more.
     """
     seen = 0
-    # One more than is shown, if it matters whether there is one.
+    # One more than is shown tells whether there are more.
     with output.writer() as writer:
         async for page in pages_of(client, filters, limit + hints):
             writer.write(page[: limit - seen])

@@ -1,18 +1,19 @@
-"""`emogg sentiment`."""
+"""`emogg sentiment`: arguments and options."""
 
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from emogg_async._cli.intervals import Part, part_options
 from emogg_async._cli.options import (
     EXIT_CODES,
     Connection,
     Output,
+    Part,
     connection_options,
     expand_option,
     output_options,
+    part_options,
 )
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ def sentiment(
 ) -> int:
     """Show the sentiment of what was said in the session with this ID, over time.
 
-    On a terminal it is a chart: a line for each of positive, neutral and negative, its
-    share, and its peak. Where nothing was said, a line has a gap.
+    On a terminal, a chart shows a line each for positive, neutral and negative, with
+    its share and its peak. A gap in a line means that nothing was said.
 
-    jsonl and csv have a row for each interval, json has what the service says.
+    jsonl and csv have a row for each interval; json is the service's own object.
     """
     from emogg_async._cli.output.charts import Span, sentiment_chart  # noqa: PLC0415 - draws
     from emogg_async._cli.output.figures import show  # noqa: PLC0415

@@ -1,6 +1,6 @@
-"""`emogg sessions`: what its commands can be told.
+"""`emogg sessions`: arguments and options of its commands.
 
-What they do is imported when they are called, so that help and completion stay cheap.
+Imports wait until a command runs, so that help and completion stay quick.
 """
 
 import sys
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from emogg_async._cli.ids import Wanted, wanted_options
 from emogg_async._cli.options import (
     EXIT_CODES,
     Connection,
@@ -20,7 +21,6 @@ from emogg_async._cli.options import (
     filter_options,
     output_options,
 )
-from emogg_async._cli.wanted import Wanted, wanted_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sessions"]
 
-_ENDINGS: Final = f"""JSON is lossless. Elsewhere, what a terminal would obey is
-replaced, and in CSV, what a spreadsheet would take for a formula begins with a '.
+_ENDINGS: Final = f"""JSON is lossless. Other forms replace control characters, and
+CSV puts a ' before text that a spreadsheet would take for a formula.
 
 {EXIT_CODES}
 """
@@ -46,7 +46,7 @@ def sessions() -> None:
     """Get, list and export sessions; create, rename, stop and delete them."""
 
 
-# -- what changes nothing --------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------
 
 
 @sessions.command(epilog=_ENDINGS)
@@ -59,18 +59,18 @@ def get(
 ) -> int:
     """Get sessions by their ids, in the order given.
 
-    With - the ids are read from standard input, one to a line; # begins a comment.
-    Sessions are printed as ids come, in their order, and at most about a thousand are
-    held back for it.
+    With -, the ids are read from standard input, one to a line; # begins a comment.
+    Sessions are printed while ids come, in their order; at most about a thousand are
+    held for that.
 
-    Of several ids, each one that fails is told as a line of JSON on stderr.
+    If one of several ids fails, a line of JSON on stderr tells why.
     """
     from emogg_async._cli.commands.get import for_each  # noqa: PLC0415 - see above
     from emogg_async._cli.running import run  # noqa: PLC0415
 
     async def work(client: "AsyncEmoggClient") -> int:
         stream: Stream = client.stream_sessions
-        if expand:  # no page of a bulk has it
+        if expand:  # a bulk cannot expand
             get_expanded = partial(client.get_session, expand=expand)
             stream = partial(client.stream, get_expanded)
         with output.writer() as writer:
@@ -88,7 +88,7 @@ def get(
     type=click.IntRange(1),
     default=30,
     show_default=True,
-    help="How many at most.",
+    help="Number of sessions at most.",
 )
 @_any_form
 @connection_options
@@ -106,7 +106,9 @@ def list_(filters: Filters, limit: int, output: Output, connection: Connection) 
 
 @sessions.command(epilog=_ENDINGS)
 @filter_options
-@click.option("--limit", metavar="N", type=click.IntRange(1), help="How many at most.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1), help="Number of sessions at most."
+)
 @output_options("jsonl", "csv", default="jsonl")
 @connection_options
 @click.pass_context
@@ -120,14 +122,14 @@ def export(
 ) -> int:
     """Write every session of the account to standard output, newest first.
 
-    Whatever ends it, it leaves whole lines, and says how to go on.
+    If it ends early, whole lines are left, and it tells how to go on.
     """
     from emogg_async._cli.commands.export import export_all  # noqa: PLC0415 - see above
 
     return export_all(context, connection, filters, limit, output)
 
 
-# -- what changes something ------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------
 
 
 @sessions.command(
@@ -135,8 +137,8 @@ def export(
     Example:
       emogg sessions create "Weekly stand-up" rtmps://stream.example.com/live/key
 
-    {EXIT_CODES} If it ends with 9, the session may or may not have been created; then
-    it says how to look.
+    {EXIT_CODES} After a 9, the session may or may not have been created, and a
+    message tells how to look for it.
     """
 )
 @click.argument("name")
@@ -149,8 +151,8 @@ def create(
 ) -> int:
     """Create a session that analyses a stream.
 
-    It is called NAME and printed. The stream at STREAM_URI is rtmp, rtsp or rtmps, at
-    most 1080p; it is analysed at once.
+    The session is called NAME, and is printed. STREAM_URI is that of an rtmp, rtsp or
+    rtmps stream of at most 1080p; its analysis begins at once.
     """
     from emogg_async._cli.commands.writing import look_for_it, write  # noqa: PLC0415 - see above
 
@@ -208,10 +210,10 @@ def stop(
 ) -> int:
     """Stop active sessions by their ids.
 
-    On a terminal it shows them and asks first; elsewhere it demands --yes. What has
-    become of them is printed.
+    On a terminal it shows them and asks first; elsewhere it demands --yes. The stopped
+    sessions are printed.
 
-    Of several ids, each one that fails is told as a line of JSON on stderr.
+    If one of several ids fails, a line of JSON on stderr tells why.
     """
     from emogg_async._cli.commands.writing import stop_each  # noqa: PLC0415 - see above
 
@@ -237,11 +239,10 @@ def stop(
 def delete(wanted: Wanted, yes: bool, dry_run: bool, connection: Connection) -> int:
     """Delete sessions by their ids, for good, with their emotional data.
 
-    On a terminal it shows them and asks first; elsewhere it demands --yes. Sessions
-    that are active have to be stopped first. The ids of those that are gone are
-    printed.
+    On a terminal it shows them and asks first; elsewhere it demands --yes. Active
+    sessions have to be stopped first. The ids of the deleted sessions are printed.
 
-    Of several ids, each one that fails is told as a line of JSON on stderr.
+    If one of several ids fails, a line of JSON on stderr tells why.
     """
     from emogg_async._cli.commands.writing import delete_each  # noqa: PLC0415 - see above
 

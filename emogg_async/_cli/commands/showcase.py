@@ -1,4 +1,4 @@
-"""What `emogg demo` shows: this package, on a service that misbehaves."""
+"""The program and the report of `emogg demo`: a tour of an unreliable service."""
 
 import asyncio
 import inspect
@@ -15,8 +15,7 @@ from rich.table import Table
 
 from emogg_async import AsyncEmoggClient, Failed, Fetched, Session, Stats
 from emogg_async._cli.exits import Exit, explain
-from emogg_async._cli.output.console import make_console
-from emogg_async._cli.output.tables import session_table
+from emogg_async._cli.output.tables import make_console, session_table
 from emogg_async.testing import EmoggEmulator
 
 __all__ = ["present", "tour"]
@@ -25,7 +24,7 @@ SESSIONS: Final = 300
 LATENCY: Final = 0.03
 
 RATE_LIMIT: Final = (280, 10.0)
-"""Requests and seconds: a little less than needed, so that there is a pace to keep."""
+"""Requests and seconds: a little less than needed, so that calls are paced."""
 
 FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"status": 503, "probability": 0.04},
@@ -66,24 +65,32 @@ async def main():
 
 asyncio.run(main())
 """
-"""What is printed: the same tour, through the reader's own client."""
+"""The program that is printed: the same tour with the reader's own client."""
 
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """What happened, and how long it took in seconds."""
+    """The results of the tour.
+
+    Attributes:
+        sessions: The sessions.
+        failures: The ids that failed.
+        first_pass: Seconds to get all sessions.
+        second_pass: Seconds to get all of them again.
+        shared_requests: Requests for 100 equal calls.
+        stats: The statistics of the client.
+    """
 
     sessions: Sequence[Session]
     failures: Sequence[Failed]
     first_pass: float
     second_pass: float
     shared_requests: int
-    """Requests that it took to answer all calls for the same."""
     stats: Stats
 
 
 def present() -> Exit:
-    """Fetch made-up sessions, and show what it took."""
+    """Fetch made-up sessions, and show the report."""
     console = make_console()
     report = asyncio.run(_run(console))
     for failure in report.failures:
@@ -128,7 +135,7 @@ async def _run(console: Console) -> Report:
 
 
 def _progress(console: Console) -> Progress:
-    """Make a progress bar that is there if *console* is a terminal."""
+    """Make a progress bar, which shows only on a terminal."""
     return Progress(
         TextColumn("Fetching them all at once"),
         BarColumn(bar_width=None),
@@ -177,10 +184,14 @@ def _summary(report: Report) -> Table:
         f"{_count(report.shared_requests, 'request')}"
     )
     rows = (
-        ("sessions", len(report.sessions), "every one of them, in spite of it all"),
+        ("sessions", len(report.sessions), "all of them, in spite of the faults"),
         ("requests", stats.requests, "pages of the list and retries included"),
         ("retries", stats.retries, "after a 503, a lost answer or a refusal"),
-        ("refusals (429)", stats.rate_limited, "by the rate limit: it is kept to"),
+        (
+            "refusals (429)",
+            stats.rate_limited,
+            "by the rate limit, which the client keeps",
+        ),
         ("cache hits", stats.cache_hits, "when all were fetched again"),
         ("coalesced", stats.coalesced, sharing),
         ("first pass", f"{report.first_pass:.2f} s", "over HTTP, many at a time"),

@@ -1,4 +1,4 @@
-"""`emogg sources`: what its command can be told."""
+"""`emogg sources`: arguments and options of its command."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +24,7 @@ __all__ = ["sources"]
 
 @click.group()
 def sources() -> None:
-    """Register sources of your own, as sensors, with a session."""
+    """Register sources of your own, e.g. sensors, with a session."""
 
 
 @sources.command(
@@ -42,7 +42,7 @@ def sources() -> None:
     "format_",
     type=click.Choice(("text", "scalar")),
     required=True,
-    help="What its events will carry: text, or a number.",
+    help="What its events carry: text, or a number.",
 )
 @dry_run_option
 @output_options("table", "json", "jsonl", "csv", kind="source", example="id,name")
@@ -58,7 +58,7 @@ def register(
 ) -> int:
     """Register a source called NAME with a session, and print it.
 
-    `emogg events send` takes the id that it is given.
+    `emogg events send` takes its id.
     """
     from emogg_async._cli.commands.writing import write  # noqa: PLC0415 - connects
 

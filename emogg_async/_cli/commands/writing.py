@@ -1,11 +1,15 @@
-"""How the commands work that change something at the service."""
+"""Commands that change something at the service, and `--dry-run`."""
 
+import asyncio
+import json
 import sys
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import attrs
 import click
@@ -15,17 +19,18 @@ from emogg_async import (
     BadRequestError,
     EmoggError,
     OutcomeUnknownError,
+    RetryPolicy,
+    StatusError,
 )
 from emogg_async._cli.asking import Agreed, asks
 from emogg_async._cli.commands.get import for_each
-from emogg_async._cli.commands.rehearsal import Rehearsal, rehearse
 from emogg_async._cli.exits import Advice, Exit, advising
-from emogg_async._cli.moments import format_moment
+from emogg_async._cli.ids import Wanted
 from emogg_async._cli.options import Connection, Output
 from emogg_async._cli.output.formats import Writer, put
-from emogg_async._cli.output.text import counted
 from emogg_async._cli.running import run
-from emogg_async._cli.wanted import Wanted
+from emogg_async._text import counted, json_line
+from emogg_async._wire.converter import format_datetime
 
 __all__ = ["delete_each", "look_for_it", "stop_each", "write"]
 
@@ -46,14 +51,14 @@ def write(
     output: Output,
     connection: Connection,
 ) -> int:
-    """Write once, and print what the service answers.
+    """Make a call that writes, and print the answer.
 
     Args:
-        call: Writes.
-        unknown: What to do where it is unknown whether it took effect.
-        dry_run: Whether only to say what would be sent.
-        output: How to print the answer.
-        connection: Whom to ask.
+        call: The call.
+        unknown: The next step if it is unknown whether the call took effect.
+        dry_run: Whether to print the request instead of sending it.
+        output: The form of the answer.
+        connection: The settings of the client.
     """
     if dry_run:
         return rehearse(partial(_show, call))
@@ -76,17 +81,17 @@ def write(
         raise
 
 
-async def _show(call: Call, rehearsal: Rehearsal) -> Exit:
+async def _show(call: Call, rehearsal: "Rehearsal") -> Exit:
     put(f"{await rehearsal.line(call(rehearsal.client))}\n")
     return Exit.OK
 
 
 def look_for_it(error: OutcomeUnknownError) -> str:
-    """Say how to find a session that may have been created."""
+    """Return the next step: to look for a session that may have been created."""
     since = (error.since - SKEW).replace(microsecond=0)
     return (
         "Look before you repeat it: "
-        f"`emogg sessions list --started-after {format_moment(since)}`"
+        f"`emogg sessions list --started-after {format_datetime(since)}`"
     )
 
 
@@ -95,16 +100,22 @@ def look_for_it(error: OutcomeUnknownError) -> str:
 
 @attrs.frozen(kw_only=True)
 class _Change:
-    """What can be done to each of several sessions."""
+    """A change to each of several sessions.
+
+    Attributes:
+        do: Makes the change to the session with an id.
+        prompt: The question before it.
+        done: The verb of the report after it.
+        advice: Returns the next steps after errors, by the id.
+    """
 
     do: Callable[[AsyncEmoggClient, str], Awaitable[Any]]
     prompt: str
     done: str
     advice: Callable[[str], Mapping[type[EmoggError], Advice]]
-    """By the id of a session, what to do next about errors."""
 
     async def to(self, client: AsyncEmoggClient, session_id: str) -> Any:
-        """Do it to one of them."""
+        """Make the change to one session."""
         with advising(self.advice(session_id)):
             return await self.do(client, session_id)
 
@@ -140,7 +151,7 @@ _DELETE: Final = _Change(
 def stop_each(
     wanted: Wanted, *, yes: bool, dry_run: bool, output: Output, connection: Connection
 ) -> int:
-    """Stop sessions, and print what has become of them."""
+    """Stop sessions, and print them."""
     return _change_each(
         _STOP, wanted, output.writer, yes=yes, dry_run=dry_run, connection=connection
     )
@@ -149,7 +160,7 @@ def stop_each(
 def delete_each(
     wanted: Wanted, *, yes: bool, dry_run: bool, connection: Connection
 ) -> int:
-    """Delete sessions, and print the ids of those that are gone."""
+    """Delete sessions, and print the ids of the deleted ones."""
     return _change_each(
         _DELETE,
         wanted,
@@ -189,7 +200,7 @@ def _change_each(
     return run(connection, work)
 
 
-async def _show_each(change: _Change, wanted: Wanted, rehearsal: Rehearsal) -> Exit:
+async def _show_each(change: _Change, wanted: Wanted, rehearsal: "Rehearsal") -> Exit:
     async def show(session_id: str) -> str:
         return await rehearsal.line(change.do(rehearsal.client, session_id))
 
@@ -205,7 +216,84 @@ class LineWriter:
         put("".join(f"{item}\n" for item in items))
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: no line is held."""
 
     def close(self) -> None:
-        """Do nothing: nothing is missing."""
+        """Do nothing: the form has no end."""
+
+
+# -- without a service -----------------------------------------------------------------
+
+_REFUSED: Final = b"HTTP/1.1 418 Only A Rehearsal\r\nContent-Length: 0\r\n\r\n"
+
+
+class Rehearsal:
+    """A client, and a server on loopback that notes each request and refuses it.
+
+    So `--dry-run` shows what the client really sends, and needs no token.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Start the server."""
+        self._turn = asyncio.Lock()
+        self._line = ""
+        self._server = await asyncio.start_server(self._listen, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.client = AsyncEmoggClient(
+            "none",
+            base_url=f"http://127.0.0.1:{port}",
+            retry=RetryPolicy(attempts=1),
+            cache=None,
+            pace=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the server."""
+        await self.client.aclose()
+        self._server.close()
+
+    async def line(self, call: Awaitable[Any]) -> str:
+        """Make the one *call* with the client; return its request as a line.
+
+        Raises:
+            InvalidArgumentError: The client refuses to send it.
+        """
+        async with self._turn:
+            with suppress(StatusError):  # our refusal
+                await call
+            return self._line
+
+    async def _listen(self, reader: StreamReader, writer: StreamWriter) -> None:
+        while head := await _head(reader):
+            request, *headers = head.split("\r\n")
+            fields = dict(each.lower().split(": ", 1) for each in headers if each)
+            body = await reader.readexactly(int(fields.get("content-length", "0")))
+            method, target, _ = request.split(" ", 2)
+            self._line = f"{method} {target}"
+            if body:
+                self._line += f" {json_line(json.loads(body))}"
+            writer.write(_REFUSED)
+        writer.close()
+
+
+async def _head(reader: StreamReader) -> str:
+    try:
+        return (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return ""  # the client has closed
+
+
+def rehearse(work: Callable[[Rehearsal], Awaitable[int]]) -> int:
+    """Do *work* with a rehearsal; return its exit code."""
+
+    async def run() -> int:
+        async with Rehearsal() as rehearsal:
+            return await work(rehearsal)
+
+    return asyncio.run(run())

@@ -1,3 +1,3 @@
-"""How results are written: formats for programs; tables and charts for people."""
+"""Forms of the results: for programs, and tables and charts for people."""
 
 __all__ = ()

@@ -1,10 +1,9 @@
-"""Emotions and sentiments drawn on a terminal, for people.
+"""Charts of emotions and sentiments on a terminal.
 
-Colours only repeat what stands in front of each line.
+Colours only repeat the name in front of each line.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -15,19 +14,20 @@ from rich.text import Text
 from emogg_async._cli.output.fields import SENTIMENTS
 from emogg_async._cli.output.rows import shares
 from emogg_async._cli.output.sparklines import Grid, Ramp, axis, bar, sample, sparkline
-from emogg_async._cli.output.text import clock, printable
+from emogg_async._notebook.series import Interval
+from emogg_async._text import clock, printable
 from emogg_async.models import EmotionsTimeline, EmotionTotals, SentimentTimeline
 
 __all__ = ["Chart", "Span", "emotions_chart", "sentiment_chart", "totals_chart"]
 
 Chart = Callable[..., Text]
-"""Draws something, given its `width` and `ramp`."""
+"""Draws a model; takes its `width` and `ramp`, too."""
 
 NARROWEST: Final = 8
-"""Cells of a line or bar at least, whatever the width."""
+"""Cells of a line or bar at least, even if the chart gets too wide."""
 
 LONGEST: Final = 60
-"""Cells of a bar at most: nobody can compare longer ones."""
+"""Cells of a bar at most: longer ones are hard to compare."""
 
 _STYLES: Final = {  # of middling brightness: legible on black and on white
     "exaltation": "color(172)",
@@ -46,47 +46,44 @@ _OTHER_STYLES: Final = ("color(37)", "color(136)", "color(168)", "color(67)")
 
 @attrs.frozen
 class Span:
-    """The part of a session that was asked for."""
+    """The part of a session that was asked for.
+
+    Attributes:
+        start: Seconds from the session's beginning.
+        end: Seconds likewise; None is the end of the last interval.
+        granularity: Seconds of an interval.
+    """
 
     start: float
     end: float | None
-    """Seconds; None is as far as there is something."""
-
     granularity: float
 
-    def grid(self, ends: Sequence[float], width: int) -> Grid:
-        """Cut it into columns; *ends* are those of the intervals that there are."""
-        end = max(ends, default=self.start) if self.end is None else self.end
+    def grid(self, intervals: Sequence[Interval], width: int) -> Grid:
+        """Cut it into at most *width* columns."""
+        last = max((end for _, end, _ in intervals), default=self.start)
+        end = last if self.end is None else self.end
         return Grid.of(self.start, end, self.granularity, width)
 
 
 @attrs.frozen
-class _Line:
-    """What is measured of one thing."""
-
-    name: str
-    share: float
-    points: Sequence[tuple[float, float, float]]
-
-    @property
-    def peak(self) -> float:
-        return max((value for _, _, value in self.points), default=0.0)
-
-
-@attrs.frozen
 class _Layout:
-    """How wide each part of a chart is: names, what is drawn, and figures."""
+    """The columns of a chart: names, drawn lines or bars, and figures.
+
+    Attributes:
+        names: The names, cut to one width.
+        room: Cells that are left to draw in.
+        figures: The figures of each line, below their header.
+    """
 
     names: Sequence[str]
     room: int
     figures: Sequence[str]
-    """The first one is their header."""
 
     @classmethod
     def of(
         cls, names: Sequence[str], figures: Sequence[Sequence[str]], width: int
     ) -> "_Layout":
-        """Lay out a chart of *width* columns, whose *figures* begin with headers."""
+        """Lay out a chart of *width* cells; *figures* begin with headers."""
         sizes = [max(map(len, column)) for column in zip(*figures, strict=True)]
         lines = [
             "".join(f"  {each:>{size}}" for each, size in zip(row, sizes, strict=True))
@@ -104,7 +101,7 @@ class _Layout:
         below: str,
         cells: int,
     ) -> Text:
-        """Put the parts together; what is *drawn* is so many *cells* wide."""
+        """Put the columns together; *drawn* ones are *cells* wide."""
         before = max(map(cell_len, self.names), default=0) + 1
         head, *figures = self.figures
         lines = [
@@ -127,67 +124,82 @@ def emotions_chart(
     timeline: EmotionsTimeline, *, measure: str, span: Span, width: int, ramp: Ramp
 ) -> Text:
     """Draw a line for each emotion, those with the largest share first."""
-    points = {
-        name: [
-            # That it was not seen is no gap: somebody looked.
-            (part.start, part.end, getattr(part.emotions.get(name), measure, 0))
-            for part in timeline.intervals
-        ]
+    intervals = [
+        (
+            part.start,
+            part.end,
+            {name: getattr(each, measure) for name, each in part.emotions.items()},
+        )
         for part in timeline.intervals
-        for name in part.emotions
-    }
-    amounts = {name: sum(each[2] for each in points[name]) for name in points}
-    lines = [_Line(name, part, points[name]) for name, part in shares(amounts).items()]
+    ]
     title = f"Emotions by {measure}, session {timeline.session}"
-    return _lines_chart(title, lines, span, width=width, ramp=ramp)
+    parts = shares(_sums(intervals))
+    return _lines_chart(title, intervals, parts, span, width=width, ramp=ramp)
 
 
 def sentiment_chart(
     timeline: SentimentTimeline, *, span: Span, width: int, ramp: Ramp
 ) -> Text:
     """Draw a line for each sentiment, all in one scale: they are parts of a whole."""
-    points = {
-        name: [
-            (part.start, part.end, getattr(part.sentiments, name))
-            for part in timeline.intervals
-        ]
-        for name in SENTIMENTS
-    }
-    parts = shares({name: sum(each[2] for each in points[name]) for name in points})
-    lines = [_Line(name, parts[name], points[name]) for name in SENTIMENTS]
+    intervals = [
+        (
+            part.start,
+            part.end,
+            {name: getattr(part.sentiments, name) for name in SENTIMENTS},
+        )
+        for part in timeline.intervals
+    ]
     title = f"Sentiment of what was said, session {timeline.session}"
-    return _lines_chart(title, lines, span, width=width, ramp=ramp, one_scale=True)
+    found = shares(_sums(intervals))
+    parts = {name: found.get(name, 0.0) for name in SENTIMENTS}
+    return _lines_chart(
+        title, intervals, parts, span, width=width, ramp=ramp, one_scale=True
+    )
+
+
+def _sums(intervals: Sequence[Interval]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for _, _, values in intervals:
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + value
+    return sums
 
 
 def _lines_chart(
     title: str,
-    lines: Sequence[_Line],
+    intervals: Sequence[Interval],
+    parts: Mapping[str, float],
     span: Span,
     *,
     width: int,
     ramp: Ramp,
     one_scale: bool = False,
 ) -> Text:
-    """Draw *lines* above each other, between their names and their figures."""
-    peaks = _alike([line.peak for line in lines])
-    shared = (_percent(line.share) for line in lines)
-    figures = [("share", "peak"), *zip(shared, peaks, strict=True)]
-    names = [line.name for line in lines]
+    """Draw a line for each name in *parts*, between the name and its figures."""
+    names = list(parts)
+    peaks = [max(values.get(name, 0.0) for *_, values in intervals) for name in names]
+    shared = map(_percent, parts.values())
+    figures = [("share", "peak"), *zip(shared, _alike(peaks), strict=True)]
     layout = _Layout.of(names, figures, width)
-    grid = span.grid([end for line in lines for _, end, _ in line.points], layout.room)
-    values = [sample(grid, line.points) for line in lines]
-    tops = [max((value or 0.0 for value in row), default=0.0) for row in values]
+    grid = span.grid(intervals, layout.room)
+    cells = sample(grid, intervals)
+    # An emotion that was not seen in an interval is no gap: it was looked for.
+    rows = [
+        [None if cell is None else cell.get(name, 0.0) for cell in cells]
+        for name in names
+    ]
+    tops = [max((value or 0.0 for value in row), default=0.0) for row in rows]
     if one_scale:
         tops = [max(tops, default=0.0)] * len(tops)
     drawn = [
-        sparkline(row, top, ramp.levels) for row, top in zip(values, tops, strict=True)
+        sparkline(row, top, ramp.levels) for row, top in zip(rows, tops, strict=True)
     ]
     below = axis(grid, ramp.mark)
     chart = layout.chart(title, names, drawn, below, grid.cells)
     # A short chart has no room for times below it.
-    note = f"From {clock(grid.start)} to {clock(grid.end)}; "
+    note = f"From {clock(grid.start)} to {clock(grid.start + grid.span)}; "
     note += "all lines have one scale" if one_scale else "each line has its own scale"
-    if None in chain(*values):
+    if None in cells:
         note += "; a gap is where there are no data"
     return chart.append(f"\n{note}.", "dim")
 
@@ -210,7 +222,7 @@ def totals_chart(totals: EmotionTotals, *, width: int, ramp: Ramp) -> Text:
 
 
 def _fitted(names: Sequence[str], width: int) -> list[str]:
-    """Make *names* safe, and equally wide, at most as *width* says."""
+    """Make *names* printable and equally wide, *width* cells at most."""
     cells = [Text(printable(name)) for name in names]
     for cell in cells:
         cell.truncate(width, overflow="ellipsis")
@@ -219,7 +231,7 @@ def _fitted(names: Sequence[str], width: int) -> list[str]:
 
 
 def _alike(numbers: Sequence[float]) -> list[str]:
-    """Write *numbers* with as many decimals as any of them needs, two at most."""
+    """Write *numbers* with two decimals, or with none if all are whole."""
     digits = 0 if all(number == round(number) for number in numbers) else 2
     return [f"{number:,.{digits}f}" for number in numbers]
 

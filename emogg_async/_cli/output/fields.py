@@ -1,9 +1,8 @@
-"""The fields of what is printed, by the names that `--fields` takes.
+"""The fields that `--fields` can name: those of the models, and of rows of figures.
 
-They are those of the models, or those of a row of figures. A dot leads into a nested
-model, as in `config.remove_media`; where it leads into the sources, each of them has
-its say. Fields that this release does not know have no name; JSON without `--fields`
-shows them.
+A dot leads into a nested model, as in `config.remove_media`; `sources.name` has the
+names of all sources. Unknown fields of the service have no name; JSON without
+`--fields` shows them.
 """
 
 import json
@@ -14,7 +13,6 @@ from typing import Any, Final, get_args
 import attrs
 
 import emogg_async
-from emogg_async._cli.moments import format_moment
 from emogg_async.models import CustomEvent, RegisteredSource, Session, Source
 
 __all__ = [
@@ -31,7 +29,7 @@ __all__ = [
 
 def _names(model: type[attrs.AttrsInstance], prefix: str = "") -> Iterator[str]:
     for field in attrs.fields(model):
-        if field.name in {"expanded", "extra", "stale"}:  # never asked for, or kept
+        if field.name in {"expanded", "extra", "stale"}:  # not the service's
             continue
         name = f"{prefix}{field.name}"
         yield name
@@ -41,7 +39,7 @@ def _names(model: type[attrs.AttrsInstance], prefix: str = "") -> Iterator[str]:
 
 
 SENTIMENTS: Final = ("positive", "neutral", "negative")
-"""What a sentiment can be, and so the names of its figures."""
+"""The sentiments, which are the names of their figures."""
 
 _INTERVAL: Final = ("session", "start", "end")
 
@@ -49,7 +47,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "session": tuple(_names(Session)),
     "source": tuple(_names(RegisteredSource)),
     "event": tuple(_names(CustomEvent)),
-    # What follows is no model, but a row of figures that models hold.
+    # Rows of figures, made of models.
     "total": ("session", "emotion", "times", "share"),
     "emotion": (
         *_INTERVAL,
@@ -61,7 +59,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "sentiment": (*_INTERVAL, "segments", *SENTIMENTS),
 }
-"""Every name that `--fields` takes, by the kind of what is printed."""
+"""Every name that `--fields` takes, by the kind of the results."""
 
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     **FIELDS,
@@ -77,14 +75,14 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "user",
     ),
 }
-"""The columns of CSV where `--fields` does not say."""
+"""The columns of CSV without `--fields`."""
 
 
 def parse_fields(text: str, kind: str = "session") -> tuple[str, ...]:
-    """Read names with commas in between; one that comes twice counts once.
+    """Read names separated by commas; repeated names count once.
 
     Raises:
-        ValueError: There is no such field.
+        ValueError: A name is unknown.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
@@ -95,7 +93,7 @@ def parse_fields(text: str, kind: str = "session") -> tuple[str, ...]:
 
 
 def value_of(item: Any, field: str) -> Any:
-    """Return what a model, or a row, has in *field*; None where it has nothing."""
+    """Return the *field* of a model or a row; None where it is absent."""
     if isinstance(item, Mapping):
         return item[field]
     value: Any = item
@@ -113,7 +111,7 @@ def json_value(value: Any) -> Any:
         case tuple():
             return [json_value(item) for item in value]
         case datetime():
-            return format_moment(value)
+            return _moment(value)
         case float() if value.is_integer():
             return int(value)
         case _ if attrs.has(type(value)):
@@ -122,8 +120,14 @@ def json_value(value: Any) -> Any:
             return value
 
 
+def _moment(value: datetime) -> str:
+    from emogg_async._wire.converter import format_datetime  # noqa: PLC0415 - help does without
+
+    return format_datetime(value)
+
+
 def text_value(value: Any) -> str:
-    """Turn the value of a field into text; a source into its name."""
+    """Turn the value of a field into text; a source becomes its name."""
     match value:
         case None:
             return ""
@@ -134,13 +138,13 @@ def text_value(value: Any) -> str:
         case tuple():
             return ", ".join(map(text_value, value))
         case datetime():
-            return format_moment(value)
+            return _moment(value)
         case _:
             return json.dumps(json_value(value), ensure_ascii=False)
 
 
 def record_of(item: Any, fields: Sequence[str] | None) -> dict[str, Any]:
-    """Make a JSON object of *fields*, or the service's own of all that there is."""
+    """Make a JSON object of *fields*; None makes the service's own of all fields."""
     if fields is None and not isinstance(item, Mapping):
         return emogg_async.to_dict(item)
     names = item if fields is None else fields

@@ -1,4 +1,4 @@
-"""Figures on stdout: drawn for people, in rows or as JSON for programs."""
+"""Models of figures on stdout: as a chart, in rows, or as JSON."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -10,11 +10,11 @@ import click
 from emogg_async import to_dict
 from emogg_async._cli.options import Connection, Output
 from emogg_async._cli.output.charts import Chart
-from emogg_async._cli.output.console import make_console
 from emogg_async._cli.output.formats import Writer, put
 from emogg_async._cli.output.rows import Row
 from emogg_async._cli.output.sparklines import ramp_for
-from emogg_async._cli.output.text import json_line
+from emogg_async._cli.output.tables import make_console
+from emogg_async._text import json_line
 
 __all__ = ["figures_writer", "show"]
 
@@ -23,10 +23,10 @@ Rows = Callable[[Any], Iterable[Row]]
 
 @contextmanager
 def figures_writer(output: Output, rows: Rows, chart: Chart) -> Iterator[Writer]:
-    """Have a writer of models that hold figures.
+    """Open a writer of models of figures.
 
     Args:
-        output: How to print them.
+        output: The form.
         rows: Makes rows of a model.
         chart: Draws a model.
     """
@@ -41,7 +41,7 @@ def figures_writer(output: Output, rows: Rows, chart: Chart) -> Iterator[Writer]
 def show(
     model: Any, output: Output, rows: Rows, chart: Chart, connection: Connection
 ) -> None:
-    """Print one model that holds figures; as JSON it is the service's own object."""
+    """Print one model of figures; JSON is the service's own object."""
     if output.chosen == "json" and output.fields is None:
         put(f"{json_line(to_dict(model), sys.stdout.encoding)}\n")
         return
@@ -69,18 +69,18 @@ class _RowsWriter:
         self._writer.write(row for item in items for row in self._rows(item))
 
     def flush(self) -> None:
-        """Write what was held back."""
+        """Write held items."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Do nothing: who opened the writer closes it."""
+        """Do nothing: the writer of the rows is closed where it was opened."""
 
 
 class _ChartWriter:
-    """Draws models, with a blank line in between.
+    """Draws models, separated by blank lines.
 
     Args:
-        chart: Draws one.
+        chart: Draws a model.
     """
 
     def __init__(self, chart: Chart) -> None:

@@ -1,8 +1,8 @@
-"""What was asked for, in the forms that programs read: JSON, JSON lines and CSV.
+"""Results in the forms that programs read: JSON, JSON lines and CSV.
 
-Whatever is written is whole lines, and flushed: a command that ends early, however it
-does, leaves no half of a line behind. Nothing is written before the first record, or
-before it is certain that there is none.
+Output is written in whole lines and flushed, so that a command that ends early leaves
+no half line. Nothing is written before the first record, or before it is certain that
+there is none.
 """
 
 import csv
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol, TextIO
 
 from emogg_async._cli.output.fields import COLUMNS, record_of, text_value, value_of
-from emogg_async._cli.output.text import json_line, printable
+from emogg_async._text import json_line, printable
 
 __all__ = [
     "CSVWriter",
@@ -26,20 +26,20 @@ __all__ = [
 ]
 
 FORMULAS: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""What a spreadsheet takes for the beginning of a formula; four are full-width."""
+"""Characters with which a formula of a spreadsheet begins; four are full-width."""
 
 
 class Writer(Protocol):
     """Writes models or rows of figures to stdout in one form."""
 
     def write(self, items: Iterable[Any]) -> None:
-        """Take items, and write them unless they must be held back."""
+        """Write items, or hold them."""
 
     def flush(self) -> None:
-        """Write what was held back."""
+        """Write held items."""
 
     def close(self) -> None:
-        """Write what is still missing; a command that failed does without."""
+        """Write the end; a command that failed leaves it out."""
 
 
 def put(text: str) -> None:
@@ -50,7 +50,7 @@ def put(text: str) -> None:
     rest, before = memoryview(lines), _size_of(stdout)
     try:
         while rest:
-            # Where Python does not buffer, a signal can make this write only a part.
+            # Without buffering, a signal can cut a write short.
             rest = rest[stdout.buffer.write(rest) :]
         stdout.buffer.flush()
     except OSError:  # a full disk
@@ -60,7 +60,7 @@ def put(text: str) -> None:
 
 
 def _size_of(stdout: TextIO) -> int | None:
-    """Return the size of the file that *stdout* is; None if it is no file."""
+    """Return the size of *stdout* if it is a regular file, else None."""
     try:
         status = os.fstat(stdout.fileno())
     except OSError:
@@ -69,12 +69,12 @@ def _size_of(stdout: TextIO) -> int | None:
 
 
 def _end_at_a_line(file: int, lines: bytes, before: int) -> None:
-    """Cut off what came of the last line before the disk was full."""
+    """Cut off the half line at which the disk was full."""
     size = os.fstat(file).st_size
     whole = lines.rfind(b"\n", 0, size - before) + 1
     if os.lseek(file, 0, os.SEEK_CUR) == size > before:
         os.ftruncate(file, before + whole)
-    # What is still buffered must not come after it.
+    # Buffered output must not follow.
     os.dup2(os.open(os.devnull, os.O_WRONLY), file)
 
 
@@ -82,7 +82,7 @@ class JSONLinesWriter:
     """Writes each item as JSON on a line of its own.
 
     Args:
-        fields: Which fields; None writes the service's own JSON.
+        fields: The fields; None writes the service's own JSON.
     """
 
     def __init__(self, fields: Sequence[str] | None = None) -> None:
@@ -93,26 +93,25 @@ class JSONLinesWriter:
         put("".join(f"{self._line(item)}\n" for item in items))
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: no item is held."""
 
     def close(self) -> None:
-        """Do nothing: nothing is missing."""
+        """Do nothing: the form has no end."""
 
     def _line(self, item: Any) -> str:
         return json_line(record_of(item, self._fields), sys.stdout.encoding)
 
 
 class JSONWriter(JSONLinesWriter):
-    """Writes one array, an item to a line; it is no valid JSON before its end.
+    """Writes one array, an item to a line; it is valid JSON only when it is closed.
 
-    Commas begin lines, since what another process writes to the same terminal may stand
-    between any two of them.
+    Commas begin lines: another process may write to the same terminal between lines.
     """
 
     _before = "["
 
     def write(self, items: Iterable[Any]) -> None:
-        """Write items, each behind its comma."""
+        """Write items, separated by commas."""
         text = ""
         for item in items:
             text += f"{self._before}{self._line(item)}\n"
@@ -128,8 +127,8 @@ class CSVWriter:
     """Writes a line of CSV for each item, below a header.
 
     Args:
-        fields: Which fields; None writes the usual ones.
-        kind: What it writes, a key of `COLUMNS`.
+        fields: The fields; None writes the usual ones.
+        kind: The kind of the items, a key of `COLUMNS`.
         header: Whether to begin with the names of the fields.
     """
 
@@ -150,7 +149,7 @@ class CSVWriter:
             self._put(rows)
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: no item is held."""
 
     def close(self) -> None:
         """Write the header if there was no item."""
@@ -162,7 +161,7 @@ class CSVWriter:
 
 
 def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
-    """Write *rows* as CSV of one line each, which is safe to look at and to open."""
+    """Write *rows* as CSV of one line each, safe for terminals and spreadsheets."""
     lines = io.StringIO()
     csv.writer(lines, lineterminator="\n").writerows(map(_cell, row) for row in rows)
     return lines.getvalue()
@@ -170,6 +169,6 @@ def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
 
 def _cell(value: Any) -> str:
     text = text_value(value)
-    # A number may well begin with a minus: it is no formula.
+    # A negative number is no formula.
     guard = "'" if isinstance(value, str | tuple) and text.startswith(FORMULAS) else ""
     return guard + printable(text)

@@ -1,99 +1,44 @@
-"""A progress bar on stderr."""
+"""The progress of an export on stderr, in one line that vanishes in the end."""
 
-import time
-from collections import deque
-from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import Progress, ProgressColumn, Task
+from rich.text import Text
 
-from emogg_async._cli.output.text import clock, counted
+from emogg_async._text import counted
 
-__all__ = ["Bar", "Pace"]
-
-RECENT: Final = 30.0
-"""Seconds over which the pace is measured: it may change, as by the rate limit."""
+__all__ = ["counting"]
 
 
-class Pace:
-    """How much gets done in a second, lately."""
+class _Counts(ProgressColumn):
+    """Sessions, requests, and the sessions per second of the last half minute."""
 
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, int]] = deque()
-
-    def mark(self, now: float, count: int) -> None:
-        """Note that *count* are done at the time *now*."""
-        self._marks.append((now, count))
-        while self._marks[0][0] < now - RECENT and len(self._marks) > 2:
-            self._marks.popleft()
-
-    @property
-    def per_second(self) -> float | None:
-        """The pace; None before it is known."""
-        if not self._marks:
-            return None
-        (began, before), (now, count) = self._marks[0], self._marks[-1]
-        return (count - before) / (now - began) if now > began else None
+    def render(self, task: Task) -> Text:
+        sessions, requests = int(task.completed), task.fields["requests"]
+        if not sessions:
+            return Text("Exporting")
+        facts = f"{counted(sessions, 'session')}, {counted(requests, 'request')}"
+        return Text(f"{facts}, {task.speed:,.0f}/s" if task.speed else facts)
 
 
-class Bar:
-    """Shows sessions, requests, pace and, once it can be known, the time left.
+@contextmanager
+def counting() -> Iterator[Callable[[int, int], None]]:
+    """Show the progress inside; what is logged there appears above it.
 
-    It vanishes in the end. What is logged meanwhile appears above it.
-
-    Args:
-        now: Tells the time in seconds.
+    Yields:
+        A function that takes the numbers of sessions and requests so far.
     """
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._pace = Pace()
-        self._pace.mark(now(), 0)
-        self._progress = Progress(
-            TextColumn("{task.fields[facts]}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[left]}", style="cyan"),
-            console=Console(stderr=True),
-            expand=True,
-            transient=True,
-            redirect_stdout=False,  # that is where the data go
-        )
-        self._task = self._progress.add_task("", total=None, facts="Exporting", left="")
-
-    def __enter__(self) -> Self:
-        """Show it."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Remove it."""
-        self._progress.stop()
-
-    def update(self, sessions: int, requests: int, total: float | None) -> None:
-        """Show how far it is.
-
-        Args:
-            sessions: How many are done.
-            requests: How many it took.
-            total: How many sessions there probably are; None if that is unknown.
-        """
-        self._pace.mark(self._now(), sessions)
-        facts = [counted(sessions, "session"), counted(requests, "request")]
-        left = ""
-        if speed := self._pace.per_second:
-            facts.append(f"{speed:,.0f}/s")
-            left = f"{clock((total - sessions) / speed)} left" if total else ""
-        self._progress.update(
-            self._task,
-            completed=sessions,
-            total=total,
-            facts=", ".join(facts),
-            left=left,
+    progress = Progress(
+        _Counts(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # the data go there
+        speed_estimate_period=30.0,
+    )
+    task = progress.add_task("", total=None, requests=0)
+    with progress:
+        yield lambda sessions, requests: progress.update(
+            task, completed=sessions, requests=requests
         )

@@ -1,4 +1,4 @@
-"""What the service counts and measures, as rows of figures."""
+"""The figures of a model as rows."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,14 +13,14 @@ Row = dict[str, Any]
 
 
 def shares(amounts: Mapping[str, float]) -> dict[str, float]:
-    """Say which part of all each of the *amounts* is, the largest one first."""
+    """Return each of the *amounts* as a part of their sum, the largest first."""
     total = sum(amounts.values())
     ranked = sorted(amounts.items(), key=lambda pair: (-pair[1], pair[0]))
     return {name: amount / total if total else 0.0 for name, amount in ranked}
 
 
 def total_rows(totals: EmotionTotals) -> Iterator[Row]:
-    """Make a row for each emotion, the most frequent one first."""
+    """Make a row for each emotion, the most frequent first."""
     for emotion, share in shares(totals.emotions).items():
         yield {
             "session": totals.session,

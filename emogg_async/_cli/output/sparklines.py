@@ -1,45 +1,46 @@
-"""Numbers as text: a line for each series, the times below it, and bars.
-
-Pure functions; what they are given is cells of a terminal, and what they give is text.
-"""
+"""Numbers as text: a line for each series, the times below it, and bars."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import attrs
 
-from emogg_async._cli.output.text import clock
+from emogg_async._notebook.series import Interval, Step, series
+from emogg_async._text import clock
 
 __all__ = ["Grid", "Ramp", "axis", "bar", "ramp_for", "sample", "sparkline"]
 
 WIDEST: Final = 4
-"""Cells that a single interval gets at most, where there is room."""
-
-_TINY: Final = 1e-9
-"""What rounding can make of nothing."""
+"""Cells of one interval at most, where there is room."""
 
 APART: Final = 4
-"""Cells between one time and the next, at least."""
+"""Cells between two times at least."""
+
+_TINY: Final = 1e-9
+"""Bounds the errors of rounding."""
 
 _STEPS: Final = (
     *(1, 2, 5, 10, 15, 30),
     *(60 * minutes for minutes in (1, 2, 5, 10, 15, 30)),
     *(3_600 * hours for hours in (1, 2, 3, 6, 12, 24)),
 )
-"""Seconds from one time to the next, of those that people count in."""
+"""Seconds between two times: steps in which people count."""
 
 
 @attrs.frozen
 class Ramp:
-    """What stands for how much: nothing at all first, then more and more."""
+    """The characters of a chart.
+
+    Attributes:
+        levels: Heights, from nothing to the top.
+        bars: Parts of a cell with which a bar ends, up to a whole one.
+        mark: Stands before a time, at its place.
+    """
 
     levels: str
     bars: str
-    """Parts of a cell that a bar ends with, up to a whole one."""
-
     mark: str
-    """Stands before a time, at its place."""
 
 
 # The whole block is not among the levels: it would touch the line above.
@@ -48,7 +49,7 @@ _PLAIN: Final = Ramp("_.-=+*#", "#", "|")
 
 
 def ramp_for(encoding: str) -> Ramp:
-    """Choose what *encoding* has."""
+    """Choose the characters that *encoding* has."""
     try:
         (_BLOCKS.levels + _BLOCKS.bars + _BLOCKS.mark).encode(encoding)
     except UnicodeEncodeError:
@@ -58,17 +59,19 @@ def ramp_for(encoding: str) -> Ramp:
 
 @attrs.frozen
 class Grid:
-    """How time is cut into cells of a terminal."""
+    """Time cut into cells of a terminal.
+
+    Attributes:
+        start: Seconds at which the first cell begins.
+        span: Seconds of all cells.
+        cells: How many cells there are.
+        is_fine: Whether each interval has a cell of its own, or more.
+    """
 
     start: float
-    """Seconds at which the first one begins."""
-
-    step: float
-    """Seconds of each."""
-
+    span: float
     cells: int
     is_fine: bool
-    """Whether an interval has a cell of its own, or more."""
 
     @classmethod
     def of(cls, start: float, end: float, granularity: float, width: int) -> "Grid":
@@ -79,45 +82,48 @@ class Grid:
         span = max(end - start, granularity)
         intervals = math.ceil(span / granularity - _TINY)
         cells = min(width, intervals * WIDEST)
-        return cls(start, span / cells, cells, intervals <= cells)
-
-    @property
-    def end(self) -> float:
-        """Seconds at which the last one ends."""
-        return self.start + self.cells * self.step
+        return cls(start, span, cells, intervals <= cells)
 
 
 def sample(
-    grid: Grid, points: Iterable[tuple[float, float, float]]
-) -> list[float | None]:
-    """Average what was measured in each cell; None where nothing was.
+    grid: Grid, intervals: Iterable[Interval]
+) -> list[Mapping[str, float] | None]:
+    """Put *intervals* into the cells of *grid*.
 
-    A gap is always seen if it is as long as two cells, or if each interval has a cell.
+    A gap is kept if it is as long as two cells, or if each interval has a cell.
 
-    Args:
-        grid: The cells.
-        points: The start, the end and the value of each interval.
+    Returns:
+        For each cell the values, as parts of the largest; None where there are none.
     """
-    weights = [0.0] * grid.cells
-    totals = [0.0] * grid.cells
-    for start, end, value in points:
-        left, right = ((each - grid.start) / grid.step for each in (start, end))
+    end = grid.start + grid.span
+    whole = series(
+        (max(first, grid.start), min(last, end), values)
+        for first, last, values in intervals
+    )
+    steps = [
+        Step(
+            (whole.time(left) - grid.start) / grid.span,
+            (whole.time(right) - grid.start) / grid.span,
+            values,
+        )
+        for left, right, values in whole.steps
+    ]
+    found: list[Mapping[str, float] | None] = [None] * grid.cells
+    for step in whole._replace(steps=steps).thinned(grid.cells).steps:
+        left, right = step.left * grid.cells, step.right * grid.cells
         if grid.is_fine:  # the middle of a cell decides, or short gaps could vanish
-            # Never `round`: to even numbers, a whole interval could have no cell.
-            left, right = math.floor(left + 0.5), math.floor(right + 0.5)
-        first = max(0, math.floor(left + _TINY))
-        for cell in range(first, min(grid.cells, math.ceil(right - _TINY))):
-            weight = min(right, cell + 1) - max(left, cell)
-            weights[cell] += weight
-            totals[cell] += weight * value
-    pairs = zip(totals, weights, strict=True)
-    return [total / weight if weight > 0 else None for total, weight in pairs]
+            cells = range(math.floor(left + 0.5), math.floor(right + 0.5))
+        else:
+            cells = range(math.floor(left + _TINY), math.ceil(right - _TINY))
+        for cell in cells:
+            found[cell] = step.values
+    return found
 
 
 def sparkline(values: Iterable[float | None], top: float, levels: str) -> str:
-    """Draw *values* as high as they are, up to *top*; None is a gap.
+    """Draw *values* as heights up to *top*; None is a gap.
 
-    What is more than nothing is drawn higher than nothing.
+    The lowest level is kept for 0.
     """
     return "".join(_level(value, top, levels) for value in values)
 
@@ -133,13 +139,14 @@ def _level(value: float | None, top: float, levels: str) -> str:
 
 def axis(grid: Grid, mark: str) -> str:
     """Write times below the cells in which they are, each after a *mark*."""
-    least = (len(mark + clock(grid.end)) + APART) * grid.step
+    scale, end = grid.cells / grid.span, grid.start + grid.span
+    least = (len(mark + clock(end)) + APART) / scale
     day = _STEPS[-1]
     step = next((s for s in _STEPS if s >= least), day * math.ceil(least / day))
     line = ""
     first = math.ceil(grid.start / step - _TINY)
-    for number in range(first, math.floor(grid.end / step) + 1):
-        cell = max(0, math.floor((number * step - grid.start) / grid.step + _TINY))
+    for number in range(first, math.floor(end / step) + 1):
+        cell = max(0, math.floor((number * step - grid.start) * scale + _TINY))
         label = f"{mark}{clock(number * step)}"
         if cell + len(label) <= grid.cells:
             line = line.ljust(cell) + label
@@ -147,7 +154,7 @@ def axis(grid: Grid, mark: str) -> str:
 
 
 def bar(part: float, width: int, bars: str) -> str:
-    """Draw a bar that fills this *part* of *width* cells."""
+    """Draw a bar that fills *part*, from 0 to 1, of *width* cells."""
     eighths = round(part * width * len(bars))
     whole, rest = divmod(eighths, len(bars))
     return bars[-1] * whole + (bars[rest - 1] if rest else "")

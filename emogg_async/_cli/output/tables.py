@@ -1,4 +1,4 @@
-"""Sessions, and what belongs to them, on stdout as a table, for people."""
+"""Tables on stdout, for people."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -6,30 +6,30 @@ from typing import Any, Final
 
 import attrs
 from rich.cells import cell_len
+from rich.console import Console
 from rich.text import Text
 
-from emogg_async._cli.output.console import make_console
 from emogg_async._cli.output.fields import text_value, value_of
 from emogg_async._cli.output.formats import put
-from emogg_async._cli.output.text import printable
+from emogg_async._text import printable
 from emogg_async.models import Session, SessionState
 
-__all__ = ["TableWriter", "fit", "session_table"]
+__all__ = ["TableWriter", "fit", "make_console", "session_table"]
 
 ROOMY: Final = 110
-"""Columns from which a table has room for the names of the sources."""
+"""Columns from which on a table has the names of the sources."""
 
 _USUAL: Final = {
     "source": ("id", "name", "format"),
     "event": ("time", "data", "source", "session"),
 }
-"""What to show of what is no session; the rest of it is the same for all."""
+"""The columns of other kinds; their other fields are the same in all rows."""
 
 HELD: Final = 1_000
-"""Items that are held back at most, until it is settled how wide columns are."""
+"""Items held at most before the widths of the columns are settled."""
 
 NARROWEST: Final = 8
-"""What is left of a column at least, that gives way."""
+"""Characters of a column at least when it is cut."""
 
 _STYLES: Final = {
     SessionState.ACTIVE: "green",
@@ -38,16 +38,37 @@ _STYLES: Final = {
 }
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the root command; rich would exit with 1."""
+        raise BrokenPipeError
+
+
+def make_console() -> Console:
+    """Make the console of stdout."""
+    console = _Console(highlight=False)
+    if not console.width:  # COLUMNS=0, with which rich prints nothing
+        console.width = 80
+    return console
+
+
 @attrs.frozen(kw_only=True)
 class _Column:
-    """A column of a table; it is told what stands in its line, mostly a session."""
+    """A column of a table.
+
+    Attributes:
+        header: Its name.
+        text: Makes the text of a cell from an item, mostly a session.
+        style: Makes the style of a cell from an item.
+        is_number: Whether to align it to the right.
+        gives_way: Whether it is cut where there is not enough room for all.
+    """
 
     header: str
     text: Callable[[Any], str]
     style: Callable[[Any], str] = lambda _: ""
     is_number: bool = False
     gives_way: bool = False
-    """Whether it is cut where there is not enough room for all."""
 
 
 def _clock(seconds: float) -> str:
@@ -102,7 +123,7 @@ _FIELD_STYLES: Final[dict[str, Callable[[Any], str]]] = {
 }
 
 _LONG: Final = {"name", "config", "meta", "data"}
-"""Fields that can be long enough to have to give way; the sources can, too."""
+"""Fields that can be long; those of the sources can, too."""
 
 
 def _field_column(field: str) -> _Column:
@@ -118,9 +139,9 @@ def _field_column(field: str) -> _Column:
 def fit(widths: Sequence[int], gives_way: Sequence[bool], room: int) -> list[int]:
     """Narrow the widest of the columns that give way until all fit into *room*.
 
-    None gets narrower than a few characters, so they can still be too wide.
+    No column gets narrower than a few characters, so all can still be too wide.
     """
-    # What alone is wider than the room need not be counted down from there.
+    # A column wider than the room begins with the room.
     fitted = [
         min(width, max(room, NARROWEST)) if soft else width
         for width, soft in zip(widths, gives_way, strict=True)
@@ -138,7 +159,7 @@ class _Layout:
 
     Args:
         width: Columns of the terminal; None cuts nothing.
-        fields: What to show; None is what there is room for of sessions.
+        fields: The columns; None chooses those of sessions by the width.
     """
 
     def __init__(self, width: int | None, fields: Sequence[str] | None) -> None:
@@ -153,9 +174,9 @@ class _Layout:
         self._widths: list[int] = []
 
     def lines(self, items: Sequence[Any]) -> Text:
-        """Make the lines of *items*; those of the first ones have a header.
+        """Make the lines of *items*; those of the first call have a header.
 
-        On a terminal the first ones settle how wide columns are.
+        On a terminal, the first call settles the widths of the columns.
         """
         rows = [[self._cell(c, item) for c in self._columns] for item in items]
         is_first = not self._widths
@@ -167,7 +188,7 @@ class _Layout:
 
     @staticmethod
     def _cell(column: _Column, item: Any) -> Text:
-        """Make a cell, as `Text`: in a string, what looks like markup would count."""
+        """Make a cell, as `Text`: rich would obey markup in a string."""
         return Text(printable(column.text(item)), column.style(item))
 
     def _widen(self, rows: Sequence[Sequence[Text]]) -> None:
@@ -194,7 +215,7 @@ class _Layout:
 
 
 def session_table(sessions: Iterable[Session], width: int) -> Text:
-    """Make a table of *sessions* that fits into *width* columns, down to 80 or so."""
+    """Make a table of *sessions* that fits into *width* columns, from about 80 on."""
     return _Layout(width, None).lines(list(sessions))
 
 
@@ -202,8 +223,8 @@ class TableWriter:
     """Writes a table.
 
     Args:
-        fields: What to show; None is the usual.
-        kind: What it writes: a session, or what a client answers for one.
+        fields: The columns; None chooses the usual ones.
+        kind: The kind of the items, a key of `fields.FIELDS`.
     """
 
     def __init__(
@@ -216,13 +237,13 @@ class TableWriter:
         self._held: list[Any] = []
 
     def write(self, items: Iterable[Any]) -> None:
-        """Hold items back, until it can be settled how wide columns are."""
+        """Hold items until the widths of the columns can be settled."""
         self._held += items
         if len(self._held) >= HELD:
             self.flush()
 
     def flush(self) -> None:
-        """Write the items that were held back."""
+        """Write held items."""
         held, self._held = self._held, []
         if held:
             with self._console.capture() as lines:
@@ -230,5 +251,5 @@ class TableWriter:
             put(lines.get())
 
     def close(self) -> None:
-        """Write the items that are still held back."""
+        """Write held items."""
         self.flush()

@@ -1,3 +1,0 @@
-"""What `emogg doctor` checks."""
-
-__all__ = ()
