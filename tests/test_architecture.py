@@ -26,7 +26,7 @@ PUBLIC = {"", "errors", "events", "models", "testing"}
 
 BESIDE_IMPORTS = {
     "__main__": {"_cli"},
-    "_cli": PUBLIC | {"_text", "_wire.converter", "_notebook.series"},
+    "_cli": PUBLIC | {"_text", "_wire", "_notebook.series"},
     "integrations": PUBLIC | {"_text"},
     "testing": PUBLIC | {"_text", "_wire"},
 }

@@ -24,7 +24,7 @@ from emogg_async._cli.exits import Exit, exit_of, explain
 from emogg_async._cli.options import Connection, Filters, Output
 from emogg_async._cli.running import run
 from emogg_async._text import counted
-from emogg_async._wire.converter import format_datetime
+from emogg_async._wire.protocol import format_datetime
 
 __all__ = ["Position", "command_again", "export_all", "how_to_go_on"]
 

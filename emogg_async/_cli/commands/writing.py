@@ -30,7 +30,7 @@ from emogg_async._cli.options import Connection, Output
 from emogg_async._cli.output.formats import Writer, put
 from emogg_async._cli.running import run
 from emogg_async._text import counted, json_line
-from emogg_async._wire.converter import format_datetime
+from emogg_async._wire.protocol import format_datetime
 
 __all__ = ["delete_each", "look_for_it", "stop_each", "write"]
 

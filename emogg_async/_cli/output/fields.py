@@ -121,7 +121,7 @@ def json_value(value: Any) -> Any:
 
 
 def _moment(value: datetime) -> str:
-    from emogg_async._wire.converter import format_datetime  # noqa: PLC0415 - help does without
+    from emogg_async._wire.protocol import format_datetime  # noqa: PLC0415 - help does without
 
     return format_datetime(value)
 
