@@ -10,7 +10,7 @@ module           what it holds
 `  listing`      pages of the list
 `  writing`      calls that change something, and `--dry-run`
 `  showcase`     the program and the report of `emogg demo`
-`output/`        what is printed
+`output/`        forms of the results
 `  formats`      JSON, JSON lines and CSV
 `  tables`       tables, and the console of stdout
 `  charts`       charts, made of the lines and bars in `sparklines`
@@ -39,7 +39,7 @@ from typing import Final
 __all__ = ["main"]
 
 _EXTRA: Final = ("click", "rich")
-"""What the extra `cli` installs."""
+"""The packages of the extra `cli`."""
 
 
 def main() -> int:
@@ -79,7 +79,7 @@ def _main() -> int:
 
 
 def _choose_encodings() -> None:
-    """Write UTF-8 to files and pipes; what a terminal cannot show is replaced.
+    """Write UTF-8 to files and pipes; characters that a terminal lacks are replaced.
 
     A file or a pipe does not tell in which locale it was written.
     """

@@ -35,7 +35,7 @@ _COMMANDS: Final = {
 
 TOPICS: Final = {
     "environment": "The variables that this command reads.",
-    "exit-codes": "What a script can tell from how it ends.",
+    "exit-codes": "The exit codes, for scripts.",
 }
 """Further pages of `emogg help`."""
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from typing import Any, Final, Literal
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler
 
@@ -46,17 +46,17 @@ _STEPS: Final = {
     "DNS": "Check the base URL for typing errors, and this machine's DNS",
     "TCP": "Check that the service runs there, and that no firewall is in between",
     "TLS": "Check that the base URL is that of an https server",
-    "certificate": "If you trust who issued it, let SSL_CERT_FILE name a file with "
-    "their root certificate; else check the base URL and this machine's clock",
+    "certificate": "If you trust its issuer, let SSL_CERT_FILE name a file with their "
+    "root certificate; else check the base URL and this machine's clock",
     "proxy": "Check HTTPS_PROXY, user and password too, and that the proxy may reach "
     "the service",
 }
-"""What to do next by the obstacle or the stage; others have the error's own advice."""
+"""The next step by obstacle or stage; elsewhere it is the error's own advice."""
 
 
 @attrs.frozen
 class Finding:
-    """The result of a check, in text and for programs."""
+    """The result of a check: in text, and as facts for programs."""
 
     name: str
     status: Literal["ok", "warn", "fail", "skip"]
@@ -206,7 +206,7 @@ def _stopped_at(error: EmoggError | None) -> str:
         return "TCP"
     if not isinstance(error, errors.NotSentError):
         return "HTTP"
-    # Only the system's own error tells these apart.
+    # Of these, only the error of the system tells the stage.
     cause = getattr(error.__cause__, "os_error", None)
     if isinstance(cause, socket.gaierror):
         return "DNS"
@@ -248,7 +248,7 @@ def _clock(connection: Connection, proxy: str | None) -> Finding:
     The client shows no headers, so this asks once more, without a token.
     """
     opener, began = OpenerDirector(), time.time()
-    # Whether there is a proxy is the client's to say; which one, the environment's.
+    # The client says whether there is a proxy; the environment says which.
     for handler in (ProxyHandler(None if proxy else {}), HTTPHandler(), HTTPSHandler()):
         opener.add_handler(handler)
     url = f"{connection.base_url}".rstrip("/") + "/v1/sessions?limit=1"
@@ -257,7 +257,7 @@ def _clock(connection: Connection, proxy: str | None) -> Finding:
             told = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (OSError, HTTPException, TypeError, ValueError, OverflowError):
         return Finding("clock", "skip", "the service does not tell its time")
-    # It was written half-way, and half a second after what it says, on average.
+    # On average, `Date` is written half-way through and half a second late.
     ahead = (began + time.time()) / 2 - (told + 0.5)
     step, text = "", "right, within a second"
     if answer.headers["Server"] == EMULATOR:
@@ -285,8 +285,8 @@ def _latency(first: float, *others: float) -> Finding:
 def _rate_limit(limit: RateLimit | None) -> Finding:
     if limit is None:
         return Finding("rate limit", "ok", "the service does not tell any")
-    facts = attrs.asdict(limit)
     text = "{remaining:,} of {limit:,} requests left, policy {policy}"
+    facts = attrs.asdict(limit)
     return Finding("rate limit", "ok", text.format_map(facts), facts)
 
 
@@ -296,17 +296,12 @@ def _software() -> Iterator[Finding]:
         platform.python_implementation(): platform.python_version(),
         "OpenSSL": ssl.OPENSSL_VERSION.removeprefix("OpenSSL "),
     }
-    libraries = {name: _version(name) for name in LIBRARIES.split()}
+    found = {each.name: each.version for each in distributions()}
+    unknown = "of unknown version"
+    libraries = {name: found.get(name, unknown) for name in LIBRARIES.split()}
     for name, facts in (("versions", ours), ("libraries", libraries)):
         text = ", ".join(f"{each} {its}" for each, its in facts.items())
         yield Finding(name, "ok", text, facts)
     yield Finding(
         "platform", "ok", platform.platform(), {"platform": platform.platform()}
     )
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "of unknown version"

@@ -30,7 +30,7 @@ __all__ = [
 _NO_ARGUMENTS: Final[type | tuple[()]] = getattr(
     click.exceptions, "NoArgsIsHelpError", ()
 )
-"""What newer clicks raise for a group without a command; older ones print its help."""
+"""The error of newer clicks for a group without a command; older ones print help."""
 
 _HINT_FOR_PYTHON: Final = ", or pass allow_http=True"
 """The part of a message that only helps in Python."""

@@ -96,18 +96,15 @@ def _write_text(findings: "Iterable[Finding]", *, quiet: bool) -> "list[Finding]
         if each.next_step:
             line.append(f"\n{'':{len(mark) + width + 4}}{each.next_step}.", "default")
         console.print(line, soft_wrap=True)
-    if not quiet:
-        console.print(f"\n{_summary(seen)}", soft_wrap=True)
-    return seen
-
-
-def _summary(seen: "list[Finding]") -> str:
     first = {each.status: each.name for each in reversed(seen)}
+    summary = "All is well."
     if "fail" in first:
-        return f"Begin with what failed first: {first['fail']}."
-    if "warn" in first:
-        return "Nothing failed, but there is something to look at."
-    return "All is well."
+        summary = f"Begin with what failed first: {first['fail']}."
+    elif "warn" in first:
+        summary = "Nothing failed, but there is something to look at."
+    if not quiet:
+        console.print(f"\n{summary}", soft_wrap=True)
+    return seen
 
 
 def _now() -> str:
