@@ -41,13 +41,23 @@ _SENTIMENTS: Final = ("positive", "neutral", "negative")
 
 
 class SessionType(OpenEnum):
-    """The kind of a session. The service publishes no list, so others can occur."""
+    """The kind of a session. The service publishes no list, so others can occur.
+
+    Attributes:
+        LIVE_ANALYSIS: A live stream is analysed.
+    """
 
     LIVE_ANALYSIS: ClassVar["SessionType"] = member("live_analysis")
 
 
 class SessionState(OpenEnum):
-    """The progress of a session. The service publishes no list, so others can occur."""
+    """The progress of a session. The service publishes no list, so others can occur.
+
+    Attributes:
+        ACTIVE: The stream is being analysed.
+        PROCESSING: The stream has ended, and its results are being worked out.
+        FINISHED: The results are complete, and no longer change.
+    """
 
     ACTIVE: ClassVar["SessionState"] = member("active")
     PROCESSING: ClassVar["SessionState"] = member("processing")
@@ -55,7 +65,11 @@ class SessionState(OpenEnum):
 
 
 class SessionWorkerState(OpenEnum):
-    """The state of the worker that analyses a session. Others can occur."""
+    """The state of the worker that analyses a session. Others can occur.
+
+    Attributes:
+        WORKING: The worker analyses the stream.
+    """
 
     WORKING: ClassVar["SessionWorkerState"] = member("working")
 

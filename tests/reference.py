@@ -4,12 +4,14 @@ It fails on a public name without a docstring and on a link that leads nowhere. 
 by `nox -s docs`.
 """
 
+import inspect
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Final, get_origin
 from urllib.parse import unquote, urlsplit
 
 import pdoc
@@ -68,14 +70,20 @@ def undocumented(namespace: pdoc.doc.Namespace) -> list[str]:  # type: ignore[ty
             continue
         if isinstance(member, pdoc.doc.Class):
             missing += undocumented(member)
-        # A field is documented by the class, whose docstring lists its attributes.
+        # A field is documented by the class that first has it, in its `Attributes:`.
         if isinstance(member, pdoc.doc.Variable):
-            listed = f"{member.name}:" in namespace.docstring or member.docstring
+            listed = member.docstring or f"{member.name}:" in _docstrings(namespace)
+            listed = listed or bool(get_origin(member.default_value))  # an alias
         else:
             listed = member.docstring
         if not listed:
             missing.append(member.fullname)
     return missing
+
+
+def _docstrings(namespace: pdoc.doc.Namespace) -> str:  # type: ignore[type-arg]
+    classes = inspect.getmro(namespace.obj) if inspect.isclass(namespace.obj) else ()
+    return "\n".join(each.__doc__ or "" for each in classes) + namespace.docstring
 
 
 def unresolved(text: str) -> list[str]:
@@ -101,12 +109,14 @@ def _exists(name: str) -> bool:
 def write_guides(target: Path) -> None:
     """Write the README and the guides as pages that link to each other."""
     (target / "guides").mkdir(exist_ok=True)
+    shutil.copytree(GUIDES.parent, target / "examples", dirs_exist_ok=True)
     for source in (ROOT / "README.md", *sorted(GUIDES.glob("*.md"))):
         is_readme = source.name == "README.md"
         text = source.read_text(encoding="utf-8")
         text = re.sub(r"\]\(examples/guides/([\w-]+)\.md", r"](guides/\1.html", text)
         if not is_readme:
             text = re.sub(r"\]\(([\w-]+)\.md", r"](\1.html", text)
+            text = re.sub(r"\]\(\.\./(?!\.)", r"](../examples/", text)
         text = text.replace("](../../README.md", "](../readme.html")
         page = "readme.html" if is_readme else f"guides/{source.stem}.html"
         up = "" if is_readme else "../"
@@ -129,13 +139,12 @@ def broken(target: Path) -> list[str]:
             other = (
                 (path.parent / unquote(parts.path)).resolve() if parts.path else path
             )
+            anchor = unquote(parts.fragment)
             if other in pages:
-                if (
-                    parts.fragment
-                    and unquote(parts.fragment) not in pages[other].anchors
-                ):
-                    found.append(f"{path.name}: {link}")
-            elif not (ROOT / unquote(parts.path)).exists():
+                is_there = not anchor or anchor in pages[other].anchors
+            else:
+                is_there = other.exists() or (ROOT / unquote(parts.path)).exists()
+            if not is_there:
                 found.append(f"{path.name}: {link}")
     return found
 
