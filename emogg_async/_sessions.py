@@ -158,7 +158,11 @@ class Sessions:
                 self._keep_at_hand(hand, found, epoch)
             self._counters.miss(request)
         asked_at = time.time()
-        session = await self._fetch(request, call, Session, hand)
+        try:
+            session = await self._fetch(request, call, Session, hand)
+        except _LOST:
+            await self._lose(request.session_id)
+            raise
         if fresh:  # a page that was asked for before may be older
             self._epoch += 1
         if cache and self._may_store(call, request.session_id):
@@ -186,7 +190,11 @@ class Sessions:
                     return found
                 self._keep_at_hand(hand, found, epoch)
                 self._counters.miss(request)
-            value = await self._fetch(request, call, model, hand)
+            try:
+                value = await self._fetch(request, call, model, hand)
+            except _LOST:
+                await self._lose(request.session_id)
+                raise
             if cache and origin and self._may_store(call, request.session_id):
                 await cache.put_derived(request, origin, value)
             return value
@@ -200,27 +208,36 @@ class Sessions:
         hand = self._at_hand.setdefault(request.target, _AtHand())
         return await self._read(request, load, look, hand, self._outage)
 
-    async def _fetch(
+    def _fetch(
         self,
         request: Request,
         call: Call,
         model: type[T],
         hand: _AtHand | None = None,
+    ) -> Awaitable[T]:
+        """Fetch what a read asks for."""
+        if self._outage is None:
+            return self.pipeline.fetch(request, call, model)
+        return self._fetch_and_learn(self._outage, request, call, model, hand)
+
+    async def _fetch_and_learn(
+        self,
+        outage: Outage,
+        request: Request,
+        call: Call,
+        model: type[T],
+        hand: _AtHand | None,
     ) -> T:
         """Fetch what a read asks for, and learn from it whether the service is out."""
-        if self._outage is not None:
-            call.gives_up = partial(self._gives_up, hand)
+        call.gives_up = partial(self._gives_up, hand)
         try:
             value = await self.pipeline.fetch(request, call, model)
         except (EmoggError, asyncio.CancelledError) as error:
             self._note_failure(call, error)
-            if isinstance(error, _LOST) and request.session_id:
-                await self._lose(request.session_id)
             raise
         finally:
             call.gives_up = None  # tenacity leaves cycles, which would keep the hand
-        if self._outage is not None:
-            self._outage.close()
+        outage.close()
         return value
 
     def _may_store(self, call: Call, session_id: str) -> bool:

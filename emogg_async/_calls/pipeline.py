@@ -239,46 +239,52 @@ class Pipeline:
         began = self.loop.time()
         if not self.gate.enter_nowait(call, began):
             began = await self._queue(request, call, began)
+        counters = self._counters
         with self.gate.turn(call, began) as turn:
+            counters.in_flight += 1
             try:
-                response = await self._send(request, call, began)
-                turn.limit = limit = RateLimit.from_headers(response.headers)
+                time_left = self._depart(request, call, began)
+                if call.trace is None:
+                    response = await self.transport.send(request, time_left)
+                else:
+                    response = await self._traced(request, call, time_left)
                 turn.is_answered = True
-                self.rate_limit = limit or self.rate_limit
+                turn.limit = self._hear(request, call, response, began)
                 return decipher(request, response, _utc_now, self._secret)
             except BaseException as error:
-                self._counters.rate_limited += isinstance(error, RateLimitedError)
+                counters.rate_limited += isinstance(error, RateLimitedError)
                 self._tell_failure(request, call, error)
                 raise
+            finally:
+                counters.in_flight -= 1
 
-    async def _send(self, request: Request, call: Call, began: float) -> Response:
-        """Send *request* and return the answer; count and trace both."""
+    def _depart(self, request: Request, call: Call, now: float) -> float:
+        """Note that *request* leaves *now*; return the seconds that it may take."""
         counters = self._counters
         counters.requests += 1
         counters.retries += call.is_repeated
         call.is_repeated = False
         if not call.attempts:
-            call.departed, call.ends = began, began + call.allowance
+            call.departed, call.ends = now, now + call.allowance
             call.deadline = min(call.deadline, call.ends)
         call.attempts += 1
         call.status, call.is_out = 0, True
+        counters.look_around()
         # Those who wait for a read watch their deadlines themselves, so that it can go
         # on for the last of them; a write should know before whether it was sent.
-        ends = call.ends if request.repeat is SAFE else call.deadline
-        counters.look_around()
-        counters.in_flight += 1
-        try:
-            if call.trace is None:
-                response = await self.transport.send(request, ends - began)
-            else:
-                response = await self._traced(request, call, ends - began)
-        finally:
-            counters.in_flight -= 1
+        return (call.ends if request.repeat is SAFE else call.deadline) - now
+
+    def _hear(
+        self, request: Request, call: Call, response: Response, began: float
+    ) -> RateLimit | None:
+        """Note an answer; return what it says of the bucket."""
         call.status, call.is_out = response.status, False
-        if counters.is_watched:
+        if self._counters.is_watched:
             _log_answer(request, response, self.loop.time() - began)
         self._last_headers, self._last_heard = response.headers, time.time()
-        return response
+        limit = RateLimit.from_headers(response.headers)
+        self.rate_limit = limit or self.rate_limit
+        return limit
 
     async def _traced(self, request: Request, call: Call, time_left: float) -> Response:
         trace: Trace = call.trace
