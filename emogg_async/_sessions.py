@@ -129,8 +129,7 @@ class Sessions:
         request = requests.get_session(session_id, expand)
         cache = None if expand else self.cache
         if fresh:  # what is under way may be older than what this call will bring
-            for priority in Priority:
-                self.pipeline.flights.detach((session_id, request.target, priority))
+            self._detach_gets(request, *Priority)
         # No closures: each cell of one is an object more for the collector.
         if cache is None or fresh or self._outage is None:
             load = partial(self._load, request, cache, None, fresh)
@@ -163,8 +162,9 @@ class Sessions:
         except _LOST:
             await self._lose(request.session_id)
             raise
-        if fresh:  # a page that was asked for before may be older
+        if fresh:  # a page, or a get of the other priority, may be older
             self._epoch += 1
+            self._detach_gets(request, *({*Priority} - {call.priority}))
         if cache and self._may_store(call, request.session_id):
             await cache.put(session, asked_at)
         elif cache and fresh:  # the stored one may be older
@@ -239,6 +239,11 @@ class Sessions:
             call.gives_up = None  # tenacity leaves cycles, which would keep the hand
         outage.close()
         return value
+
+    def _detach_gets(self, request: Request, *priorities: Priority) -> None:
+        for priority in priorities:
+            key = request.session_id, request.target, priority
+            self.pipeline.flights.detach(key)
 
     def _may_store(self, call: Call, session_id: str) -> bool:
         return not call.is_detached and session_id not in self._being_written

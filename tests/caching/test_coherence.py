@@ -644,6 +644,24 @@ class TestNotStored:
         await bulk
         assert seen == await client.get_session(finished)
 
+    async def test_an_older_get_of_a_bulk_does_not_come_back(
+        self, emulator, client, finished
+    ):
+        """A bulk's get that overlaps a fresh get, and ends after it, is not kept."""
+        other = next(each.id for each in emulator.sessions if each.id != finished)
+        await client.get_session(other)  # from then on the rate limit is known
+        emulator.fail("GET", f"*/{finished}", delay=0.2, times=1)
+        fresh = asyncio.create_task(client.get_session(finished, fresh=True))
+        await until(lambda: emulator.in_flight == 1)
+        emulator.fail("GET", f"*/{finished}", lag=0.5, times=1)
+        bulk = asyncio.create_task(client.get_sessions([finished], via="get"))
+        await until(lambda: emulator.in_flight == 2)
+        emulator.update_session(finished, state="processing")
+        seen = await fresh
+        await bulk
+        assert "processing" == seen.state
+        assert seen == await client.get_session(finished)
+
     @pytest.mark.parametrize("via", ["pages", "get"])
     async def test_what_a_write_keeps_from_being_stored(
         self, emulator, client, finished, via
