@@ -307,7 +307,7 @@ class TestAnyCall:
         assert set(batch.values()) == names
 
     async def test_a_bug_in_the_call_is_no_outcome(self, client, ids):
-        """An exception that is no `EmoggError` ends the bulk: it is not about one id."""
+        """An exception other than `EmoggError` ends the bulk, as no id is to blame."""
         for kind in (StopAsyncIteration, asyncio.CancelledError):
 
             async def broken(session_id, kind=kind):
@@ -579,7 +579,7 @@ class TestCancellation:
         assert simulated.run(leave()) <= 1.2
 
     def test_a_call_that_never_ends_is_left_and_reported(self):
-        """The block is left after five seconds, and calls that still run are reported."""
+        """The block is left after five seconds, and calls that run on are reported."""
         reports = []
 
         async def deaf(session_id):

@@ -57,7 +57,7 @@ def test_session_ids_are_used_in_lower_case(text):
     ],
 )
 def test_anything_else_is_no_session_id(value):
-    """Text that could change the path, and any other type, is refused with a short error."""
+    """Text that could change the path, or no text at all, is refused in a short error."""
     with pytest.raises(
         InvalidArgumentError, match=r"^session_id: expected 24 hex digits, got "
     ) as caught:
@@ -615,7 +615,7 @@ def test_streams_of_three_schemes_are_sent(uri):
     ],
 )
 def test_other_streams_are_refused_and_not_shown(uri):
-    """A URI that the service cannot fetch is refused, and not shown: it may hold a key."""
+    """A URI that the service cannot fetch is refused, and no error shows its key."""
     with pytest.raises(InvalidArgumentError, match=r"^stream_uri: expected") as caught:
         create("n", uri)
     assert "s3cret" not in f"{caught.value!r}{caught.value}"
