@@ -57,7 +57,7 @@ def test_session_ids_are_used_in_lower_case(text):
     ],
 )
 def test_anything_else_is_no_session_id(value):
-    """Text that could change the path, or no text at all, is refused in a short error."""
+    """Text that could change the path, or another type, is refused in a short error."""
     with pytest.raises(
         InvalidArgumentError, match=r"^session_id: expected 24 hex digits, got "
     ) as caught:
