@@ -1,7 +1,7 @@
-"""What the workers of a bulk do: one get after the other, or pages in between.
+"""The work of a bulk: one call for each id, or gets and pages together.
 
-A worker asks for the next piece of work to be done, and is told what came of it. It
-owns nothing, so it can be cancelled at any time.
+A worker asks for the next piece of work to be done, and gets its outcomes. It owns
+nothing, so it can be cancelled at any time.
 """
 
 import asyncio
@@ -42,44 +42,48 @@ Ids = Iterable[str] | AsyncIterable[str]
 OneIdCall = Callable[[str], Awaitable[T]]
 
 WINDOW: Final = 1_000
-"""Ids of a stream among which duplicates are found and pages are planned; of any bulk,
-ids that are worked through without letting the loop turn."""
+"""The ids of a stream among which duplicates are found and pages are planned.
 
-CHUNK: Final = 100
-"""Ids for which the cache is asked at a time."""
+In any bulk, the loop turns after that many ids.
+"""
 
+LOOKUP_IDS: Final = 100
+"""The most ids that the cache is asked for at a time."""
+
+# Errors after which no other id can succeed.
 _FATAL = (AuthenticationError, ClientClosedError)
-"""What makes every other id pointless."""
 
 
 class Jobs(Protocol[T]):
-    """The work of a bulk, shared by all of its workers."""
+    """The work of a bulk, shared by all of its workers.
+
+    Attributes:
+        backlog: The most calls that are still to come, for the pacer.
+        is_stopped: True after the bulk was left: no other id may be taken.
+    """
 
     backlog: Backlog
-    """How many calls are still to come at most, for the pacer."""
-
     is_stopped: bool
-    """Whether no other id may be taken, since the bulk was left."""
 
     async def do_next(self) -> Sequence[Outcome[T]] | None:
-        """Do the next piece of work and return what came of it; None at the end.
+        """Do the next piece of work, and return its outcomes, or None at the end.
 
         Raises:
-            AuthenticationError: The token was refused; no other id would fare better.
+            AuthenticationError: The token was refused, so no other id can succeed.
             ClientClosedError: The client was closed meanwhile.
         """
 
 
 class Asked(dict[str, tuple[object, InvalidArgumentError | None]]):
-    """Distinct ids: each as it was given, and what is wrong with it.
+    """Distinct ids, each with the given value and the error of an invalid one.
 
-    The keys are those of the outcomes: the id in lower case, or what was given where
-    that is no id at all.
+    The keys are those of the outcomes: the id in lower case, or the given value if it
+    is not a session id.
     """
 
 
 def keyed(ids: Iterable[object]) -> Asked:
-    """Check *ids*, once and for all, and find those that come twice."""
+    """Check *ids*, and drop duplicates. No id is checked again later."""
     asked = Asked()
     for given in ids:
         try:
@@ -98,14 +102,14 @@ def _key_of_no_id(given: object) -> str:
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Split *items* into lists that are quickly worked through."""
+    """Split *items* into lists of up to `WINDOW`, for turns of the loop."""
     source = iter(items)
     while chunk := list(islice(source, WINDOW)):
         yield chunk
 
 
 def _distinct(ids: Iterable[object]) -> Iterator[tuple[str, object]]:
-    """Yield each id once in a window, as the key of its outcome and as it was given."""
+    """Yield the key of the outcome and the given value of each id, once in a window."""
     for window in [ids] if isinstance(ids, Asked) else map(keyed, chunks(ids)):
         for key, (given, _) in window.items():
             yield key, given
@@ -121,9 +125,10 @@ async def _outcome(call: OneIdCall[T], key: str, given: object) -> Outcome[T]:
 
 
 def _failed(key: str, error: EmoggError) -> Failed:
-    """Keep *error* without the frames that led to it: they would fill memory.
+    """Make the outcome of *error*, without the frames that led to it.
 
-    Those of its causes and contexts go, too; what was raised, and why, stays.
+    The frames of a whole bulk would fill the memory. Causes and contexts stay, also
+    without their frames.
     """
     chain: list[BaseException] = [error]
     for each in chain:
@@ -135,16 +140,16 @@ def _failed(key: str, error: EmoggError) -> Failed:
 
 
 def _backlog_of(ids: object) -> Backlog:
-    """Return the backlog of a bulk over *ids*; what has no length may be endless."""
+    """Return the backlog of a bulk over *ids*: infinite if their length is unknown."""
     return Backlog(length_hint(ids, 0) or inf)
 
 
 class Calls(Generic[T]):
-    """One call for each id.
+    """Make one call for each id.
 
     Args:
-        call: What to call.
-        ids: Ids of either kind of iterable; they are pulled as they are needed.
+        call: The function to call.
+        ids: The ids, which are pulled as they are needed.
     """
 
     def __init__(self, call: OneIdCall[T], ids: Ids) -> None:
@@ -161,7 +166,7 @@ class Calls(Generic[T]):
     async def do_next(self) -> Sequence[Outcome[T]] | None:
         """Make the next call."""
         item = await self._next()
-        if item is None or self.is_stopped:  # a feed may swallow its cancellation
+        if item is None or self.is_stopped:  # a feed may ignore its cancellation
             return None
         self.backlog.left -= 1
         return (await _outcome(self._call, *item),)
@@ -179,33 +184,35 @@ class Calls(Generic[T]):
 
 @attrs.frozen
 class Service:
-    """The three ways in which a bulk comes by sessions."""
+    """The three ways in which a bulk gets sessions.
+
+    Attributes:
+        cached: Returns the cached sessions of some ids, by id.
+        page: Loads the page of a query, and returns the sessions that a function takes
+            of it.
+        get: Gets one session.
+    """
 
     cached: Callable[[Sequence[str]], Awaitable[dict[str, Session]]]
-    """Returns which of some ids the cache has, by id."""
-
     page: Callable[
         [list[tuple[str, str]], Callable[[Page], list[Session]]],
         Awaitable[list[Session]],
     ]
-    """Loads the page of a query, and returns what a function takes of it."""
-
     get: OneIdCall[Session]
-    """Gets one session."""
 
 
 class PagedGets:
-    """Sessions from the cache, from pages, and by plain gets where those lack them.
+    """Get sessions from the cache, from pages, and the others one by one.
 
-    One worker at a time looks into the cache or gets a page, since each page depends on
-    the one before; meanwhile the others get what pages will not answer. A window of ids
-    is opened when all of the last one is under way.
+    One worker at a time looks into the cache or gets a page, as each page depends on
+    the one before. Meanwhile the others get the sessions that pages will not answer. A
+    window of ids is opened when all ids of the last one are under way.
 
     Args:
-        service: Where sessions come from.
-        ids: The ids; they are pulled window by window.
-        thrift: When a page is worth its request.
-        window: Ids among which pages are planned; None is all of them.
+        service: The ways to get sessions.
+        ids: The ids, which are pulled window by window.
+        thrift: The number of ids for which a page is worth its request.
+        window: The number of ids among which pages are planned; None for all of them.
     """
 
     def __init__(
@@ -233,7 +240,7 @@ class PagedGets:
         self._step_is_done = asyncio.Event()
 
     async def do_next(self) -> Sequence[Outcome[Session]] | None:
-        """Get a session or a page, whatever is next."""
+        """Take one step ahead of the gets, or get one session."""
         while not self.is_stopped:
             may_lead = not self._is_led and not self._is_over
             if may_lead and (self._is_looking_ahead or not self._to_get):
@@ -248,16 +255,16 @@ class PagedGets:
                 return None
             else:
                 await self._step_is_done.wait()
-                return ()  # there may be no room for more outcomes by now
+                return ()  # the worker checks again for room for outcomes
         return None
 
     @property
     def _is_looking_ahead(self) -> bool:
-        """Whether the open window has ids for which it is unknown how to get them."""
+        """True if the cache or the plan has not decided on all ids of the window."""
         return self._plan is not None or bool(self._to_look_up)
 
     async def _lead(self) -> Sequence[Outcome[Session]]:
-        """Take one step ahead of the gets."""
+        """Take one step that decides how ids are got, and return its outcomes."""
         self._is_led = True
         self._step_is_done.clear()
         try:
@@ -275,9 +282,9 @@ class PagedGets:
             self._step_is_done.set()
 
     async def _open_window(self) -> Sequence[Outcome[Session]]:
-        """Pull some ids; return the outcomes of those that are none.
+        """Pull some ids, and return the outcomes of the invalid ones.
 
-        Where pages are planned among all ids, the plan follows the last of them.
+        If pages are planned among all ids, the plan begins after the last one.
         """
         outcomes: list[Outcome[Session]] = []
         some = islice(self._ids, self._window or WINDOW)
@@ -291,17 +298,18 @@ class PagedGets:
             self._begin_plan()
         else:
             self._is_over = not pulled
-        if len(pulled) == WINDOW:  # few ids take no turn of the loop
+        if len(pulled) == WINDOW:  # fewer ids need no turn of the loop
             await asyncio.sleep(0)
         return outcomes
 
     async def _use_cache(self) -> Sequence[Outcome[Session]]:
-        """Look up a chunk of ids; after the last one, plan how to get the others."""
+        """Look up some ids in the cache; after the last of a window, begin its plan."""
         chunk = [
-            self._to_look_up.popleft() for _ in range(min(CHUNK, len(self._to_look_up)))
+            self._to_look_up.popleft()
+            for _ in range(min(LOOKUP_IDS, len(self._to_look_up)))
         ]
         cached = await self._service.cached(chunk)
-        # The plan sorts them all: that is quick where they are sorted in part.
+        # The plan sorts all ids, which is quick if they are sorted in part.
         self._missing += sorted(each for each in chunk if each not in cached)
         if self._window is not None and not self._to_look_up:
             self._begin_plan()
@@ -312,7 +320,7 @@ class PagedGets:
         self._follow(Plan(missing, self._thrift, self._debt))
 
     async def _use_page(self, plan: Plan) -> Sequence[Outcome[Session]]:
-        """Get the next page of the plan; one that fails is the last."""
+        """Get the next page of the plan; if that fails, the plan gives up pages."""
         sessions: list[Session] = []
         try:
             sessions = await self._service.page(plan.query or [], plan.take)

@@ -1,12 +1,13 @@
 """Listings: every session of an account, page by page, in the service's own order.
 
-Each page begins with the last item of the page before. A page that holds nothing of
-what was seen tells that something was deleted further up, and the walk steps back. So
-it relies on no particular order, only on one that stays the same.
+Each page begins with the last session of the page before. If a page has no session
+that was seen, some were deleted further up, and the walk steps back. So the walk works
+in any order that stays the same.
 
-Source: https://docs.emogg.com, "List sessions". It advises against very high offsets,
-which cost the service time. They are accepted: a timestamp as the key of the next page
-loses sessions wherever the service sorts by something else.
+Source: https://docs.emogg.com, "List sessions". The page advises against very high
+offsets, which cost the service time. The walk uses them all the same: with a timestamp
+as the key of the next page, it would lose sessions if the service sorted by anything
+else.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +18,7 @@ import attrs
 
 from emogg_async._calls.frames import frameless
 from emogg_async._checks import aware, whole_number
+from emogg_async._text import shown
 from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import Session
@@ -24,14 +26,19 @@ from emogg_async.models import Session
 __all__ = ["Filters", "Page", "SessionListing", "Walk", "check_filters"]
 
 MAX_LIMIT: Final = 100
+"""The most sessions of a page, by the service's parameter `limit`."""
+
 MILLISECOND: Final = timedelta(milliseconds=1)
-PATIENCE: Final = 3
-"""Empty pages in a row that may promise more; or rounds over all that was seen."""
+MAX_IDLE_ROUNDS: Final = 3
+"""The most rounds in a row without a new session, while the service promises more.
+
+A round is an empty page, or pages with as many sessions as were seen.
+"""
 
 
 @attrs.frozen(kw_only=True)
 class Page:
-    """One page of sessions, as the service answers it."""
+    """One page of sessions from the service."""
 
     has_more: bool
     data: tuple[Session, ...]
@@ -39,7 +46,7 @@ class Page:
 
 @attrs.frozen(kw_only=True)
 class Filters:
-    """Which sessions to list."""
+    """The conditions for sessions to be listed."""
 
     state: str | None
     type: str | None
@@ -55,22 +62,27 @@ def check_filters(
     started_before: datetime | None,
     expand: tuple[str, ...] = (),
 ) -> Filters:
-    """Check what the caller gave; *expand* was checked.
+    """Return the filters, checked; *expand* was checked before.
 
     Raises:
-        InvalidArgumentError: A date is naive, or something is of a wrong type.
+        InvalidArgumentError: An argument has a wrong type, or a date is naive or not in
+            the years 1901 to 9998.
     """
     for name, value in (("state", state), ("type", type_)):
         if not (
             value is None or (isinstance(value, str) and value and value.isprintable())
         ):
-            raise InvalidArgumentError(f"{name}: expected a printable name or None")
+            raise InvalidArgumentError(
+                f"{name}: expected a printable name or None, got {shown(value)}"
+            )
     for name, moment in (
         ("started_after", started_after),
         ("started_before", started_before),
     ):
         if moment is not None and not (1900 < aware(name, moment).year < 9999):
-            raise InvalidArgumentError(f"{name}: expected a date in this era")
+            raise InvalidArgumentError(
+                f"{name}: expected a date in the years 1901 to 9998, got {moment.year}"
+            )
     return Filters(
         state=state,
         type=type_,
@@ -81,19 +93,19 @@ def check_filters(
 
 
 class Walk:
-    """Where a walk through a listing stands; it decides without a socket.
+    """The state of a walk through a listing, without a socket.
 
-    A page counts if it begins the list or holds a session that was seen: then nothing
-    lies between it and what was seen. If it does not count, the walk steps back, and
-    its pages overlap by twice as many sessions from then on.
+    A page counts if it begins the list or has a session that was seen, as no session is
+    missed before it. After a page that does not count, the walk steps back, and its
+    pages overlap by twice as many sessions from then on.
 
-    It keeps the ids of all that it saw, some 110 MB for a million.
+    The walk keeps the ids of all sessions it saw, some 110 MB for a million.
     """
 
     def __init__(self, filters: Filters) -> None:
         self._filters = filters
         self._seen: set[str] = set()
-        self._end = 0  # how far down the list it has come
+        self._end = 0  # the sessions of the list down to here were seen
         self._offset = 0
         self._overlap = 1
         self._is_outrun = False
@@ -101,7 +113,7 @@ class Walk:
         self.is_over = False
 
     def query(self, wanted: int) -> list[tuple[str, str]]:
-        """Return the query for a page that brings *wanted* new sessions, if it can."""
+        """Return the query for a page with *wanted* new sessions, or as many as fit."""
         self._offset = max(0, self._end - self._overlap)
         limit = min(MAX_LIMIT, self._end - self._offset + wanted)
         filters = self._filters
@@ -118,14 +130,14 @@ class Walk:
         return pairs + [("expand[]", field) for field in filters.expand]
 
     def take(self, page: Page) -> list[Session]:
-        """Take in a page; return what it brought that is new.
+        """Take in a page, and return its new sessions.
 
         Raises:
-            ResponseShapeError: Page after page promises more, and brings nothing.
+            ResponseShapeError: Page after page promises more and has no new session.
         """
         if not page.data and page.has_more:
             self._idle_for(1.0)
-            return []  # nothing that can be told from: the same page again
+            return []  # it tells nothing: ask for the same page again
         if self._offset and self._seen.isdisjoint(each.id for each in page.data):
             self._end = self._offset
             self._overlap = min(2 * self._overlap, MAX_LIMIT // 2)
@@ -134,8 +146,8 @@ class Walk:
         self._seen.update(new)
         self._end = self._offset + len(page.data)
         self.is_over = not page.has_more
-        # New sessions push the list down: where they are many, small pages or a wide
-        # overlap would never get past what was seen.
+        # New sessions push the list down. If there are many of them, small pages or a
+        # wide overlap would never get past the sessions that were seen.
         self._is_outrun = not new
         if new:
             self._idle = 0.0
@@ -145,9 +157,9 @@ class Walk:
         return [*new.values()]
 
     def _idle_for(self, rounds: float) -> None:
-        """Count how often in a row it went over everything, and found nothing new."""
+        """Count rounds without a new session, and refuse to go on after too many."""
         self._idle += rounds
-        if self._idle > PATIENCE:
+        if self._idle > MAX_IDLE_ROUNDS:
             raise ResponseShapeError(
                 "the listing says that there is more, and brings nothing new",
                 problems=("hasMore: true on page after page without a new session",),
@@ -162,7 +174,7 @@ def _rounded_down(moment: datetime) -> datetime:
 
 
 def _rounded_up(moment: datetime) -> datetime:
-    """Round to the next millisecond: all that is before *moment* is before that too."""
+    """Round up to a millisecond, so that no session before *moment* is lost."""
     down = _rounded_down(moment)
     return down if down == moment else down + MILLISECOND
 
@@ -171,13 +183,14 @@ Fetch = Callable[[list[tuple[str, str]]], Awaitable[Page]]
 
 
 class SessionListing:
-    """The sessions of an account that match, in the service's order: newest first.
+    """The sessions that match some filters, in the service's order: newest first.
 
-    Iterate it for sessions, or call `pages`, `collect` or `first`; each starts over. It
-    fetches no more than is asked for, and nothing ahead.
+    Iterate it for sessions, or call `pages`, `collect` or `first`. Each starts over. It
+    fetches no more pages than are needed, and none ahead.
 
-    A session that is there throughout comes once, whatever is created or deleted
-    meanwhile; one that is created meanwhile may come or not.
+    A session that exists during the whole listing comes exactly once, even if others
+    are created or deleted meanwhile. A session that is created meanwhile may be left
+    out.
     """
 
     def __init__(self, fetch: Fetch, filters: Filters, page_size: int) -> None:
@@ -192,7 +205,7 @@ class SessionListing:
                 yield session
 
     def pages(self) -> AsyncIterator[tuple[Session, ...]]:
-        """Yield the sessions page by page; no session comes twice, no page is empty."""
+        """Yield the sessions page by page, without empty pages or repeated sessions."""
         return self._pages(None)
 
     @frameless
@@ -200,7 +213,7 @@ class SessionListing:
         """Return the sessions in a list.
 
         Args:
-            limit: How many at most; None for all of them.
+            limit: The most sessions to return; None for all of them.
         """
         if limit is not None:
             whole_number("limit", limit, at_least=0)
@@ -208,7 +221,7 @@ class SessionListing:
 
     @frameless
     async def first(self) -> Session | None:
-        """Return the newest session, or None when there is none."""
+        """Return the newest session, or None if no session matches."""
         sessions = await self.collect(limit=1)
         return sessions[0] if sessions else None
 

@@ -1,4 +1,4 @@
-"""What comes of many ids: one outcome for each, and all of them together."""
+"""The outcomes of a bulk: one for each id, and a batch of all."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, NoReturn, TypeVar
@@ -15,13 +15,15 @@ T_co = TypeVar("T_co", covariant=True)
 
 @attrs.frozen
 class Fetched(Generic[T]):
-    """An id whose call succeeded."""
+    """The outcome of an id whose call succeeded.
+
+    Attributes:
+        session_id: The id in lower case.
+        value: The value that the call returned.
+    """
 
     session_id: str
-    """The id, in lower case."""
-
     value: T
-    """What the call returned."""
 
     def unwrap(self) -> T:
         """Return the value."""
@@ -30,13 +32,15 @@ class Fetched(Generic[T]):
 
 @attrs.frozen
 class Failed:
-    """An id whose call failed; a value, so that it cannot be lost."""
+    """The outcome of an id whose call failed.
+
+    Attributes:
+        session_id: The id in lower case, or as it was given if it is not a session id.
+        error: The error of the call.
+    """
 
     session_id: str
-    """The id in lower case, or as it was given when it is no id at all."""
-
     error: EmoggError
-    """Why it failed."""
 
     def unwrap(self) -> NoReturn:
         """Raise the error.
@@ -44,15 +48,15 @@ class Failed:
         Raises:
             EmoggError: Always.
         """
-        raise self.error.with_traceback(None)  # or each time would add its frames
+        raise self.error.with_traceback(None)  # each raise would add frames
 
 
 Outcome = Fetched[T] | Failed
-"""What came of one id; `match` tells which."""
+"""The outcome of one id: `Fetched` or `Failed`. `match` tells them apart."""
 
 
 class _ByID(Mapping[str, T_co]):
-    """A mapping by session id that takes either letter case."""
+    """A mapping whose keys are session ids in either letter case."""
 
     __slots__ = ("_items",)
 
@@ -78,10 +82,10 @@ class _ByID(Mapping[str, T_co]):
 
 
 class Batch(_ByID[T_co]):
-    """What many ids brought: a mapping from id to value, in the order asked.
+    """The outcome of many ids: a mapping from id to value, in the order asked.
 
-    Ids that failed are not in it, but in `errors`. Both take an id in either letter
-    case.
+    Ids that failed are in `errors`, and not in the mapping itself. Both take an id in
+    either letter case.
     """
 
     __slots__ = ("_errors",)
@@ -92,14 +96,14 @@ class Batch(_ByID[T_co]):
 
     @property
     def errors(self) -> Mapping[str, EmoggError]:
-        """Why ids failed, in the order asked."""
+        """The errors of the ids that failed, by id and in the order asked."""
         return self._errors
 
     def raise_for_errors(self) -> None:
-        """Do nothing when every id was fetched.
+        """Raise the errors of all ids that failed; do nothing if none failed.
 
         Raises:
-            ExceptionGroup: At least one failed; the group holds each one's error.
+            ExceptionGroup: At least one id failed. The group holds all errors.
         """
         if self._errors:
             total = len(self) + len(self._errors)
@@ -112,7 +116,8 @@ class Batch(_ByID[T_co]):
         """Return the value of one id.
 
         Raises:
-            KeyError: It was not asked for, or it failed; then the error is the cause.
+            KeyError: The id was not asked for, or it failed. The error of a failed id
+                is the cause.
         """
         try:
             return super().__getitem__(session_id)
@@ -124,7 +129,7 @@ class Batch(_ByID[T_co]):
         return f"<Batch: {len(self)} fetched, {len(self._errors)} failed>"
 
     def _repr_html_(self) -> str:
-        """Write the first values and errors as a small table, for notebooks."""
+        """Write the first values and errors as a small table for notebooks."""
         from emogg_async._notebook import views  # noqa: PLC0415 - only notebooks need it
 
         return views.batch_table(self, self._errors)

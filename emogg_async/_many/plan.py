@@ -1,12 +1,12 @@
-"""The plan of a bulk by pages: which page to ask for next, and which ids it spares.
+"""The plan of a bulk by pages: the next page to ask for, and the ids left for gets.
 
 The items of a list are whole sessions, so one page can answer a hundred gets. An id is
-a MongoDB ObjectId: its first eight digits are the second in which it was created, which
-tells where in the list its session should stand. *Should*: what a page does not hold is
-never taken for missing, but asked for by itself. So the plan decides what a bulk costs,
-and nothing else.
+a MongoDB ObjectId: its first eight digits are the second of its creation, which tells
+where in the list its session should be. A session that is not there is never taken for
+missing, but got by itself. So the plan decides how many requests a bulk takes, and
+never its outcomes.
 
-It decides without a socket and without a clock.
+The plan uses no socket and no clock.
 
 Source: https://docs.emogg.com, "List sessions".
 """
@@ -25,69 +25,73 @@ from emogg_async.models import Session
 __all__ = ["EAGER", "THRIFTY", "Plan", "Thrift"]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MOST_SKEW: Final = 3_600_000
-"""Milliseconds; ids that are further from their timestamps tell nothing of the list."""
+MAX_SKEW_MILLISECONDS: Final = 3_600_000
+"""The longest time between an id's second and its timestamp with which pages are used.
+"""
 
-MOST_DEBT: Final = 3
-"""Requests that pages may cost in all, beyond what they save."""
+MAX_DEBT_REQUESTS: Final = 3
+"""The most requests that pages may cost in all beyond those that they save."""
 
 
 @attrs.frozen
 class Thrift:
-    """When a page is worth its request."""
+    """The number of ids for which a page is worth its request.
+
+    Attributes:
+        first: The least ids that must be missing to ask for the first page.
+        following: The least ids that each later page must be expected to answer.
+    """
 
     first: int
-    """Ids that must be missing for the first page, of which nothing is known yet."""
-
     following: int
-    """Ids that each later page must be expected to answer."""
 
 
-# Of 300 ids at random among 30,000, a `following` of 2 gets each with 0.54 requests, of
-# 3 with 0.77: how far a page reaches is known for the last one only.
+# 300 random ids of 30,000 take 0.54 requests each if `following` is 2, and 0.77 if it
+# is 3: the plan knows only how far the last page reached.
 THRIFTY: Final = Thrift(first=5, following=2)
-"""Pages where they are expected to save requests."""
+"""Use pages that are expected to save requests."""
 
 EAGER: Final = Thrift(first=1, following=1)
-"""Pages as long as they are not expected to waste requests."""
+"""Use pages that are not expected to waste requests."""
 
 
 class Plan:
-    """What is left to do for some ids, newest first.
+    """Plan how to get some sessions, newest first.
 
-    In all it takes at most three requests more than there are ids. A page that answers
-    none runs up a debt of one, and every id that a page answers beyond its first pays
-    one off; at `MOST_DEBT` there are no more pages.
+    A plan takes at most three requests more than it has ids. A page that answers no id
+    adds one to the debt, and each id that a page answers beyond its first takes one
+    off. At a debt of `MAX_DEBT_REQUESTS`, the plan asks for no more pages. An id is
+    spared when the plan leaves it for a get.
 
     Args:
         ids: Distinct session ids, checked and in lower case.
-        thrift: When a page is worth its request.
-        debt: Requests that pages have cost before, less the ids that they answered.
+        thrift: The number of ids for which a page is worth its request.
+        debt: The requests that earlier pages cost, less the ids that they answered.
     """
 
     def __init__(
         self, ids: Iterable[str], thrift: Thrift = THRIFTY, debt: int = 0
     ) -> None:
-        self._order = sorted(ids, reverse=True)  # by second, as that comes first
+        self._order = sorted(ids, reverse=True)  # the second comes first
         self._pending = set(self._order)
         self._thrift = thrift
         self._next = 0
         self._spared: list[str] = []
-        # Milliseconds from an id's second to its timestamp, at least and at most. An id
-        # knows no fractions, hence the second between them.
+        # The least and the most milliseconds from an id's second to its timestamp. They
+        # begin a second apart, as an id has whole seconds.
         self._least_skew, self._most_skew = 0, 999
         self._debt = max(0, debt)
         self._before: int | None = None
         self._span = 0
         self._seen_down_to: int | None = None
-        if len(self._order) < thrift.first or self._debt >= MOST_DEBT:
+        if len(self._order) < thrift.first or self._debt >= MAX_DEBT_REQUESTS:
             self.give_up()
         else:
             self._before = self._just_above_newest()
 
     @property
     def query(self) -> list[tuple[str, str]] | None:
-        """The page to ask for next; None when no page pays any more."""
+        """The query of the next page, or None if no other page is worth its request."""
         self.choose()
         if self._before is None:
             return None
@@ -95,9 +99,9 @@ class Plan:
         return [("to", format_datetime(to)), ("limit", str(MAX_LIMIT))]
 
     def take(self, page: Page) -> list[Session]:
-        """Take in the page that was asked for; return those of its sessions it answers.
+        """Take in the page that was asked for, and return the sessions it answers.
 
-        What follows from it shows in `query` and in `spared`.
+        `query` and `spared` change by it.
         """
         found = [session for session in page.data if self._answers(session)]
         self._debt = max(0, self._debt + 1 - len(found))
@@ -110,16 +114,20 @@ class Plan:
         return found
 
     def choose(self, most: int | None = None) -> bool:
-        """Choose the next page, and spare at most so many ids before it; None is all.
+        """Choose the next page, and spare the ids that come before it.
+
+        Args:
+            most: The most ids to spare; None for all of them.
 
         Returns:
-            Whether there are more to be spared first.
+            True if more ids may have to be spared before a page is chosen.
         """
         seen_down_to = self._seen_down_to
         if seen_down_to is None:
             return False
         for key in islice(self._still_pending(), most):
-            # It should have been on this page, or it is too lonely for the next one.
+            # The id is spared if the last page should have had it, or if a page that
+            # begins at it would answer too few ids.
             if _second(key) + self._least_skew <= seen_down_to and self._pays(key):
                 break
             self._spare(key)
@@ -130,13 +138,13 @@ class Plan:
         return False
 
     def give_up(self) -> None:
-        """Ask for no more pages: what is pending is asked for by itself."""
+        """Ask for no more pages, and spare all pending ids."""
         self._before = self._seen_down_to = None
         self._spared += self._still_pending()
         self._pending.clear()
 
     def spared(self) -> list[str]:
-        """Return the ids that pages will not answer, each of them once."""
+        """Return the ids that were spared since the last call."""
         spared, self._spared = self._spared, []
         return spared
 
@@ -153,22 +161,22 @@ class Plan:
 
     def _is_of_use(self) -> bool:
         skew = max(self._most_skew, -self._least_skew)
-        return self._debt < MOST_DEBT and skew <= MOST_SKEW
+        return self._debt < MAX_DEBT_REQUESTS and skew <= MAX_SKEW_MILLISECONDS
 
     def _go_on(self, seen_down_to: int) -> None:
-        """Go on with the newest pending id, after a page that reached so far."""
+        """Go on at the newest pending id, after a page that reached *seen_down_to*."""
         self._seen_down_to = None
-        # Others may share the millisecond of the last item, and have been cut off.
+        # The page may have cut off sessions in the millisecond of its last one.
         before = min(seen_down_to + 1, self._just_above_newest())
         if self._before is None or before >= self._before or not self._pending:
-            self.give_up()  # a page that leads nowhere: more than fit in a millisecond
+            self.give_up()  # a millisecond has more sessions than a page
         else:
             self._before = before
 
     def _pays(self, newest: str) -> bool:
-        """Say whether a page that begins at *newest*, pending, answers enough.
+        """Tell whether a page that begins at *newest* is worth its request.
 
-        It is expected to reach as far as the page before.
+        The page is expected to reach as far as the page before.
         """
         horizon = _second(newest) - self._span
         enough = self._thrift.following
@@ -180,7 +188,7 @@ class Plan:
         self._spared.append(key)
 
     def _still_pending(self) -> Iterator[str]:
-        """Yield the pending ids, newest first; they may be spared meanwhile."""
+        """Yield the pending ids, newest first. They may be spared during iteration."""
         order, pending = self._order, self._pending
         while self._next < len(order) and order[self._next] not in pending:
             self._next += 1
@@ -189,18 +197,18 @@ class Plan:
                 yield order[position]
 
     def _just_above_newest(self) -> int:
-        """Return the moment before which the newest pending session must have begun."""
+        """Return a moment, in milliseconds, before which all pending sessions began."""
         newest = next(self._still_pending(), None)
         return 0 if newest is None else _second(newest) + self._most_skew + 1
 
 
 def _second(key: str) -> int:
-    """Return the second in which a session id was made, in milliseconds since 1970."""
+    """Return the second in which *key* was created, in milliseconds since 1970."""
     return int(key[:8], 16) * 1000
 
 
 def _created(key: str) -> int | None:
-    """Do what `_second` does for an id that nobody has checked; None for nonsense."""
+    """Return the `_second` of an unchecked id, or None if it is not a session id."""
     try:
         return _second(key)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Many ids: workers that pull them, and a stream of what comes of each.
+"""The stream of a bulk: workers that do its jobs, and their outcomes as they come.
 
-However many ids there are, only so many are in work or wait for the consumer. The tasks
-belong to the `async with`: leaving it leaves nothing running.
+The number of ids in work, and of outcomes that wait for the consumer, is bounded. The
+tasks belong to the `async with` block and end with it.
 """
 
 import asyncio
@@ -23,19 +23,18 @@ T = TypeVar("T")
 
 Drain = Callable[[], Awaitable[None]]
 
-GRACE: Final = 1.0
-"""Seconds in which a call that was cancelled may clean up, until it is cancelled again.
-"""
+RECANCEL_SECONDS: Final = 1.0
+"""The time in which a cancelled call may clean up before it is cancelled again."""
 
-PATIENCE: Final = 5.0
-"""Seconds after which a call that ignores all of this is reported and left behind."""
+ABANDON_SECONDS: Final = 5.0
+"""The time after which a call that ignores its cancellation is reported and left."""
 
 
 def check_ids(ids: object, *, asynchronous: bool) -> None:
-    """Refuse what is no collection of ids, a `str` above all.
+    """Check that *ids* is a collection of ids, and not a single one.
 
     Raises:
-        InvalidArgumentError: *ids* cannot be iterated, or is one id.
+        InvalidArgumentError: *ids* cannot be iterated, or is text.
     """
     kinds = (Iterable, AsyncIterable) if asynchronous else (Iterable,)
     if isinstance(ids, str | bytes) or not isinstance(ids, kinds):
@@ -45,10 +44,10 @@ def check_ids(ids: object, *, asynchronous: bool) -> None:
 
 
 def check_call(call: object) -> None:
-    """Refuse what cannot be called.
+    """Check that *call* can be called.
 
     Raises:
-        InvalidArgumentError: *call* is no function.
+        InvalidArgumentError: *call* cannot be called.
     """
     if not callable(call):
         raise InvalidArgumentError(
@@ -88,7 +87,7 @@ class OutcomeStream(Generic[T]):
         context.run(backlog.set, self._jobs.backlog)
         loop = asyncio.get_running_loop()
         for _ in range(self._workers):
-            task = context.run(loop.create_task, self._work())  # which copies it
+            task = context.run(loop.create_task, self._work())  # each task copies it
             task.add_done_callback(self._note_end)
             self._tasks.append(task)
         return self
@@ -99,10 +98,10 @@ class OutcomeStream(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the workers and wait until they have ended.
+        """Stop the workers, and wait until they have ended.
 
-        A call that goes on when it is cancelled is cancelled again each second. After
-        five seconds it is left behind, and the loop's exception handler is told.
+        A call that ignores its cancellation is cancelled again each second. After five
+        seconds it is left running and reported to the loop's exception handler.
         """
         self._left = self._jobs.is_stopped = True
         try:
@@ -112,41 +111,41 @@ class OutcomeStream(Generic[T]):
 
     async def _end_workers(self) -> None:
         now = asyncio.get_running_loop().time
-        patient_until = now() + PATIENCE
+        abandoned_at = now() + ABANDON_SECONDS
         interruption: asyncio.CancelledError | None = None
         while running := [task for task in self._tasks if not task.done()]:
-            if now() >= patient_until:
+            if now() >= abandoned_at:
                 _report(running)
                 break
             for task in running:
                 task.cancel()
             try:
-                await asyncio.wait(running, timeout=GRACE)
-            except asyncio.CancelledError as error:  # they are cancelled again at once
+                await asyncio.wait(running, timeout=RECANCEL_SECONDS)
+            except asyncio.CancelledError as error:  # cancel them again at once
                 interruption = error
         if interruption is not None:
             raise interruption
 
     def __aiter__(self) -> Self:
-        """Return itself."""
+        """Return the stream itself."""
         return self
 
     async def __anext__(self) -> Outcome[T]:
         """Return the next outcome.
 
         Raises:
-            AuthenticationError: The token was refused; no other id would fare better.
+            AuthenticationError: The token was refused, so no other id can succeed.
             ClientClosedError: The client was closed meanwhile.
-            CancelledError: A worker was cancelled by others, as when a loop shuts down.
+            CancelledError: Other code cancelled a worker, as when a loop shuts down.
         """
         if not self._entered:
             raise ConfigurationError(
                 "enter a stream of outcomes with `async with` first"
             )
         self._check_not_left()
-        while not self._outcomes:  # what was fetched before the end is not lost
+        while not self._outcomes:  # outcomes come before the error
             if isinstance(self._fatal, EmoggError):
-                raise bare(self._fatal)  # or the frames of a worker stay alive
+                raise bare(self._fatal)  # its frames would keep a worker alive
             if self._fatal is not None:
                 raise self._fatal.with_traceback(self._origin)
             if all(task.done() for task in self._tasks):
@@ -172,38 +171,42 @@ class OutcomeStream(Generic[T]):
     async def _work(self) -> None:
         try:
             while self._fatal is None:
-                # A slow consumer slows the workers. Each may add to what waits to be
-                # taken, so there are never more than twice as many, and one page.
+                # A slow consumer slows the workers. Each worker may add an outcome to
+                # those that wait, so there are at most twice as many as workers, and
+                # one page.
                 while len(self._outcomes) >= self._workers:
                     self._room.clear()
                     await self._room.wait()
                 outcomes = await self._jobs.do_next()
                 self._outcomes.extend(outcomes or ())
                 self._news.set()
-                # Once the block is left, what comes of a call that has swallowed its
-                # cancellation is the last.
+                # After the block was left, a call that ignored its cancellation is the
+                # last one of its worker.
                 if outcomes is None or self._left:
                     return
         except (StopAsyncIteration, asyncio.CancelledError) as error:
             if self._left or _is_cancelled():
                 raise asyncio.CancelledError from error
-            # Raised by the call itself; for the consumer it would mean something else.
+            # The call raised it, and it would tell the consumer of an end.
             fatal = RuntimeError(f"the call raised {type(error).__name__}")
             fatal.__cause__ = error
             self._end(fatal)
         except BaseException as error:
             self._end(error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise  # asyncio ends the loop with it
+                raise  # asyncio ends the loop by it
 
     def _end(self, error: BaseException) -> None:
-        """End the bulk with the first *error*; each raise of it adds frames anew."""
+        """End the bulk with the first *error*, and keep its traceback.
+
+        Each raise would add frames to it.
+        """
         if self._fatal is None:
             self._fatal, self._origin = error, error.__traceback__
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            task.exception()  # the consumer is told; asyncio need not log it
+            task.exception()  # asyncio logs an error that is not looked at
         self._news.set()
 
 
@@ -213,12 +216,12 @@ def _is_cancelled() -> bool:
 
 
 def _report(running: Iterable[asyncio.Task[None]]) -> None:
-    """Tell the loop's exception handler of tasks that are left behind."""
+    """Tell the loop's exception handler of tasks that are left running."""
     for task in running:
         task.get_loop().call_exception_handler(
             {
                 "message": "A call of a bulk ignores its cancellation and still runs "
-                f"{PATIENCE:g} s after the bulk was left",
+                f"{ABANDON_SECONDS:g} s after the bulk was left",
                 "task": task,
             }
         )
@@ -230,10 +233,10 @@ async def collect(
     workers: int,
     drain: Drain,
 ) -> Batch[T]:
-    """Do all jobs for *ids* and return what came of them, in the order of *ids*."""
-    # One window over all: a batch is a mapping, so each id counts once.
+    """Do all jobs for *ids*, and return their outcomes in the order of *ids*."""
+    # A batch is a mapping, so duplicates are found among all ids.
     asked = Asked()
-    for some in chunks(list(ids)):  # as they are now: they may change between turns
+    for some in chunks(list(ids)):  # *ids* may change between turns
         asked.update(keyed(some))
         await _turn(some)
     jobs = make_jobs(asked)
@@ -260,6 +263,6 @@ async def collect(
 
 
 async def _turn(chunk: list[Any]) -> None:
-    """Let the loop turn after a chunk, unless it is the last one."""
+    """Let the loop turn after a full *chunk*; a shorter one is the last."""
     if len(chunk) == WINDOW:
         await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """The service's language, without a socket.
 
-`requests` builds what is asked, `protocol` reads what is answered, and `converter`
-makes models of it.
+`requests` builds requests, `protocol` reads responses, and `converter` turns JSON into
+models.
 """
 
 __all__ = ()

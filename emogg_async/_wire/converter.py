@@ -1,8 +1,9 @@
-"""The one cattrs converter: between the service's JSON and our models, strictly.
+"""The cattrs converter between the service's JSON and the models.
 
-Nothing is coerced: `"120"` is no duration and `"false"` no boolean. Unknown fields go
-to `extra` and come back out of it. A null in an optional field counts as its absence.
-An ID that the service has expanded to an object goes back to its place, too.
+It coerces nothing: `"120"` is not a duration, and `"false"` is not a boolean. Unknown
+fields are kept in `extra` and written back from it. A null in an optional field counts
+as an absent field. An ID that the service has expanded keeps its object in `expanded`,
+which is written back, too.
 """
 
 import math
@@ -31,7 +32,7 @@ __all__ = ["structure", "to_dict"]
 T = TypeVar("T")
 
 MAX_PROBLEMS: Final = 100
-"""Those of an array, or of an object with names of its own, after which it is left."""
+"""The most problems that are found in one array, or in one object with open keys."""
 
 _JSON_NAMES = {
     dict: "an object",
@@ -45,7 +46,7 @@ _JSON_NAMES = {
 
 
 class _MismatchError(ValueError):
-    """A value has not the JSON type, or not the form, that is promised."""
+    """A value has another JSON type or another form than the model's field."""
 
     def __init__(self, expected: str, value: object) -> None:
         got = _JSON_NAMES.get(type(value), "something else")
@@ -61,7 +62,7 @@ def structure(payload: object, model: type[T]) -> T:
     """Make a *model* of *payload*, a parsed JSON value.
 
     Raises:
-        ResponseShapeError: Something is missing or wrong; `problems` names each path.
+        ResponseShapeError: A field is missing or wrong; `problems` has each one's path.
     """
     try:
         return _converter.structure(payload, model)
@@ -83,20 +84,20 @@ def _sort_of_list(kind: Any) -> str:
 
 
 def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
-    """Give the wire form of *model* back: the dict that the service's JSON is made of.
+    """Return the wire form of *model*: a dict like the service's JSON.
 
-    Fields that are None are left out, and unknown fields are put back in their place,
-    so that what the service sent is what comes out.
+    Fields that are None are left out, and unknown fields are put back in their place.
+    So the dict equals the JSON that the service sent.
 
     Args:
         model: Any model of `emogg_async.models`.
 
     Raises:
-        InvalidArgumentError: It is no model of ours.
+        InvalidArgumentError: *model* is not a model of this package.
     """
     if type(model).__module__ != models.__name__ or not attrs.has(type(model)):
         raise InvalidArgumentError(
-            f"model: expected one of ours, got {type(model).__name__}"
+            f"model: expected a model of {models.__name__}, got {type(model).__name__}"
         )
     wire: dict[str, Any] = _converter.unstructure(model)
     return wire
@@ -133,7 +134,10 @@ def _number(value: Any, _: Any) -> int | float:
 
 
 def _count(value: Any, _: Any) -> int:
-    """Take a whole number: to JSON, and to what wrote it, 3 and 3.0 are one number."""
+    """Return *value* if it is a whole number.
+
+    JSON has one kind of number, so 3.0 is the whole number 3.
+    """
     figure = _number(value, int)
     if figure != int(figure):
         raise _MismatchError("a whole number", value)
@@ -204,7 +208,7 @@ def _array(kind: Any, converter: Converter) -> Callable[[Any, Any], tuple[Any, .
 
 
 def _note(errors: list[Exception], error: Exception, key: int | str, kind: Any) -> None:
-    """Take in that what stands at *key* is none of that *kind*; the last is raised."""
+    """Add *error*, which was found at *key*, and raise all of them at the limit."""
     error.add_note(IterableValidationNote("", key, kind))
     errors.append(error)
     if len(errors) == MAX_PROBLEMS:
@@ -212,7 +216,10 @@ def _note(errors: list[Exception], error: Exception, key: int | str, kind: Any) 
 
 
 def _optional(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
-    """Look the hook up once; cattrs would at each value."""
+    """Make the hook for an optional value.
+
+    It looks up the hook of the value once; cattrs would do so for each value.
+    """
     (inner,) = (part for part in get_args(kind) if part is not NoneType)
     hook = converter.get_structure_hook(inner)
     return lambda value, _: None if value is None else hook(value, inner)
@@ -222,7 +229,7 @@ _SHOWABLE = re.compile(r"[\w.-]{1,40}", re.ASCII)
 
 
 def _named_values(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
-    """Make the hook for an object whose keys are an open set, and its values alike."""
+    """Make the hook for an object with any keys, whose values are of one type."""
     (inner,) = get_args(kind)
     hook = converter.get_structure_hook(inner)
 
@@ -235,7 +242,7 @@ def _named_values(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
             try:
                 values[key] = hook(value, inner)
             except _WRONG as error:
-                # Of the body's text only what looks like a name gets into an error.
+                # An error quotes nothing of the body but keys that look like names.
                 name = key if _SHOWABLE.fullmatch(key) else "…"
                 _note(errors, error, name, inner)
         if errors:
@@ -251,26 +258,24 @@ def _values_in_wire_form(kind: Any, converter: Converter) -> Callable[[Any], Any
     return lambda values: {key: hook(value) for key, value in values.items()}
 
 
+# Fields whose key on the wire is not their name in camel case.
 _RENAMED: dict[tuple[type, str], str] = {
     (models.Session, "id"): "_id",
     (models.EmotionsTimeline, "intervals"): "timeline",
     (models.SentimentTimeline, "intervals"): "timeline",
 }
-"""Fields whose key on the wire is not their name in camel case."""
 
+# Fields whose ID `expand` replaces by the whole object. They have the same name on the
+# wire. Source: https://docs.emogg.com, "Expanding".
 _EXPANDABLE: dict[type, tuple[str, ...]] = {
     models.Session: ("user", "product"),
     models.EmotionTotals: ("session",),
     models.EmotionsTimeline: ("session",),
     models.SentimentTimeline: ("session",),
 }
-"""Fields, called so on the wire too, whose ID `expand` replaces by the full object.
 
-Source: https://docs.emogg.com, "Expanding".
-"""
-
+# Fields of models that have no key on the wire.
 _OURS = frozenset({"extra", "expanded", "stale"})
-"""Fields of models that no key on the wire is called after."""
 
 
 def _wire_name(model: type, field: str) -> str:
@@ -282,7 +287,7 @@ def _overrides(model: type, converter: Converter) -> dict[str, Any]:
     overrides = {}
     for field in attrs.fields(model):
         hook = None
-        if field.default == ():  # an optional array: its null is its absence
+        if field.default == ():  # an optional array, which may be null
             hook = _absent_if_null(converter.get_structure_hook(field.type))
         overrides[field.name] = override(
             rename=_wire_name(model, field.name),
@@ -297,7 +302,7 @@ def _absent_if_null(hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
 
 
 def _id_of(expanded: dict[str, Any]) -> str | None:
-    """Return the ID of an object that stands in its place; None when it has none."""
+    """Return the ID of an object that replaces it, or None if the object has none."""
     candidates = (expanded.get("_id"), expanded.get("id"))
     return next((each for each in candidates if type(each) is str), None)
 
@@ -364,7 +369,7 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(int | float, _number)
     converter.register_structure_hook(str | float, _text_or_float)
     converter.register_structure_hook(datetime, _datetime)
-    for kind in OpenEnum.__subclasses__():  # each, or cattrs takes the hooks of `str`
+    for kind in OpenEnum.__subclasses__():  # cattrs would take the hooks of `str`
         converter.register_structure_hook(kind, _open_enum(kind))
         converter.register_unstructure_hook(kind, _plain_text)
     converter.register_unstructure_hook_factory(attrs.has)(_wire_form)

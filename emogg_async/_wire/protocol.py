@@ -1,6 +1,6 @@
-"""The service's HTTP without a socket: requests, and what to make of responses.
+"""The service's HTTP without a socket: requests, responses and how to read them.
 
-Everything here is a pure function or a frozen value.
+This module has only pure functions and frozen values.
 
 Source: https://docs.emogg.com.
 """
@@ -37,24 +37,26 @@ __all__ = [
     "unpacked",
 ]
 
-DAY: Final = 86_400.0
-"""Seconds; no `RateLimit-Reset` above it is believed."""
+MAX_RESET_SECONDS: Final = 86_400.0
+"""The longest `RateLimit-Reset` that is believed, in seconds: a day."""
 
 MAX_BODY: Final = 2**20
-"""Bytes of an answer that are read at most, if its request does not say otherwise."""
+"""The most bytes of an answer that are read, unless its request sets a limit."""
 
-MAX_PARTS: Final = 1_950_000
-"""Commas, which count twice, colons and opening brackets of an answer: its parsed form
-takes some 60 bytes for each, if no two strings in it are the same. A day in steps of
-5 s with seven emotions has 1,537,920."""
+MAX_JSON_PARTS: Final = 1_950_000
+"""The most commas (counted twice), colons and opening brackets that are parsed.
 
-MAX_MEMBERS: Final = 64
-"""Members of a gzip that are unpacked: what is left is copied for each of them."""
+Each of them takes some 60 bytes once it is parsed, if all strings differ. A day in
+steps of 5 s with seven emotions has 1,537,920.
+"""
+
+MAX_GZIP_MEMBERS: Final = 64
+"""The most members of a gzip that are unpacked: each one copies the bytes after it."""
 
 TOO_LONG: Final = "longer than what is read"
 
 _GZIP = 16 + zlib.MAX_WBITS
-"""How zlib is told of gzip."""
+"""The `wbits` by which zlib knows gzip."""
 
 _PACKED_AS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NOT_ASKED_FOR = frozenset({"br", "compress", "zstd"})
@@ -69,23 +71,26 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}", re.ASCII)
 
 
 class Repeat(Enum):
-    """Whether a request may be sent again after its answer was lost."""
+    """Whether a request may be sent again after its answer was lost.
+
+    Attributes:
+        SAFE: The request may be sent again, as it changes nothing.
+        IDEMPOTENT: The request may be sent again, as two have the effect of one. Its
+            effect is in doubt if it fails.
+        SETTLE: The request may be sent again as an idempotent one. The service may
+            refuse the repeat because the first one worked.
+        ONCE: The request is never sent again, as two might take effect twice.
+    """
 
     SAFE = "safe"
-    """It changes nothing: always."""
-
     IDEMPOTENT = "idempotent"
-    """Sending it twice is like sending it once: always, though in doubt if it fails."""
-
     SETTLE = "settle"
-    """As idempotent, but its repeat may be refused because the first one worked."""
-
     ONCE = "once"
-    """Never: a second one might do it twice."""
 
 
+# Every call compares with it. Up to Python 3.11, `Repeat.SAFE` costs as much as a call
+# of a function.
 SAFE: Final = Repeat.SAFE
-"""A name of its own, for where every call passes."""
 
 
 def _target(request: "Request") -> str:
@@ -95,18 +100,18 @@ def _target(request: "Request") -> str:
 
 @attrs.frozen
 class Request:
-    """One request, complete; it travels through every hop unchanged.
+    """A complete request, which travels through every hop unchanged.
 
     Attributes:
-        method: The method.
-        path: The path without a query, fit for the wire as it is.
+        method: The HTTP method.
+        path: The path without a query, encoded for the wire.
         query: The parameters of the query.
-        body: JSON, or None for no body at all; it may hold the key of a stream.
-        repeat: Whether it may be sent again after its answer was lost.
-        session_id: The session that it reads or changes, in lower case. It is empty
-            when it does neither, or nothing that is kept.
-        max_body: Bytes of its answer that are read at most, once they are unpacked.
-        target: Path and query, encoded.
+        body: The JSON, or None for no body. It may hold the key of a stream.
+        repeat: Whether the request may be sent again after its answer was lost.
+        session_id: The session that the request reads or changes, in lower case; empty
+            if it reads or changes no session that is cached.
+        max_body: The most bytes of the answer that are read, counted unpacked.
+        target: The path and the query, encoded.
     """
 
     method: str
@@ -122,12 +127,12 @@ class Request:
 
     @property
     def template(self) -> str:
-        """The path with `{id}` for each ID in it."""
+        """The path with `{id}` in place of each ID."""
         return _ID.sub("{id}", self.path)
 
 
 class Headers(Protocol):
-    """Response headers: names in any letter case, each with all of its values."""
+    """Response headers: a name in any letter case has one or more values."""
 
     def getall(self, key: str, default: tuple[()], /) -> Sequence[str]:
         """Return all values of one header, or *default*."""
@@ -135,52 +140,58 @@ class Headers(Protocol):
 
 @attrs.frozen
 class Response:
-    """One response, read whole, or up to a limit."""
+    """A response with its body, or with the reason why the body was left out.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The response headers.
+        body: The body, unpacked; empty if it was left out.
+        complete: False if the body was left out.
+        problem: Why the body was left out, as the end of the sentence "the answer is".
+    """
 
     status: int
     headers: Headers = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     complete: bool = True
-    """False when the body was left out, because of its *problem*."""
-
     problem: str = TOO_LONG
-    """Why it was left out, if it was: the end of a sentence about the answer."""
 
 
 @attrs.frozen
 class RateLimit:
-    """The state of the user's token bucket, as the last answer told it.
+    """The state of the user's token bucket, from the headers of the last answer.
 
     Source: https://docs.emogg.com, "Rate limits".
+
+    Attributes:
+        limit: The bucket's capacity in requests.
+        remaining: The requests that could be sent at once when the service answered.
+        reset: Seconds until the bucket is full again. The next request may usually be
+            sent earlier.
+        policy: The policy as the service writes it, e.g. `100;w=60`, or None if the
+            answer had none.
     """
 
     limit: int
-    """The bucket's capacity, in requests."""
-
     remaining: int
-    """Requests that could be sent at once when the answer left the service."""
-
     reset: float
-    """Seconds until the bucket is full again; not until the next request may go."""
-
     policy: str | None = None
-    """The policy as the service writes it, e.g. `100;w=60`; None when it sent none."""
 
     @property
     def window(self) -> float | None:
-        """Seconds in which an empty bucket fills, by the policy; None when unknown."""
+        """Seconds in which an empty bucket fills, by the policy; None if unknown."""
         found = _POLICY_WINDOW.search(self.policy or "")
         return (float(found[1]) or None) if found else None
 
     @classmethod
     def from_headers(cls, headers: Headers) -> "RateLimit | None":
-        """Read the four headers; None when one is missing, or makes no sense."""
+        """Read the four headers; return None if a figure is missing or impossible."""
         limit = _figure(headers, "RateLimit-Limit", _NATURAL)
         remaining = _figure(headers, "RateLimit-Remaining", _NATURAL)
         reset = _figure(headers, "RateLimit-Reset", _DECIMAL)
         if limit is None or remaining is None or reset is None:
             return None
-        if not (1 <= limit >= remaining and reset <= DAY):
+        if not (1 <= limit >= remaining and reset <= MAX_RESET_SECONDS):
             return None
         policy = headers.getall("RateLimit-Policy", ())
         return cls(int(limit), int(remaining), reset, policy[0] if policy else None)
@@ -193,12 +204,15 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+# `json.loads` takes NaN and Infinity, and looks at its options at each call.
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
-"""What `json.loads` does, but strict, and without looking at options at each call."""
 
 
 def _parse(body: bytes) -> Any:
-    """Parse JSON; what is none gives `_GARBAGE`, not an error that quotes all of it."""
+    """Parse *body* as JSON; return `_GARBAGE` if it is not JSON.
+
+    An error of `json` would quote the whole body.
+    """
     try:
         return _decode(body.decode().removeprefix(_BYTE_ORDER_MARK))
     except (ValueError, RecursionError):
@@ -217,17 +231,18 @@ _ERROR_BY_STATUS: Final[dict[int, type[StatusError]]] = {
 def decipher(
     request: Request, response: Response, now: Callable[[], datetime], secret: str
 ) -> Any:
-    """Return what a *response* carries: the parsed JSON, or None for an empty success.
+    """Return the parsed JSON of *response*, or None for a success without a body.
 
     Args:
-        request: What was asked.
-        response: What came back, whatever its status.
-        now: Tells the time (aware), against which a date in `Retry-After` is read.
-        secret: The token; see `purge`.
+        request: The request that was sent.
+        response: The response to it, with any status.
+        now: A function that returns the time (aware). A date in `Retry-After` counts
+            from it.
+        secret: The token, which no error may show.
 
     Raises:
-        StatusError: The status is not 2xx; the class says which.
-        ResponseShapeError: The status is 2xx and the body is no JSON, or left out.
+        StatusError: The status is not 2xx. The class depends on the status.
+        ResponseShapeError: The status is 2xx, and the body is not JSON or was left out.
     """
     if not 200 <= response.status < 300:
         raise _status_error(request, response, now(), secret)
@@ -238,7 +253,7 @@ def decipher(
     ):
         return None
     body = response.body
-    if len(body) > MAX_BODY and sum(map(body.count, b",,:[{")) > MAX_PARTS:
+    if len(body) > MAX_BODY and sum(map(body.count, b",,:[{")) > MAX_JSON_PARTS:
         raise _undecodable(request, response, "of more parts than are read", secret)
     payload = _parse(body)
     if payload is _GARBAGE:
@@ -247,10 +262,9 @@ def decipher(
 
 
 def purge(error: EmoggError, request: Request, secret: str) -> None:
-    """Take out of *error*, the end of *request*, what nobody may see.
+    """Remove the token and the URI of a stream from *error*, which ended *request*.
 
-    That is the token, and the stream that was asked to be analysed: the service, or
-    whoever else answers, may repeat both in any text.
+    The service, or a proxy before it, may repeat either in any text.
     """
     error.message = _hidden(error.message, request, secret)
     error.args = (error.message,)
@@ -260,16 +274,19 @@ def purge(error: EmoggError, request: Request, secret: str) -> None:
 
 
 def _hidden(text: str, request: Request, secret: str) -> str:
-    """Return *text* without secrets; what is to be cut passes here before that."""
+    """Return *text* without secrets.
+
+    Text is cut after this: half a secret would not be found.
+    """
     return redacted(text, secret, *_secrets_in(request.body))
 
 
 def unpacked(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
-    """Undo the *coding* of a body, as its `Content-Encoding` names it.
+    """Unpack *body*, whose `Content-Encoding` is *coding*.
 
     Returns:
-        The body and no problem; or nothing and what is wrong with the answer: it is
-        longer than *limit* bytes, damaged, or packed in a way that was not asked for.
+        The body and an empty string; or no bytes and the problem: the body is longer
+        than *limit* bytes, damaged, or packed in a way that was not asked for.
     """
     coding = coding.lower()
     if not body or coding in {"", "identity"}:
@@ -279,7 +296,7 @@ def unpacked(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
         how = f"as {coding}" if coding in _NOT_ASKED_FOR else "in an unknown way"
         return b"", f"packed {how}, which was not asked for"
     if coding == "deflate" and body[0] & 0x0F != zlib.DEFLATED:
-        wbits = -wbits  # without the two bytes of zlib, as some write it
+        wbits = -wbits  # some servers leave out the two bytes of zlib
     damaged = b"", f"no valid {coding}"
     parts: list[bytes] = []
     try:
@@ -289,7 +306,7 @@ def unpacked(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
             limit -= len(parts[-1])
             if limit < 0:
                 return b"", TOO_LONG
-            if not unpacking.eof or len(parts) > MAX_MEMBERS:
+            if not unpacking.eof or len(parts) > MAX_GZIP_MEMBERS:
                 return damaged
             body = unpacking.unused_data
     except zlib.error:
@@ -329,17 +346,17 @@ def _status_error(
 
 
 def _service_message(body: bytes) -> str:
-    """Return the service's own message, or an empty string."""
+    """Return the message in an error's *body*, or an empty string."""
     payload = _parse(body)
     message = payload.get("message") if isinstance(payload, dict) else None
     return message if isinstance(message, str) else ""
 
 
 def _secrets_in(body: bytes | None) -> list[str]:
-    """Return what a service that quotes a request must not make us show.
+    """Return the URI of a stream in *body*, and its pieces that may be a key.
 
-    That is where a stream is, and whatever of it may be a key: its pieces, but the host
-    and those too short for one.
+    The service may quote them in an error. The host and pieces of less than six
+    characters are no key.
     """
     payload = _parse(body) if body and b"streamUri" in body else None
     uri = payload.get("streamUri") if isinstance(payload, dict) else None
@@ -360,14 +377,14 @@ def _phrase(status: int) -> str:
 
 
 def _sole(values: Sequence[str]) -> str:
-    """Return a header's value, if it has one, or always the same; else nothing."""
+    """Return the only value of a header, or an empty string if its values differ."""
     if len(values) == 1 or len(set(values)) == 1:
         return values[0]
     return ""
 
 
 def _figure(headers: Headers, name: str, form: re.Pattern[str]) -> float | None:
-    """Read a header's figure strictly, if it has one, or always the same."""
+    """Return the number in a header; None if it is missing, malformed or ambiguous."""
     values = headers.getall(name, ())
     if len(values) > 1:
         values = (_sole(values),)
@@ -375,24 +392,30 @@ def _figure(headers: Headers, name: str, form: re.Pattern[str]) -> float | None:
 
 
 def format_datetime(moment: datetime) -> str:
-    """Write an aware *moment* as the service does: ISO 8601 in UTC, to milliseconds."""
+    """Write *moment* (aware) as the service does: ISO 8601 in UTC with milliseconds.
+
+    Microseconds are written only if there are any.
+    """
     moment = moment.astimezone(UTC)
     precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
     return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
 
 
 def date_of(headers: Headers) -> datetime | None:
-    """Return when the service says that it answered, to the second."""
+    """Return the time of the answer by its `Date` header, to the second, or None."""
     return _http_date(_sole(headers.getall("Date", ())))
 
 
 def _retry_after(headers: Headers, now: datetime) -> float | None:
-    """Read `Retry-After`: seconds, or seconds until an HTTP date; None for nonsense."""
+    """Return the seconds to wait by `Retry-After`; None if it is missing or malformed.
+
+    The header has seconds or an HTTP date.
+    """
     seconds = _figure(headers, "Retry-After", _DECIMAL)
     if seconds is None and (
         moment := _http_date(_sole(headers.getall("Retry-After", ())))
     ):
-        # The service's own clock, where it tells it: ours may be wrong.
+        # The service's clock decides if the answer has it: ours may be wrong.
         present = date_of(headers) or now
         seconds = max(0.0, (moment - present).total_seconds())
     return seconds

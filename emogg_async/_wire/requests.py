@@ -1,4 +1,4 @@
-"""Requests: one builder for each call, with its arguments checked before any I/O.
+"""Requests: a builder for each call, which checks the arguments before any I/O.
 
 Source: https://docs.emogg.com.
 """
@@ -37,19 +37,20 @@ __all__ = [
 ]
 
 QueryValue = str | int | float | bool
-"""What a query parameter can be; a sequence of them repeats the parameter."""
+"""The value of a query parameter. A sequence of values repeats the parameter."""
 
-MAX_NAME: Final = 256
+MAX_NAME_CHARACTERS: Final = 256
 MIN_GRANULARITY: Final = 5
 MAX_GRANULARITY: Final = 3_600
-MAX_PAGE: Final = 4 * 2**20
-"""Bytes of a page: 40 kB for each of 100 sessions, with all that `expand` brings."""
+MAX_PAGE_BODY: Final = 4 * 2**20
+"""The most bytes of a page: 40 kB for each of 100 sessions with their expanded fields.
+"""
 
-MAX_TIMELINE: Final = 16 * 2**20
-"""Bytes of a timeline: twice what a day in steps of 5 s has with seven emotions."""
+MAX_TIMELINE_BODY: Final = 16 * 2**20
+"""The most bytes of a timeline: twice a day in steps of 5 s with seven emotions."""
 
-MAX_CUSTOM: Final = MAX_TIMELINE
-"""Bytes of an answer of which nobody knows here what it is: the most that any has."""
+MAX_CUSTOM_BODY: Final = MAX_TIMELINE_BODY
+"""The most bytes of the answer to a custom request, which may be the longest one."""
 
 STREAM_SCHEMES: Final = ("rtmp", "rtmps", "rtsp")
 FORMATS: Final = ("text", "scalar")
@@ -68,7 +69,7 @@ def check_session_id(value: object) -> str:
     """Return *value* in lower case if it is a session id.
 
     Raises:
-        InvalidArgumentError: It is not 24 hex digits.
+        InvalidArgumentError: *value* is not 24 hex digits.
     """
     if isinstance(value, str) and _SESSION_ID.fullmatch(value):
         return value.lower()
@@ -78,24 +79,24 @@ def check_session_id(value: object) -> str:
 
 
 def check_name(value: object) -> str:
-    """Return *value* if it can be the name of a session or of a source.
+    """Return *value* if it is a valid name of a session or a source.
 
     Raises:
-        InvalidArgumentError: It is no text of 1 to 256 characters.
+        InvalidArgumentError: *value* is not text of 1 to 256 characters.
     """
     name = _text("name", value)
-    if not 1 <= len(name) <= MAX_NAME:
+    if not 1 <= len(name) <= MAX_NAME_CHARACTERS:
         raise InvalidArgumentError(
-            f"name: expected 1 to {MAX_NAME} characters, got {len(name)}"
+            f"name: expected 1 to {MAX_NAME_CHARACTERS} characters, got {len(name)}"
         )
     return name
 
 
 def check_expand(value: object) -> tuple[str, ...]:
-    """Return the names of the fields to expand, each once and in one order.
+    """Return the names of the fields to expand, sorted and without duplicates.
 
     Raises:
-        InvalidArgumentError: *value* is a single name, or no collection of names.
+        InvalidArgumentError: *value* is a single name, or not a collection of names.
     """
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise InvalidArgumentError(
@@ -112,7 +113,7 @@ def check_expand(value: object) -> tuple[str, ...]:
 
 
 def _text(argument: str, value: object) -> str:
-    """Return *value* if it is text that can be written as UTF-8."""
+    """Return *value* if it is text that can be encoded as UTF-8."""
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{argument}: expected text, got {shown(value)}")
     try:
@@ -125,7 +126,10 @@ def _text(argument: str, value: object) -> str:
 
 
 def _stream_uri(value: object) -> str:
-    """Return *value* if a worker can fetch it; no error shows it: it holds a key."""
+    """Return *value* if the service can fetch a stream from it.
+
+    No error shows the URI, as it may hold a key.
+    """
     uri = _text("stream_uri", value)
     try:
         parts = urlsplit(uri)
@@ -135,7 +139,7 @@ def _stream_uri(value: object) -> str:
     if not (usable and parts.scheme in STREAM_SCHEMES and _is_visible(uri)):
         schemes = ", ".join(f"{scheme}://" for scheme in STREAM_SCHEMES)
         raise InvalidArgumentError(
-            f"stream_uri: expected one of {schemes}, and a host behind it"
+            f"stream_uri: expected one of {schemes} followed by a host"
         )
     return uri
 
@@ -163,15 +167,15 @@ def _source_id(value: object) -> str:
 
 
 def get_session(session_id: str, expand: Iterable[str] = ()) -> Request:
-    """Build "Get a session"; the arguments were checked."""
+    """Build "Get a session" from arguments that were checked."""
     path = f"/v1/sessions/{session_id}"
     query = _expansion(expand) if expand else ()
     return Request("GET", path, query, session_id=session_id)
 
 
 def list_sessions(query: Iterable[tuple[str, str]]) -> Request:
-    """Build "List sessions"; the *query* was checked."""
-    return Request("GET", "/v1/sessions", tuple(query), max_body=MAX_PAGE)
+    """Build "List sessions" from a *query* that was checked."""
+    return Request("GET", "/v1/sessions", tuple(query), max_body=MAX_PAGE_BODY)
 
 
 def create_session(name: object, stream_uri: object) -> Request:
@@ -181,7 +185,7 @@ def create_session(name: object, stream_uri: object) -> Request:
 
 
 def update_session(session_id: object, name: object) -> Request:
-    """Build "Update a session"; its name is all that can change."""
+    """Build "Update a session", which changes its name."""
     payload = {"name": check_name(name)}
     return _write("PATCH", session_id, "", payload, Repeat.IDEMPOTENT)
 
@@ -217,7 +221,7 @@ def get_emotions_timeline(
 ) -> Request:
     """Build "Get emotions timeline"."""
     span = _span(granularity, start, end)
-    return _derived(session_id, "emotions/timeline", span, expand, MAX_TIMELINE)
+    return _derived(session_id, "emotions/timeline", span, expand, MAX_TIMELINE_BODY)
 
 
 def get_transcription_sentiment(
@@ -226,7 +230,7 @@ def get_transcription_sentiment(
     """Build "Get transcription sentiment"."""
     span = _span(granularity, start, end)
     what = "audio/transcription-sentiment"
-    return _derived(session_id, what, span, expand, MAX_TIMELINE)
+    return _derived(session_id, what, span, expand, MAX_TIMELINE_BODY)
 
 
 def _derived(
@@ -260,7 +264,7 @@ def _span(
 
 
 def _expansion(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Write which fields to expand.
+    """Return the query parameters that expand the fields *names*.
 
     Source: https://docs.emogg.com, "Expanding".
     """
@@ -268,12 +272,12 @@ def _expansion(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def is_expanded(request: Request) -> bool:
-    """Tell whether *request* asks for more than IDs somewhere."""
+    """Tell whether *request* expands any field."""
     return any(name == "expand[]" for name, _ in request.query)
 
 
 def _plain(value: float) -> str:
-    """Write a number as digits, the same for 60 and 60.0, and without an exponent."""
+    """Write *value* without an exponent, and alike for 60 and 60.0."""
     return str(int(value)) if value == int(value) else f"{Decimal(repr(value)):f}"
 
 
@@ -281,16 +285,16 @@ def _plain(value: float) -> str:
 
 
 def _path_of_registering(session_id: str) -> str:
-    """Return where sources are registered: as the reference prints it."""
+    """Return the path for registering a source, as the reference prints it."""
     return f"/v1/sessions/{session_id}/events"
 
 
 def _path_of_events(session_id: str, source_id: str) -> str:
-    """Return where events are sent: inferred.
+    """Return the path for sending events, which is inferred.
 
     The reference prints the path of registering here too, and lists a `:sourceId` that
-    this path has no place for. Both cannot be right: two bodies that differ could not
-    be told apart with the source unnamed.
+    this path has no place for. The printed path cannot be right: it would not tell the
+    service which source an event belongs to.
     """
     return f"/v1/sessions/{session_id}/sources/{source_id}/events"
 
@@ -298,7 +302,7 @@ def _path_of_events(session_id: str, source_id: str) -> str:
 def register_source(
     session_id: object,
     name: object,
-    format: object,  # noqa: A002 - the service's name for it
+    format: object,  # noqa: A002 - the service's name of the field
 ) -> Request:
     """Build "Register source"."""
     checked = check_session_id(session_id)
@@ -309,29 +313,34 @@ def register_source(
         )
     path = _path_of_registering(checked)
     body = _encoded(payload)
-    # The session changes by it: the source becomes one of its own.
+    # A new source changes its session, which lists its sources.
     return Request("POST", path, (), body, Repeat.ONCE, session_id=checked)
 
 
 def send_event(
     session_id: object, source_id: object, time: object, data: object
 ) -> Request:
-    """Build "Custom events"; no session changes by one."""
+    """Build "Custom events", which changes no session."""
     path = _path_of_events(check_session_id(session_id), _source_id(source_id))
     payload = {"time": _seconds("time", time), "data": _data(data)}
     return Request("POST", path, (), _encoded(payload), Repeat.ONCE)
 
 
 def check_data(data: str | float, source_format: str | None) -> None:
-    """Refuse what a source does not take, where its format is known.
+    """Refuse *data* of the wrong type for a source whose format is known.
 
     Raises:
-        InvalidArgumentError: *data* is text for a scalar source, or the reverse.
+        InvalidArgumentError: *data* is text for a scalar source, or a number for a
+            source of text.
     """
     if source_format == "scalar" and isinstance(data, str):
-        raise InvalidArgumentError("data: expected a number: the source is scalar")
+        raise InvalidArgumentError(
+            f"data: expected a number for a scalar source, got {shown(data)}"
+        )
     if source_format == "text" and not isinstance(data, str):
-        raise InvalidArgumentError("data: expected text: it is a source of text")
+        raise InvalidArgumentError(
+            f"data: expected text for a source of text, got {shown(data)}"
+        )
 
 
 def _data(value: object) -> str | float:
@@ -361,10 +370,12 @@ def custom(
     query: Mapping[str, QueryValue | Sequence[QueryValue]] | None,
     payload: object,
 ) -> Request:
-    """Build any request below `/v1/`; a *payload* of None is no body.
+    """Build a request to any path below `/v1/`.
+
+    A *payload* of None sends no body.
 
     Raises:
-        InvalidArgumentError: Method, path, query or payload cannot be sent as it is.
+        InvalidArgumentError: *method*, *path*, *query* or *payload* cannot be sent.
     """
     repeat = _REPEAT_BY_METHOD.get(method.upper() if isinstance(method, str) else "")
     if repeat is None:
@@ -384,18 +395,18 @@ def custom(
         _encoded(payload),
         repeat,
         session_id=changed[1].lower() if changed else "",
-        max_body=MAX_CUSTOM,
+        max_body=MAX_CUSTOM_BODY,
     )
 
 
 def _check_path(path: object) -> None:
     if not isinstance(path, str) or not _CUSTOM_PATH.fullmatch(path):
         raise InvalidArgumentError(
-            "path: expected one that begins with /v1/, and its parameters in query=, "
+            "path: expected a path below /v1/ with its parameters in query=, "
             f"got {shown(path)}"
         )
     plain = path
-    while (decoded := unquote(plain)) != plain:  # however often it was encoded
+    while (decoded := unquote(plain)) != plain:  # it may be encoded many times
         plain = decoded
     segments = plain.replace("\\", "/").split("/")
     if (
@@ -411,7 +422,7 @@ def _check_path(path: object) -> None:
 
 def _query_pairs(query: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if not isinstance(query, Mapping):
-        raise InvalidArgumentError("query: expected a mapping")
+        raise InvalidArgumentError(f"query: expected a mapping, got {shown(query)}")
     for name, value in query.items():
         several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
         for item in value if several else (value,):
@@ -419,11 +430,11 @@ def _query_pairs(query: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _query_text(name: object, value: object) -> str:
-    """Write a parameter's value, or its name itself, as text that can be sent."""
+    """Write *value*, the value or the name of the parameter *name*, as text."""
     try:
         if isinstance(value, QueryValue):
             text = str(value).lower() if isinstance(value, bool) else str(value)
-            text.encode()  # lone surrogates have no place on the wire
+            text.encode()  # lone surrogates cannot be sent
             return text
     except ValueError:
         pass

@@ -186,7 +186,7 @@ VALUE: Final = "54321"
         ),
         (
             lambda it: it.request("GET", f"/{VALUE}"),
-            "path: expected one that begins with /v1/, and its parameters in query=",
+            "path: expected a path below /v1/ with its parameters in query=",
         ),
         (
             lambda it: it.create_session(["x", VALUE], "rtmp://x"),

@@ -56,7 +56,7 @@ class TestGetSessions:
         assert 2 == len(emulator.requests)
 
     async def test_failures_stay_with_their_ids(self, emulator, ids):
-        """Bad ids, unknown ids and failing ones cost nobody else."""
+        """Bad ids, unknown ids and failing ones leave the others alone."""
         broken = ids[5]
         emulator.fail(path=f"*/{broken}", status=500)
         bad = ["zz", "", 42, None, ["list"], "../users"]
@@ -81,7 +81,7 @@ class TestGetSessions:
         assert list(batch.errors.values()) == list(caught.value.exceptions)
 
     async def test_takes_any_iterable_and_none(self, client, ids):
-        """A generator is as good as a list, and nothing gives an empty batch."""
+        """A generator works like a list, and no ids give an empty batch."""
         assert 3 == len(await client.get_sessions(each for each in ids[:3]))
         assert {} == await client.get_sessions([])
 
@@ -106,7 +106,7 @@ class TestGetSessions:
         assert 3 == emulator.max_in_flight
 
     async def test_a_revoked_token_ends_it_at_once(self, emulator, ids):
-        """With 401 no further id is asked for, and the caller gets that error."""
+        """A 401 ends the bulk: no other id is asked for, and the caller is told."""
         async with emulator.client(token="revoked") as client:
             with pytest.raises(AuthenticationError):
                 await client.get_sessions(ids)
@@ -162,7 +162,7 @@ class TestStream:
         assert await no_task_but_this()
 
     async def test_a_slow_consumer_slows_it_down(self, emulator, client, ids):
-        """What nobody has taken yet is bounded, however many ids there are."""
+        """The number of outcomes that wait is bounded for any number of ids."""
         async with client.stream_sessions(ids, concurrency=4, via="get") as outcomes:
             await anext(outcomes)
             await asyncio.sleep(0.2)
@@ -178,7 +178,7 @@ class TestStream:
         assert next(pulled) <= 4_000
 
     async def test_duplicates_in_a_window_are_asked_once(self, emulator, client, ids):
-        """Of a thousand ids in a row, each distinct one has one outcome."""
+        """Each distinct id of a thousand in a row has one outcome."""
         async with client.stream_sessions(ids[:10] * 100) as outcomes:
             seen = [outcome.session_id async for outcome in outcomes]
         assert sorted(ids[:10]) == sorted(seen)
@@ -228,7 +228,7 @@ class TestStream:
         assert await no_task_but_this()
 
     async def test_a_closed_client_ends_it(self, emulator, ids):
-        """When the client is closed meanwhile, the consumer is told."""
+        """The consumer is told if the client is closed meanwhile."""
         emulator.latency = 0.02
         client = emulator.client()
         with pytest.raises(ClientClosedError):
@@ -240,7 +240,7 @@ class TestStream:
     async def test_what_was_fetched_before_the_end_is_not_lost(
         self, emulator, client, ids
     ):
-        """When a bulk ends early, the outcomes that are there come first."""
+        """The outcomes that are there come before the error that ends a bulk."""
         emulator.fail(path=f"*/{ids[5]}", status=401, delay=0.1)
         seen = []
         with pytest.raises(AuthenticationError):
@@ -251,7 +251,7 @@ class TestStream:
         assert sorted(ids[:5]) == sorted(seen)
 
     async def test_what_ended_it_is_raised_again_without_older_frames(self, emulator):
-        """Whoever goes on asking gets the same error, and its traceback stays short."""
+        """Each later `anext` raises the same error, and its traceback stays short."""
         ids, lengths = [each.id for each in emulator.sessions[:3]], set()
         async with emulator.client(token="other") as client:
             async with client.stream_sessions(ids) as outcomes:
@@ -280,7 +280,7 @@ class TestStream:
             assert 250 == len([outcome async for outcome in outcomes])
 
     async def test_is_entered_once(self, client, ids):
-        """Without `async with`, or twice in it, a stream says how it is used."""
+        """A stream that is not entered, or entered twice, says how to use it."""
         stream = client.stream_sessions(ids[:1])
         with pytest.raises(ConfigurationError, match="async with"):
             await anext(stream)
@@ -307,7 +307,7 @@ class TestAnyCall:
         assert set(batch.values()) == names
 
     async def test_a_bug_in_the_call_is_no_outcome(self, client, ids):
-        """An exception that is none of ours ends the bulk: it is not about one id."""
+        """An exception other than `EmoggError` ends the bulk, as no id is to blame."""
         for kind in (StopAsyncIteration, asyncio.CancelledError):
 
             async def broken(session_id, kind=kind):
@@ -318,7 +318,7 @@ class TestAnyCall:
 
     @pytest.mark.parametrize("call", [None, "get_session"])
     async def test_refuses_what_is_no_call(self, client, ids, call):
-        """What cannot be called is refused at once, by name."""
+        """A value that cannot be called is refused at once, by name."""
         with pytest.raises(InvalidArgumentError, match="call"):
             client.stream(call, ids)
         with pytest.raises(InvalidArgumentError, match="call"):
@@ -350,7 +350,7 @@ def frames_of(error):
 
 class TestMemoryOfFailures:
     async def test_a_failed_id_holds_no_frames(self, emulator, client, ids):
-        """Neither an error of a bulk nor what it came from keeps local variables."""
+        """The errors of a bulk and their causes keep no local variables."""
 
         async def call(session_id):
             if session_id == ids[0]:
@@ -421,7 +421,7 @@ class CountedId(str):
 
 
 async def most_in_a_turn(counted, bulk):
-    """Return what comes of *bulk*, and how much was counted in one turn at most."""
+    """Return the result of *bulk*, and the most that was counted in one turn."""
     most, task = 0, asyncio.create_task(bulk)
     while not task.done():
         before = counted()
@@ -431,11 +431,11 @@ async def most_in_a_turn(counted, bulk):
 
 
 class TestTurns:
-    """The loop turns while a bulk works, however many ids it has."""
+    """The loop turns while a bulk of any number of ids works."""
 
     @pytest.mark.parametrize("way", ["get_sessions", "gather", "stream_sessions"])
     async def test_between_a_thousand_ids_others_run(self, client, way):
-        """In no turn of the loop more than some thousand ids are worked through."""
+        """Each turn of the loop works through some thousand ids at most."""
         ids = [CountedId(f"bad {number}") for number in range(20_000)]
 
         async def streamed():
@@ -476,7 +476,7 @@ class TestTurns:
         assert most <= 1_000
 
     async def test_ids_that_change_meanwhile_are_those_of_the_call(self, client):
-        """What is asked for is what was given, though the loop turns meanwhile."""
+        """A bulk gets the ids that it was given, even if they change meanwhile."""
         ids = {f"bad {number}" for number in range(5_000)}
         bulk = asyncio.create_task(client.get_sessions(ids))
         await asyncio.sleep(0)
@@ -485,7 +485,7 @@ class TestTurns:
 
 
 class TestCancellation:
-    """Leaving ends a bulk, whatever its calls do when they are cancelled."""
+    """Leaving the block ends a bulk, even if its calls ignore their cancellation."""
 
     async def test_leaving_ends_calls_that_swallow_it(self, emulator, client, ids):
         """A call may answer although it was cancelled; no other call is begun then."""
@@ -544,7 +544,7 @@ class TestCancellation:
         assert await no_task_but_this()
 
     def test_a_call_may_clean_up(self):
-        """What a call does in its `finally` is waited for, and not cancelled."""
+        """The block waits for the `finally` of a call, and does not cancel it."""
         cleaned = []
 
         async def careful(session_id):
@@ -579,7 +579,7 @@ class TestCancellation:
         assert simulated.run(leave()) <= 1.2
 
     def test_a_call_that_never_ends_is_left_and_reported(self):
-        """After five seconds the block is left, and the loop is told what runs on."""
+        """The block is left after five seconds, and calls that run on are reported."""
         reports = []
 
         async def deaf(session_id):
@@ -602,7 +602,7 @@ class TestCancellation:
         assert "ignores its cancellation" in reports[0]["message"]
 
     def test_a_second_cancellation_leaves_nothing_either(self):
-        """Cancelled while it waits for its calls, the block cancels them once more."""
+        """A block that is cancelled while it waits for calls cancels them again."""
 
         async def stubborn(session_id):
             try:
@@ -629,7 +629,7 @@ class TestCancellation:
     async def test_workers_cancelled_by_others_cancel_the_bulk(
         self, emulator, client, ids
     ):
-        """Who cancels all tasks of a loop, as at its end, ends no bulk as complete."""
+        """A bulk is not complete if all tasks are cancelled, as at the loop's end."""
         emulator.fail(fault="hang")
 
         async def cancel_all_others():
@@ -656,7 +656,7 @@ class TestCancellation:
             assert await no_task_but_this()
 
     async def test_a_call_may_use_cancellation_itself(self, client, ids):
-        """A task group that fails inside a call, and has cancelled it, ends no bulk."""
+        """A task group that fails inside a call, and cancels it, ends no bulk."""
 
         async def grouped(session_id):
             try:
@@ -672,7 +672,7 @@ class TestCancellation:
     async def test_workers_cancelled_before_they_begin_cancel_the_bulk(
         self, client, ids
     ):
-        """Tasks that are cancelled at once, before their first step, are no end."""
+        """A bulk is not complete if its tasks are cancelled before their first step."""
         mine = asyncio.all_tasks()
         async with client.stream_sessions(ids) as outcomes:
             for task in asyncio.all_tasks() - mine:
@@ -684,7 +684,7 @@ class TestCancellation:
         """A call's bare `BaseException`, like a test's failure, is raised as it is."""
 
         class Stop(BaseException):
-            """What test frameworks end a test with."""
+            """An exception like those that end a test."""
 
         async def broken(session_id):
             raise Stop

@@ -49,7 +49,7 @@ def like(session_id):
 
 
 async def outcomes_of(client, ids, **options):
-    """Return what a stream brings, by id."""
+    """Return the outcomes of a stream by id."""
     async with client.stream_sessions(ids, **options) as stream:
         return {outcome.session_id: outcome async for outcome in stream}
 
@@ -95,7 +95,7 @@ class TestWhatItCosts:
             assert await self.fetch(emulator, ids) <= 22
 
     async def test_ids_older_than_their_timestamps(self):
-        """Where ids are 25 days older than their timestamps, all are found by gets."""
+        """Ids that are 25 days older than their timestamps are all got one by one."""
         with EmoggEmulator(rate_limit=None) as emulator:
             for number in range(600):
                 moment = emulator.now() - timedelta(minutes=number)
@@ -105,7 +105,7 @@ class TestWhatItCosts:
             assert await self.fetch(emulator, ids) <= 303
 
     async def test_a_long_stream_of_ids_that_pages_do_not_hold(self):
-        """However long a stream is, pages that bring nothing cost it three requests."""
+        """Pages that answer nothing cost a stream of any length three requests."""
         async with full_account(4_000) as emulator:
             ids = [like(each.id) for each in emulator.sessions]
             async with emulator.client(cache=None) as client:
@@ -142,7 +142,7 @@ class TestResults:
         assert batch[ids[7].upper()].id == ids[7]
 
     async def test_absence_from_a_page_is_no_404(self, emulator, client, ids):
-        """What lists hide is asked for by itself: only a get can say it is gone."""
+        """A session that lists hide is got by itself: only a get can say it is gone."""
         hidden = [emulator.add_session(hidden=True).id for _ in range(3)]
         batch = await client.get_sessions([*ids[:50], *hidden, UNKNOWN])
         assert {*ids[:50], *hidden} == set(batch)
@@ -160,7 +160,7 @@ class TestResults:
 
     @pytest.mark.parametrize("bad", ["page", "", None, True, ["get"]])
     async def test_other_ways_are_refused(self, emulator, client, ids, bad):
-        """A way that there is not is refused by name, before any request."""
+        """An unknown way to get sessions is refused by name, before any request."""
         with pytest.raises(InvalidArgumentError, match="via: expected one of auto"):
             await client.get_sessions(ids, via=bad)
         with pytest.raises(InvalidArgumentError, match="via: expected one of auto"):
@@ -189,7 +189,7 @@ class TestResults:
 
 class TestCache:
     async def test_comes_first(self, emulator, client, ids):
-        """What pages bring is stored as what gets bring, and not asked for again."""
+        """Sessions of pages are stored like those of gets, and not asked for again."""
         finished = [each.id for each in emulator.sessions if each.state == "finished"]
         await client.get_sessions(finished[:100])
         before = len(emulator.requests)
@@ -216,7 +216,7 @@ class TestCache:
         assert "new" == (await client.get_session(old[0])).name
 
     async def test_keeps_only_what_was_asked_for(self, emulator, client):
-        """The rest of a page would push out what is hot."""
+        """The other sessions of a page are not stored: they would push out hot ones."""
         finished = [each.id for each in emulator.sessions if each.state == "finished"]
         await client.get_sessions(finished[:50:10])
         before = len(emulator.requests)
@@ -224,7 +224,7 @@ class TestCache:
         assert before + 1 == len(emulator.requests)
 
     async def test_a_shared_one_is_asked_in_chunks(self, emulator, ids):
-        """A backend of one's own is asked for a hundred ids at a time."""
+        """A custom backend is asked for a hundred ids at a time."""
         asked = []
 
         class Backend(SimpleMemoryCache):
@@ -245,7 +245,7 @@ class TestCache:
 
     @pytest.mark.parametrize("answer", [None, [], ["rubbish"] * 9, "text", 42])
     async def test_rubbish_of_a_backend_is_a_miss(self, emulator, ids, answer):
-        """Whatever a backend answers, the bulk gets its sessions from the service."""
+        """A bulk gets sessions from the service if a backend answers nonsense."""
 
         class Backend(SimpleMemoryCache):
             async def multi_get(self, keys, **options):
@@ -257,7 +257,7 @@ class TestCache:
 
 class TestFailures:
     async def test_a_revoked_token_ends_it_at_the_first_page(self, emulator, ids):
-        """With 401 nothing more is asked for, and the caller gets that error."""
+        """A 401 ends the bulk: nothing else is asked for, and the caller is told."""
         async with emulator.client(token="revoked") as client:
             with pytest.raises(AuthenticationError):
                 await client.get_sessions(ids)
@@ -267,7 +267,7 @@ class TestFailures:
             assert 2 == client.stats.requests
 
     async def test_a_closed_client_ends_it_at_the_first_page(self, emulator, ids):
-        """When the client is closed while a page is out, the caller is told."""
+        """The caller is told if the client is closed while a page is out."""
         emulator.fail(path=LIST, fault="hang")
         client = emulator.client()
         bulk = asyncio.create_task(client.get_sessions(ids))
@@ -291,7 +291,7 @@ class TestFailures:
         ],
     )
     async def test_a_failed_page_is_replaced_by_gets(self, emulator, ids, fault):
-        """Whatever else is wrong with the list costs no id."""
+        """Any other failure of the list costs no id."""
         emulator.fail(path=LIST, **fault)
         async with emulator.client(retry=RetryPolicy(attempts=1)) as client:
             batch = await client.get_sessions(ids[:60])
@@ -389,7 +389,7 @@ class TestStream:
             assert 250 - 21 == len([outcome async for outcome in outcomes])
 
     async def test_ids_are_pulled_as_they_are_needed(self, emulator, ids):
-        """Of endless ids, a few windows at most are pulled ahead."""
+        """A few windows of endless ids at most are pulled ahead."""
         pulled = 0
 
         def endless():

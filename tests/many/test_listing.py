@@ -92,7 +92,7 @@ def walk_through(server, page_size, between=lambda: None, limit=10_000):
     ),
 )
 def test_nothing_twice_and_nothing_missing(moments, order, page_size, changes):
-    """Whatever is created and deleted meanwhile, in whatever order the list is."""
+    """Creations and deletions repeat and hide no session, in any order of the list."""
     sessions = [session(10_000 + n, moment) for n, moment in enumerate(moments)]
     server = Server(sessions, order)
     throughout = set(sessions)
@@ -117,7 +117,7 @@ def test_nothing_twice_and_nothing_missing(moments, order, page_size, changes):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(("changes", "most"), [(0, 26), (5, 36), (30, 40)])
 def test_requests_are_few(order, changes, most):
-    """2,500 sessions cost little more than 25 pages, however many come and go."""
+    """2,500 sessions cost little more than 25 pages, even if many come and go."""
     chance = random.Random(changes)
     server = Server([session(n, 10 * n) for n in range(1, 5_000, 2)], order)
     throughout = set(server.sessions)
@@ -149,7 +149,7 @@ def test_pages_overlap_by_one_item():
 
 @pytest.mark.parametrize("page_size", [1, 100])
 def test_a_creation_with_each_request_does_not_outrun_the_walk(page_size):
-    """Pages grow when all they bring was seen before, as creations push it down."""
+    """Pages grow after one without a new session, as creations push the list down."""
     sessions = [session(n, n) for n in range(300)]
     server = Server(sessions, by_timestamp)
     new = itertools.count(300)
@@ -162,7 +162,7 @@ def test_a_creation_with_each_request_does_not_outrun_the_walk(page_size):
 
 
 def test_pages_in_vain_count_in_a_row_only():
-    """That each second page brings nothing new ends no walk that gets on."""
+    """A walk goes on if each second page has no new session."""
     sessions = [session(n, n) for n in range(2_500)]
     server = Server(sessions, by_timestamp)
     new = itertools.count(2_500)
@@ -176,7 +176,7 @@ def test_pages_in_vain_count_in_a_row_only():
 
 @pytest.mark.parametrize("gone", [1, 99, 100, 500, 999])
 def test_a_mass_deletion_hides_nothing(gone):
-    """When all that is left was below the walk, it steps back as far as it takes."""
+    """The walk steps back as far as a mass deletion takes it."""
     server = Server([session(n, 7) for n in range(2_000)], by_timestamp)
     walk, found = Walk(NO_FILTERS), []
     while len(found) < 1_000:
@@ -321,7 +321,7 @@ class TestSessionListing:
         assert await client.list_sessions(state="paused").first() is None
 
     async def test_is_not_cached_and_fills_no_cache(self, emulator, client):
-        """A listing asks each time; a session that it brought is asked for again."""
+        """A listing always asks the service, and a get after it asks again."""
         first = await client.list_sessions().first()
         await client.list_sessions().first()
         await client.get_session(first.id)
@@ -329,7 +329,7 @@ class TestSessionListing:
         assert 0 == client.stats.cache_hits
 
     async def test_an_error_in_mid_walk_is_raised(self, emulator, client):
-        """What was walked so far is there; the failure is not an end."""
+        """A failure is raised after the sessions that came before it."""
         listing = client.list_sessions()
         seen = []
         with pytest.raises(ResponseShapeError, match="data"):
@@ -353,7 +353,7 @@ class TestSessionListing:
     @pytest.mark.parametrize("place", [0, 98, 99, 100, 199, 250])
     @pytest.mark.parametrize("page_size", [1, 100])
     async def test_an_id_older_than_its_timestamp_is_listed(self, place, page_size):
-        """Of 251 sorted by id, one is 25 days newer: it comes, wherever it stands."""
+        """A session 25 days newer than its id is listed at any place of 251."""
         with EmoggEmulator(sort="id", rate_limit=None) as emulator:
             for number in range(251):
                 moment = emulator.now() - timedelta(days=30, minutes=number)
@@ -370,7 +370,7 @@ class TestSessionListing:
             assert len(emulator.requests) <= (3 if page_size == 100 else 251)
 
     async def test_no_page_is_larger_than_was_asked_for(self, emulator, client):
-        """What overlaps is asked for on top; what is more comes in several pages."""
+        """A page has no more sessions than asked for, though requests overlap."""
         sizes = []
         async for page in client.list_sessions(page_size=7).pages():
             sizes.append(len(page))
@@ -381,7 +381,7 @@ class TestSessionListing:
 
     @pytest.mark.parametrize("order", ["timestamp", "id"])
     async def test_a_long_walk_through_an_account_that_changes(self, order):
-        """Of 3,000, one in 20 older by id: nothing twice, nothing kept is missing."""
+        """A walk repeats and hides no session, though one id in 20 is 25 days older."""
         with EmoggEmulator(sort=order, rate_limit=None) as emulator:
             throughout = set()
             for number in range(3_000):

@@ -53,7 +53,7 @@ def test_batch_takes_either_letter_case(batch):
 
 
 def test_errors_are_a_mapping_in_the_order_asked(batch):
-    """What failed is in `errors`, also what is no id at all, under its own name."""
+    """Ids that failed are in `errors`; an invalid one is there as it was given."""
     assert isinstance(batch.errors, Mapping)
     assert batch.errors == {D: GONE, B: DOWN, "../Users": NO_ID}
     assert list(batch.errors) == [D, B, "../Users"]
@@ -63,7 +63,7 @@ def test_errors_are_a_mapping_in_the_order_asked(batch):
 
 
 def test_an_id_that_failed_is_a_key_error_with_its_cause(batch):
-    """Who reads an id that failed sees why it is not there."""
+    """An id that failed is a KeyError whose cause is the id's own error."""
     with pytest.raises(KeyError, match=D) as caught:
         batch[D]
     assert caught.value.__cause__ is GONE
@@ -106,7 +106,7 @@ def test_raise_for_errors_can_be_caught_by_kind(batch):
 
 
 def test_raise_for_errors_is_silent_when_all_is_well():
-    """With every id fetched, or none asked for, nothing is raised."""
+    """Nothing is raised if every id was fetched, or none was asked for."""
     assert Batch({A: 1}, {}).raise_for_errors() is None
     assert Batch({}, {}).raise_for_errors() is None
 
@@ -226,5 +226,5 @@ def test_outcomes_are_frozen_values(outcome):
 
 
 def test_fetched_and_failed_never_equal():
-    """Not even a fetched error is a failure."""
+    """An error that was fetched as a value does not equal a failure."""
     assert Fetched(A, GONE) != Failed(A, GONE)

@@ -85,7 +85,7 @@ class Service:
 
 
 def carry_out(service, ids, thrift=THRIFTY):
-    """Do what the plan says; return the verdicts on each id, None for a 404."""
+    """Carry out the plan, and return the verdicts on each id, None for a 404."""
     verdicts = {each: [] for each in ids}
     plan = Plan(ids, thrift)
     while (query := plan.query) is not None:
@@ -102,7 +102,7 @@ def carry_out(service, ids, thrift=THRIFTY):
 @pytest.mark.property
 @given(data=st.data())
 def test_every_id_gets_one_verdict_for_few_requests(data):
-    """Whatever the list is like: no verdict is missing, doubled, wrong or dear."""
+    """No verdict is missing, repeated, wrong or dear, for any list."""
     seconds = st.integers(0, data.draw(st.sampled_from([3, 500, 100_000])))
     skews = data.draw(
         st.sampled_from(
@@ -181,7 +181,7 @@ class TestCosts:
         assert (10, []) == (service.pages, service.gets)
 
     def test_lonely_ones_are_asked_for_by_themselves(self):
-        """Where no page can answer two ids, only the first one is tried."""
+        """Only the first page is tried if no page can answer two ids."""
         sessions = account(30_000)
         service = Service(sessions)
         carry_out(service, [each.id for each in sessions[::1000]])
@@ -208,7 +208,7 @@ class TestCosts:
         assert (1, 0) == (service.pages, len(service.gets))
 
     def test_the_end_of_the_list_is_the_end_of_the_pages(self):
-        """What is older than the last page is not there: one get each decides."""
+        """Each id older than the last page takes one get, which says it is gone."""
         sessions = account(50)
         ids = [object_id(-1000 - n, n) for n in range(50)]
         service = Service(sessions)
@@ -225,7 +225,7 @@ class TestSkew:
         assert service.requests <= 20
 
     def test_more_than_an_hour_of_it_ends_the_pages(self):
-        """Where ids tell nothing of the list, one page finds out."""
+        """One page finds out that ids tell nothing of the list."""
         sessions = account(3_000, skew=25 * 86_400)
         service = Service(sessions)
         ids = [each.id for each in sessions[-300:]]
@@ -233,7 +233,7 @@ class TestSkew:
         assert (1, 300) == (service.pages, len(service.gets))
 
     def test_a_list_of_one_millisecond_ends_the_pages(self):
-        """Where a page leads nowhere, the plan does not go in circles."""
+        """The plan does not go in circles after a page that leads nowhere."""
         sessions = [session(object_id(0, n), 0.5) for n in range(350)]
         service = Service(sessions)
         carry_out(service, [each.id for each in sessions])
@@ -241,7 +241,7 @@ class TestSkew:
 
 
 def test_hidden_ones_cost_three_pages():
-    """When nothing of what is asked for is listed, three pages are enough to see it."""
+    """Three pages are enough to see that no id is listed."""
     sessions = account(3_000)
     ids = [each.id for each in sessions]
     service = Service(sessions, hidden=set(ids[::2]))
@@ -251,7 +251,7 @@ def test_hidden_ones_cost_three_pages():
 
 @pytest.mark.parametrize(("debt", "pages"), [(-9, 3), (0, 3), (1, 2), (3, 0), (9, 0)])
 def test_a_debt_from_before_leaves_fewer_pages(debt, pages):
-    """What earlier pages have cost in vain counts, what they have saved does not."""
+    """A debt of earlier pages counts, and their savings do not."""
     sessions = account(3_000)
     ids = [each.id for each in sessions]
     service = Service(sessions, hidden=set(ids[::2]))
@@ -281,7 +281,7 @@ def test_a_plan_can_be_made_bit_by_bit():
 
 
 def test_giving_up_spares_what_is_pending():
-    """After a failed page every id that is left is asked for by itself."""
+    """Each id that is left after a failed page is got by itself."""
     sessions = account(300)
     ids = [each.id for each in sessions]
     plan = Plan(ids)

@@ -31,7 +31,7 @@ DELETE = Request("DELETE", f"/v1/sessions/{ID}", repeat=Repeat.SETTLE)
 
 
 def decipher(status, body=b"", headers=(), *, request=GET, complete=True):
-    """Return what a response carries, as it is on 2024-04-01 at 10:30."""
+    """Return the payload of a response that is read on 2024-04-01 at 10:30."""
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
     response = Response(status, CIMultiDict(headers), body, complete)
@@ -72,7 +72,7 @@ def test_every_status_has_its_error(request_):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_errors(status):
-    """A redirect is never an answer, and where it points to is not told."""
+    """A redirect is never an answer, and its error does not show the new address."""
     headers = {"Location": "https://evil.example/?secret"}
     error = refused(status, b"", headers, request=POST)
     assert StatusError is type(error)
@@ -151,7 +151,7 @@ def test_answers_are_parsed(text):
 @pytest.mark.parametrize("body", [b"", b"{}", b"<html>"])
 @pytest.mark.parametrize("request_", [GET, POST, DELETE], ids=lambda r: r.method)
 def test_no_content_is_none(request_, body):
-    """A 204 carries nothing, whatever stands in its body."""
+    """A 204 carries nothing, even if it has a body."""
     assert decipher(204, body, request=request_) is None
 
 
@@ -197,7 +197,7 @@ def test_undecodable_answers_are_shape_errors(body):
 @pytest.mark.parametrize("request_", [GET, POST, PATCH, DELETE], ids=lambda r: r.method)
 @pytest.mark.parametrize("body", [b"", b'{"a": 1}'], ids=["left out", "in part"])
 def test_too_long_answers_are_shape_errors(request_, body):
-    """An answer over the limit is never taken for an empty one, nor for a whole one."""
+    """An answer over the limit is an error, and never an empty or a whole answer."""
     with pytest.raises(ResponseShapeError, match="longer than what is read"):
         decipher(200, body, request=request_, complete=False)
 
@@ -215,7 +215,7 @@ def test_too_long_answers_are_shape_errors(request_, body):
     ],
 )
 def test_content_type_is_shown_only_if_it_is_one(expected, content_type):
-    """Of a header only what looks like a media type gets into the message."""
+    """The message shows a content type only if it looks like a media type."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     with pytest.raises(ResponseShapeError, match="no valid JSON") as caught:
         decipher(200, b"<", headers)
@@ -232,7 +232,7 @@ def test_content_type_is_shown_only_if_it_is_one(expected, content_type):
     st.booleans(),
 )
 def test_law_any_response_is_an_answer_or_our_error(status, body, request_, complete):
-    """Whatever comes back, it is a JSON value or one of two errors, in one line."""
+    """Any response gives a JSON value, or one of two errors in one line."""
     try:
         answer = decipher(status, body, request=request_, complete=complete)
     except (StatusError, ResponseShapeError) as error:
@@ -327,13 +327,13 @@ def test_retry_after_in_each_form(status, expected, values):
     ],
 )
 def test_retry_after_counts_from_the_services_own_clock(expected, date):
-    """Our clock, which may be wrong, does not count where the answer tells its date."""
+    """A date in `Retry-After` counts from the answer's date: our clock may be wrong."""
     headers = {"retry-after": LATER, "DATE": date}
     assert expected == refused(503, b"", headers).retry_after
 
 
 def test_seconds_do_not_depend_on_a_date():
-    """A wait in seconds is what it says, whatever the clocks are."""
+    """A wait in seconds does not depend on any clock."""
     headers = {"Retry-After": "5", "Date": EARLIER}
     assert refused(503, b"", headers).retry_after == 5.0
 
@@ -345,7 +345,7 @@ header_lists = st.lists(strategies.header_texts, max_size=2)
 @given(header_lists, header_lists)
 @example(["Mon, 31 Dec 9999 23:59:59 GMT"], ["Mon, 01 Jan 0100 00:00:00 GMT"])
 def test_law_retry_after_is_in_range_or_absent(waits, dates):
-    """Whatever text is in the headers, the wait is finite and not negative, or None."""
+    """The wait is finite and not negative, or None, for any text in the headers."""
     headers = [("Retry-After", wait) for wait in waits]
     headers += [("Date", date) for date in dates]
     wait = refused(503, b"", headers).retry_after
@@ -462,7 +462,7 @@ def test_window_is_read_from_the_policy(expected, policy):
 @given(header_lists, header_lists, header_lists, header_lists)
 @example(["100"], ["42"], ["34"], ["100;w=60"])
 def test_law_rate_limit_is_in_range_or_absent(limit, remaining, reset, policy):
-    """Whatever text is in the headers, the snapshot makes sense, or there is none."""
+    """Any text in the headers gives a snapshot that makes sense, or none."""
     seen = RateLimit.from_headers(rate_headers(limit, remaining, reset, policy))
     if seen is not None:
         assert 0 <= seen.remaining <= seen.limit

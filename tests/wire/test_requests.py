@@ -57,7 +57,7 @@ def test_session_ids_are_used_in_lower_case(text):
     ],
 )
 def test_anything_else_is_no_session_id(value):
-    """What could change the path, or is no text, is refused; the error stays short."""
+    """Text that could change the path, or another type, is refused in a short error."""
     with pytest.raises(
         InvalidArgumentError, match=r"^session_id: expected 24 hex digits, got "
     ) as caught:
@@ -75,7 +75,7 @@ def test_a_refused_session_id_cannot_break_the_log_line():
 @pytest.mark.property
 @given(st.text() | st.from_regex(r"[0-9a-fA-F]{20,26}"))
 def test_law_no_id_changes_the_path(text):
-    """Whatever text is an id, its request has the one path of its shape."""
+    """A request for any accepted id has a path of the one form."""
     try:
         session_id = requests.check_session_id(text)
     except InvalidArgumentError:
@@ -98,7 +98,7 @@ def test_get_session_request():
 
 
 def test_list_sessions_request():
-    """Listing takes its query as it comes and encodes it for the wire."""
+    """Listing encodes its query for the wire."""
     request = requests.list_sessions([("state", "a&b"), ("to", "2024-04-01T10:30:00Z")])
     target = "/v1/sessions?state=a%26b&to=2024-04-01T10%3A30%3A00Z"
     assert target == request.target
@@ -211,7 +211,7 @@ def test_paths_are_sent_as_they_are(path):
     ],
 )
 def test_other_paths_are_refused(path):
-    """No path leaves `/v1/`, however it is encoded, and none carries a query."""
+    """A path in any encoding that leaves `/v1/` or has a query is refused."""
     with pytest.raises(InvalidArgumentError, match=r"^path: expected ") as caught:
         custom(path=path)
     assert str(caught.value).isprintable()
@@ -274,7 +274,7 @@ def test_law_no_path_leaves_its_root(rest):
     ],
 )
 def test_query_is_encoded(expected, query):
-    """Whatever a parameter holds is encoded; a sequence repeats its parameter."""
+    """Each value of a parameter is encoded; a sequence repeats its parameter."""
     assert f"/v1/sessions{expected}" == custom(query=query).target
 
 
@@ -301,13 +301,13 @@ def test_query_is_encoded(expected, query):
     ),
 )
 def test_other_queries_are_refused(query):
-    """What cannot be written as a parameter is refused, before any I/O."""
+    """A value that cannot be written as a parameter is refused before any I/O."""
     with pytest.raises(InvalidArgumentError, match=r"^query: expected "):
         _ = custom(query=query).target
 
 
 def test_a_refused_query_cannot_break_the_log_line():
-    """A parameter's name is shown in one short line, whatever is in it."""
+    """An error shows any name of a parameter in one short line."""
     with pytest.raises(InvalidArgumentError, match=r"^query: expected ") as caught:
         custom(query={"a\r\nb" + 1000 * "x": None})
     assert str(caught.value).isprintable()
@@ -327,7 +327,7 @@ def test_a_refused_query_cannot_break_the_log_line():
     )
 )
 def test_law_query_comes_back(query):
-    """Parsed again, an encoded query says what was asked; nothing leaks out of it."""
+    """An encoded query parses to the same names and values."""
     target = custom(query=query).target
     assert target.isascii()
     assert target.isprintable()
@@ -342,7 +342,7 @@ def test_law_query_comes_back(query):
 
 
 def test_payload_is_compact_json():
-    """What is sent is JSON in UTF-8 without spaces; None is no body at all."""
+    """A body is JSON in UTF-8 without spaces; None sends no body."""
     body = custom("POST", payload={"a": [1, None, True, "é"], "b": {}}).body
     assert body == b'{"a":[1,null,true,"\\u00e9"],"b":{}}'
     assert custom("POST").body is None
@@ -382,7 +382,7 @@ def bottomless():
     ids=["set", "bytes", "object", "date", "nan", "inf", "key", "loop", "deep", "huge"],
 )
 def test_other_payloads_are_refused(payload):
-    """What JSON cannot say is refused, before any I/O."""
+    """A value that JSON cannot express is refused before any I/O."""
     with pytest.raises(InvalidArgumentError, match=r"^json: ") as caught:
         custom("POST", payload=payload)
     assert [str(caught.value)] == str(caught.value).splitlines()
@@ -488,7 +488,7 @@ OF_SOURCE = f"/v1/sessions/{ID}/sources/{SOURCE}/events"
     ],
 )
 def test_writes(expected, payload, request_):
-    """A write sends its body to its path, and says what it outdates."""
+    """A write sends its body to its path, and names the session that it outdates."""
     sent = None if request_.body is None else json.loads(request_.body)
     assert payload == sent
     facts = (request_.method, request_.target, request_.repeat, request_.session_id)
@@ -510,7 +510,7 @@ def test_writes(expected, payload, request_):
     ],
 )
 def test_a_custom_write_outdates_the_session_in_its_path(expected, method, path):
-    """What no method covers outdates a session all the same."""
+    """A custom write outdates the session in its path."""
     assert expected == custom(method, path).session_id
 
 
@@ -527,14 +527,14 @@ def test_seconds_are_written_in_digits(expected, value):
 
 
 def test_names_to_expand_come_in_one_order():
-    """The order and the number of equal names make no other request."""
+    """Names in another order, or repeated, make the same request."""
     names = requests.check_expand(iter(["user", "a.b", "user", "product"]))
     assert ("a.b", "product", "user") == names
     assert requests.check_expand([]) == ()
 
 
 def test_requests_tell_what_they_expand():
-    """What expands is told from what does not."""
+    """A request tells whether it expands a field."""
     assert requests.is_expanded(timeline(expand=["session"]))
     assert not requests.is_expanded(timeline())
 
@@ -544,7 +544,7 @@ def test_requests_tell_what_they_expand():
 
 @pytest.mark.parametrize("name", ["a", " ", "a" * 256, "😀" * 256, "<script>", "\x1b"])
 def test_names_of_1_to_256_characters_are_sent(name):
-    """Whatever its characters are, a name of a fitting length is sent as it is."""
+    """A name of a valid length is sent as it is, with any characters."""
     assert name == requests.check_name(name)
     assert name == json.loads(create(name).body)["name"]
 
@@ -570,7 +570,7 @@ def test_names_of_1_to_256_characters_are_sent(name):
     ids=["create", "update", "register"],
 )
 def test_other_names_are_refused(build, got, name):
-    """A name that is none, is empty or too long is refused by every call with one."""
+    """Each call with a name refuses one that is empty, too long or not text."""
     with pytest.raises(InvalidArgumentError, match=f"^name: {got}"):
         build(name)
 
@@ -586,7 +586,7 @@ def test_other_names_are_refused(build, got, name):
     ],
 )
 def test_streams_of_three_schemes_are_sent(uri):
-    """A URI that a worker can fetch is sent as it is."""
+    """A URI that the service can fetch is sent as it is."""
     assert uri == json.loads(create("n", uri).body)["streamUri"]
 
 
@@ -615,7 +615,7 @@ def test_streams_of_three_schemes_are_sent(uri):
     ],
 )
 def test_other_streams_are_refused_and_not_shown(uri):
-    """What no worker can fetch is refused; it may hold a key, and is never shown."""
+    """A URI that the service cannot fetch is refused, and no error shows its key."""
     with pytest.raises(InvalidArgumentError, match=r"^stream_uri: expected") as caught:
         create("n", uri)
     assert "s3cret" not in f"{caught.value!r}{caught.value}"
@@ -679,7 +679,7 @@ def test_numbers_and_text_are_data(data):
 
 @pytest.mark.parametrize("source_format", ["", "Text", "number", None, 1, ["text"]])
 def test_other_formats_are_refused(source_format):
-    """A source is of text or scalar, and of nothing else."""
+    """The format of a source is text or scalar."""
     with pytest.raises(InvalidArgumentError, match=r"^format: expected one of text"):
         requests.register_source(ID, "n", source_format)
 
@@ -690,7 +690,7 @@ def test_other_formats_are_refused(source_format):
     + [(data, known) for data in (1, "1") for known in (None, "video")],
 )
 def test_data_that_fits_its_source_passes(data, source_format):
-    """What fits, and what nobody here can tell, is the service's to judge."""
+    """Data is accepted if it fits the format, or if the format is unknown."""
     requests.check_data(data, source_format)
 
 
@@ -711,7 +711,7 @@ def test_data_that_does_not_fit_its_source_is_refused(expected, data, source_for
 @pytest.mark.property
 @given(st.text(max_size=300))
 def test_law_any_name_is_sent_or_refused(text):
-    """Whatever text is a name, it comes back out of the body as it was."""
+    """The body has any accepted name unchanged."""
     try:
         request = requests.update_session(ID, text)
     except InvalidArgumentError:
@@ -723,7 +723,7 @@ def test_law_any_name_is_sent_or_refused(text):
 @pytest.mark.property
 @given(st.floats(0, 1e12), st.none() | st.floats(0, 1e12))
 def test_law_spans_come_back(start, end):
-    """Whatever a span is, its digits say the same numbers, or it is refused."""
+    """A span is written in digits of the same numbers, or refused."""
     try:
         query = dict(timeline(start=start, end=end).query)
     except InvalidArgumentError:
