@@ -28,7 +28,7 @@ from emogg_async._many import jobs, listing
 from emogg_async._many.outcomes import Batch
 from emogg_async._many.plan import EAGER, THRIFTY, Thrift
 from emogg_async._many.stream import OutcomeStream, check_call, check_ids, collect
-from emogg_async._settings import LONGEST_TIMEOUT, Settings
+from emogg_async._settings import MAX_TIMEOUT_SECONDS, Settings
 from emogg_async._wire import requests
 from emogg_async._wire.protocol import RateLimit
 from emogg_async._wire.requests import QueryValue
@@ -64,8 +64,8 @@ CLOCK_SLACK: Final = timedelta(seconds=2)
 service that dates sessions and the one that dates answers may differ by that much."""
 
 YEARS: Final = (1900, 9999)
-"""The years between which a *since* must lie. Dates at the very ends of Python's
-calendar would overflow when the clocks' difference is added."""
+"""The years between which a *since* must lie, both excluded. Time zones and the
+difference of the clocks could move other dates out of Python's calendar."""
 
 Via = Literal["auto", "get", "pages"]
 
@@ -226,7 +226,7 @@ class AsyncEmoggClient:
             InvalidArgumentError: *seconds* is not a positive number.
             ConfigurationError: No event loop is running.
         """
-        number("seconds", seconds, above=0, at_most=LONGEST_TIMEOUT)
+        number("seconds", seconds, above=0, at_most=MAX_TIMEOUT_SECONDS)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
