@@ -32,7 +32,7 @@ class Alarms:
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def arm(self, when: float, key: K, ring: Callable[[K], None]) -> int:
-        """Call `ring(key)` at *when* of the loop's clock; return the slot for `disarm`."""
+        """Call `ring(key)` at *when* on the loop's clock; return its slot."""
         slot = int(when / SLOT_SECONDS) + 1
         alarms = self._slots.get(slot)
         if alarms is None:

@@ -108,7 +108,7 @@ class Call:
             its first request.
         departed: The time when its first request was sent; infinite before.
         gives_up: A function that gets the call, an error that would be retried, and the
-            seconds until then. It returns True to raise the error instead.
+            time of the retry. It returns True to raise the error instead.
         is_repeated: Whether the next request repeats a failed one.
         is_out: Whether a request is out, or was when the call was cut off.
         is_refused: Whether the pacer refused it a token.
@@ -138,7 +138,7 @@ class Call:
     failure: EmoggError | None = None
 
     def extend(self, deadline: float, now: float) -> None:
-        """Move the deadline for a waiter that joins *now* and has its own *deadline*."""
+        """Move the deadline for a waiter that joins *now* with its own *deadline*."""
         if self.attempts:
             deadline = min(deadline, now + self.allowance)
             self.ends = max(self.ends, deadline)
