@@ -146,7 +146,7 @@ class Flights:
         self._dying: set[asyncio.Task[Any]] = set()
 
     def find(self, key: Hashable) -> Flight[Any] | None:
-        """Return the load that a call with this *key* may join; None if there is none."""
+        """Return the load that a call with this *key* may join, or None."""
         return self._joinable.get(key)
 
     def start(

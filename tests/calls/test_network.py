@@ -318,7 +318,7 @@ class TestProxyFailures:
     @pytest.mark.timing
     async def test_one_that_hangs(self, client_of, front, monkeypatch):
         """It costs the time for a connection, and nothing counts as sent."""
-        monkeypatch.setattr("emogg_async._calls.transport.CONNECT_TIMEOUT", 0.2)
+        monkeypatch.setattr("emogg_async._calls.transport.CONNECT_SECONDS", 0.2)
         async with proxying(fault="hang") as proxy:
             began = time.monotonic()
             retry = RetryPolicy(attempts=1)
@@ -350,7 +350,7 @@ class TestProxyFailures:
     async def test_it_gets_better(self, emulator, front, client_of, fault, monkeypatch):
         """A write comes through, and once, when the proxy is well again."""
         if fault == "hang":
-            monkeypatch.setattr("emogg_async._calls.transport.CONNECT_TIMEOUT", 0.5)
+            monkeypatch.setattr("emogg_async._calls.transport.CONNECT_SECONDS", 0.5)
         body = {"name": "x", "streamUri": "rtmp://x/y"}
         async with proxying(fault=fault, times=2) as proxy:
             async with client_of(front, proxy=proxy.url) as client:
@@ -376,7 +376,7 @@ class TestProxyFailures:
         self, front, client_of, fault, caplog, monkeypatch
     ):
         """No error, cause or log has them, even if the proxy echoes them."""
-        monkeypatch.setattr("emogg_async._calls.transport.CONNECT_TIMEOUT", 0.1)
+        monkeypatch.setattr("emogg_async._calls.transport.CONNECT_SECONDS", 0.1)
         async with proxying(fault=fault, user="somebody:else") as proxy:
             url = proxy.with_user(CREDENTIALS)
             with caplog.at_level(logging.DEBUG):
