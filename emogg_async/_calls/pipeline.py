@@ -310,7 +310,7 @@ class Pipeline:
     def _reason(
         self, request: Request, call: Call, error: BaseException
     ) -> BaseException:
-        """Return *error*, or a DeadlineError if *call* was cancelled at its deadline."""
+        """Return *error*, or a DeadlineError for a cancellation at the deadline."""
         is_late = self.loop.time() >= call.deadline
         if is_late and isinstance(error, asyncio.CancelledError):
             return _too_late(request, call)

@@ -140,9 +140,8 @@ class Transport:
             "User-Agent": user_agent,
         }
         self._attempt_timeout = attempt_timeout
-        # `Limit` bounds the exchange, because aiohttp's `total` includes queueing and is
-        # rounded. Where it matters whether a request was sent, `connect` bounds DNS and
-        # TLS, too.
+        # `Limit` bounds the exchange: aiohttp's `total` includes queueing, and rounds.
+        # For writes `connect` bounds DNS and TLS, too, to tell whether one was sent.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         self._owns_http = http is None
         self._proxy = route.proxy
@@ -353,8 +352,8 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
             if size > limit:
                 response.close()  # closing is cheaper than reading the rest
                 return None
-    # aiohttp raises these for a lost connection and, without its compiled parser, for an
-    # invalid chunk.
+    # aiohttp raises these for a lost connection and, without its compiled parser, for
+    # an invalid chunk.
     except (RuntimeError, HttpProcessingError) as error:
         raise aiohttp.ClientPayloadError(type(error).__name__) from error
     response.release()

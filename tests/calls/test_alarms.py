@@ -106,7 +106,7 @@ class TestLimit:
         simulated.run(main())
 
     def test_a_foreign_cancellation_stays_one(self):
-        """A task cancelled by somebody else, at the same moment too, is cancelled."""
+        """A task that other code cancels is cancelled, even at the same moment."""
 
         async def main():
             loop = asyncio.get_running_loop()
