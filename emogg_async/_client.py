@@ -457,14 +457,19 @@ class AsyncEmoggClient:
         sessions = self._open().sessions
         requests.check_name(name)
         if not YEARS[0] < aware("since", since).year < YEARS[1]:
-            raise _out_of_years(since)
+            raise InvalidArgumentError(
+                f"since: expected a year from {YEARS[0] + 1} to {YEARS[1] - 1}, "
+                f"got {since.year}"
+            )
         if sessions.pipeline.skew() is None:  # no answer so far to read its clock from
             await self.list_sessions().first()
         skew = sessions.pipeline.skew() or timedelta(0)
         try:
             after = since + skew - CLOCK_SLACK
         except OverflowError:
-            raise _out_of_years(since) from None
+            raise InvalidArgumentError(
+                f"since: expected a date that the service's clock can show, got {since}"
+            ) from None
         found = [
             session
             async for session in self.list_sessions(started_after=after)
@@ -852,13 +857,6 @@ def _check_loop(core: "Core") -> None:
         raise ConfigurationError(
             "the client was opened in another event loop; make one client for each"
         )
-
-
-def _out_of_years(since: datetime) -> InvalidArgumentError:
-    return InvalidArgumentError(
-        f"since: expected a year from {YEARS[0] + 1} to {YEARS[1] - 1}, "
-        f"got {since.year}"
-    )
 
 
 def _known_way(via: Via) -> Via:

@@ -77,10 +77,8 @@ class Flight(Generic[T]):
             else:
                 self._error = bare(error) if isinstance(error, EmoggError) else error
         self._flights.forget(self)
-        self.task, self._over = (
-            None,
-            True,
-        )  # the task keeps the error, and its frames this flight
+        # The task keeps the error, whose frames keep this flight.
+        self.task, self._over = None, True
         for alarm in self._waiters:
             _ring(alarm)
 

@@ -149,9 +149,8 @@ class Pipeline:
             end = self._cut_off(request, flight.call, signal)
         else:
             return result
-        raise end from bare(
-            flight.call.failure
-        )  # outside of `except`, or *signal* would be its context
+        # Not raised in `except`, where *signal* would become its context.
+        raise end from bare(flight.call.failure)
 
     def deadline(self, now: float) -> float:
         """Return the deadline of a call that begins *now*."""

@@ -439,10 +439,8 @@ def _forget_words(error: Exception) -> None:
             error.args = (error.request_info, ())
         error.message, error.headers = "", None
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        error.message, error.args = (
-            "",
-            (),
-        )  # aiohttp may put the head of an answer there
+        # aiohttp may put the head of an answer there.
+        error.message, error.args = "", ()
 
 
 def _reason(error: Exception) -> str:
