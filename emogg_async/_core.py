@@ -59,9 +59,8 @@ class Core:
         try:
             await _outlast(self._closing)
         finally:
-            if (
-                self._closing.cancelled()
-            ):  # a task cancelled before its first step runs no `finally`
+            # A task cancelled before its first step runs no `finally`.
+            if self._closing.cancelled():
                 await self.pipeline.transport.close()
 
     async def _close(self) -> None:
