@@ -456,5 +456,5 @@ def _reason(error: Exception) -> str:
         resolver = isinstance(cause, socket.gaierror)
         return str(cause.strerror if resolver else os.strerror(cause.errno))
     if isinstance(cause, ConnectionError):
-        return "the connection was closed during the TLS handshake"
+        return "the connection was closed before TLS was set up"
     return type(error).__name__
