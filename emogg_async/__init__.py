@@ -7,10 +7,10 @@
     async with AsyncEmoggClient() as client:
         session = await client.get_session("65ea1530bb50af72b6e3dc1e")
 
-Names are resolved when they are first used, so that importing this package costs next
-to nothing. Public are the names below and the modules `emogg_async.models`,
-`emogg_async.errors`, `emogg_async.events`, `emogg_async.integrations.otel` and
-`emogg_async.testing`; everything else may change at any time.
+Names are imported when they are first used, so that importing this package costs next
+to nothing. The names below and the modules `emogg_async.models`, `emogg_async.errors`,
+`emogg_async.events`, `emogg_async.integrations.otel` and `emogg_async.testing` are
+public; everything else may change at any time.
 """
 
 import logging
@@ -139,7 +139,7 @@ _HOMES = {
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-if not TYPE_CHECKING:  # or every name would do for type checkers
+if not TYPE_CHECKING:  # type checkers would accept any name because of `__getattr__`
 
     def __getattr__(name: str) -> object:
         if name not in __all__:

@@ -28,7 +28,7 @@ from emogg_async._many import jobs, listing
 from emogg_async._many.outcomes import Batch
 from emogg_async._many.plan import EAGER, THRIFTY, Thrift
 from emogg_async._many.stream import OutcomeStream, check_call, check_ids, collect
-from emogg_async._settings import LONGEST_TIMEOUT, Settings
+from emogg_async._settings import MAX_TIMEOUT_SECONDS, Settings
 from emogg_async._wire import requests
 from emogg_async._wire.protocol import RateLimit
 from emogg_async._wire.requests import QueryValue
@@ -59,12 +59,13 @@ T = TypeVar("T")
 
 NOTHING: Final[tuple[str, ...]] = ()
 
-SLACK: Final = timedelta(seconds=2)
-"""How far before a create its session is looked for: the machine that dated it need not
-agree to the second with the one whose clock was read."""
+CLOCK_SLACK: Final = timedelta(seconds=2)
+"""Time before a create in which its session is looked for, too. The machine of the
+service that dates sessions and the one that dates answers may differ by that much."""
 
-ERA: Final = (1900, 9999)
-"""Between these years lies every date that is looked for."""
+YEARS: Final = (1900, 9999)
+"""The years between which a *since* must lie, both excluded. Time zones and the
+difference of the clocks could move other dates out of Python's calendar."""
 
 Via = Literal["auto", "get", "pages"]
 
@@ -73,15 +74,15 @@ _THRIFT: Final[Mapping[Via, Thrift | None]] = {
     "get": None,
     "pages": EAGER,
 }
-"""When pages are worth it, for each way to get many sessions; None is never."""
+"""The plan for pages of each `via=`; None asks for no pages."""
 
 
 class AsyncEmoggClient:
     """A client of the Emogg API, for one user and one event loop.
 
     It opens itself at the first call; `async with` also closes it. Make one and share
-    it: its connections, its cache and its retry budget are what makes many calls cheap.
-    For another token, make another client.
+    it: many calls are cheap because they share its connections, its cache and its retry
+    budget. For another token, make another client.
 
     ::
 
@@ -90,34 +91,35 @@ class AsyncEmoggClient:
 
     Args:
         token: The API token; None reads `EMOGG_API_TOKEN`.
-        base_url: Where the service is; None reads `EMOGG_BASE_URL`, and without that
-            takes https://api.emogg.com.
+        base_url: The URL of the service; None reads `EMOGG_BASE_URL`, and takes
+            https://api.emogg.com if that is not set.
         timeout: Seconds for a whole call: queueing, attempts and the waits in between.
-            In a bulk it counts for each id, from its first request on.
-        attempt_timeout: Seconds for one HTTP exchange, its body included.
+            In a bulk each id has that time, from its first request on.
+        attempt_timeout: Seconds for one HTTP exchange, including the body.
         concurrency: Requests in flight at once; bulk work gets three quarters of them.
-        retry: How to repeat what failed.
-        cache: What to keep, for how long and where; None keeps nothing.
-        pace: Whether to stay below the rate limit that the service's headers tell;
-            clients of one token in one event loop do so together.
-        on_event: Is told what happens to calls, one event of `emogg_async.events` at a
-            time; a plain function, called in the event loop, so it must be quick. What
-            it raises is logged once, and hurts no call.
-        allow_http: Whether the token may travel unencrypted to a host that is not this
-            machine.
+        retry: How to repeat failed requests.
+        cache: What to cache, for how long and where; None caches nothing.
+        pace: Whether to stay below the rate limit that the service's headers announce.
+            Clients of one token in one event loop share that limit.
+        on_event: A plain function that gets each event of `emogg_async.events`. It runs
+            in the event loop, so it must be quick. Its first exception is logged; none
+            affects a call. None reports nothing.
+        allow_http: Whether the token may travel unencrypted to another machine.
         proxy: The URL of a proxy, as http://user:password@host:port or https://…; None
-            connects directly, unless *trust_env* finds one. Another base URL than an
-            https:// one goes through a proxy only with *allow_http*.
-        ssl: Whom to trust instead of this machine's authorities: an `ssl.SSLContext`,
-            or the path of a PEM file with root certificates; None trusts these.
+            connects directly, unless *trust_env* finds one. An http:// base URL goes
+            through a proxy only with *allow_http*.
+        ssl: An `ssl.SSLContext`, or the path of a PEM file with root certificates; None
+            trusts this machine's authorities.
         trust_env: Whether to take the proxy from HTTPS_PROXY (for an http:// base URL
-            from HTTP_PROXY), unless NO_PROXY excepts the service. They are read once,
-            here. A base URL on this machine is always reached directly.
-        http: Your own aiohttp session, which is never closed here; None makes one. It
-            has its own proxy, ssl and trust_env.
+            from HTTP_PROXY), unless NO_PROXY lists the service. The variables are read
+            once, when the client is made. A base URL on this machine is always reached
+            directly.
+        http: Your own aiohttp session; the client never closes it. It has its own
+            proxy, ssl and trust_env. None makes one.
 
     Raises:
-        ConfigurationError: There is no usable token, base URL, proxy or certificate.
+        ConfigurationError: The token, base URL, proxy or certificate is missing or
+            unusable.
         InvalidArgumentError: Another argument is out of its range.
     """
 
@@ -183,8 +185,11 @@ class AsyncEmoggClient:
     async def aclose(self) -> None:
         """Close the client; calls under way end with `ClientClosedError`.
 
-        It is safe to call more than once. Cancelling it does not stop it: it closes,
-        and raises `CancelledError` then.
+        It may be called more than once. If it is cancelled, it closes the client all
+        the same and raises `CancelledError` then.
+
+        Raises:
+            ConfigurationError: The client was opened in another event loop.
         """
         self._is_closed = True
         if self._core is not None:
@@ -192,7 +197,7 @@ class AsyncEmoggClient:
             await self._core.close()
 
     def _open(self) -> "Core":
-        """Return what is open; open it at the first call."""
+        """Return the open parts of the client; make them at the first call."""
         if self._is_closed:
             raise ClientClosedError("the client is closed")
         if self._core is None:
@@ -204,55 +209,55 @@ class AsyncEmoggClient:
         return self._core
 
     def deadline(self, seconds: float) -> AbstractContextManager[None]:
-        """Bound every call inside the `with`, also of other clients.
+        """Set a deadline for all calls inside the `with`, also of other clients.
 
         ::
 
             with client.deadline(2.0):
                 session = await client.get_session(session_id)
 
-        Deadlines can be nested; the nearest counts. It holds for tasks that are started
-        inside, too.
+        Nested deadlines: the nearest counts. Tasks that are started inside have the
+        deadline, too.
 
         Args:
-            seconds: Time from now on.
+            seconds: Seconds from now, more than 0.
 
         Raises:
-            InvalidArgumentError: It is no positive number.
+            InvalidArgumentError: *seconds* is not a positive number.
             ConfigurationError: No event loop is running.
         """
-        number("seconds", seconds, above=0, at_most=LONGEST_TIMEOUT)
+        number("seconds", seconds, above=0, at_most=MAX_TIMEOUT_SECONDS)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             raise ConfigurationError(
-                "a deadline is set where its calls are made: in a running event loop"
+                "deadline() needs a running event loop: call it in a coroutine"
             ) from None
         return deadline_in(seconds)
 
     @property
     def proxy(self) -> str | None:
-        """The proxy that calls go through, without its credentials; None is direct.
+        """The proxy's URL without its credentials; None for direct connections.
 
-        What a session passed as `http=` does by itself is not known here.
+        The proxy of a session passed as `http=` is not known here.
         """
         proxy = self._settings.route.proxy
         return proxy.url if proxy else None
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The user's token bucket as the last answer told it; None before the first."""
+        """The rate limit of the last answer that told one; None before the first."""
         return self._core.rate_limit if self._core else None
 
     @property
     def stats(self) -> Stats:
-        """What this client has done so far."""
+        """The counters of this client, as they are now."""
         return self._counters.snapshot()
 
     def _instrument(self, make: Callable[[str], Instrument] | None) -> None:
-        """Let what *make* makes of the base URL trace all requests; None ends it.
+        """Trace all requests with the instrument that *make* returns; None stops that.
 
-        For `emogg_async.integrations`.
+        *make* gets the base URL. Only `emogg_async.integrations` uses this.
         """
         self._counters.instrument = make(self._settings.base_url) if make else None
 
@@ -263,20 +268,21 @@ class AsyncEmoggClient:
     ) -> Session:
         """Get one session.
 
-        Calls for the same id at the same time share one request.
+        Calls that ask for the same id at the same time share one request.
 
         Source: https://docs.emogg.com, "Get a session" and "Expanding".
 
         Args:
             session_id: 24 hex digits, in either letter case.
             fresh: Whether to ask the service even if the cache has the session.
-            expand: Fields whose ID the service is to answer with the full object, e.g.
-                `["user"]`; it is found in `expanded`. Such sessions are never cached.
+            expand: Fields with an id that the service replaces by the full object, e.g.
+                `["user"]`; read them from `expanded`. Such sessions are never cached.
 
         Raises:
-            InvalidArgumentError: It is no session id, or *expand* no names of fields.
-            NotFoundError: There is no such session, or the token may not see it.
-            EmoggError: Anything else of `emogg_async.errors`.
+            InvalidArgumentError: *session_id* is not a session id, or *expand* not a
+                list of field names.
+            NotFoundError: The session does not exist, or the token may not see it.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         session_id = requests.check_session_id(session_id)
@@ -292,11 +298,11 @@ class AsyncEmoggClient:
                 return session
         try:
             return await sessions.get(session_id, fresh=fresh, expand=names)
-        except ENDS as error:  # as `frameless` does, which costs a cached get a tenth
+        except ENDS as error:  # `frameless` would cost a cached get a tenth
             error.__traceback__ = None
             raise
 
-    # -- what is known of a session ------------------------------------------------
+    # -- emotions and sentiment of a session ---------------------------------------
 
     @frameless
     async def get_emotions(
@@ -304,8 +310,8 @@ class AsyncEmoggClient:
     ) -> EmotionTotals:
         """Get how often each emotion was detected in a session.
 
-        Like all that is derived from a session, it is cached if the cache knows that
-        the session is finished, and calls for the same share one request.
+        Emotions and sentiment are cached if the cache knows that the session is
+        finished. Calls that ask for the same at the same time share one request.
 
         Source: https://docs.emogg.com, "Get emotions".
 
@@ -315,8 +321,8 @@ class AsyncEmoggClient:
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
-            NotFoundError: There is no such session, or the token may not see it.
-            EmoggError: Anything else of `emogg_async.errors`.
+            NotFoundError: The session does not exist, or the token may not see it.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.get_emotions(session_id, expand)
@@ -341,14 +347,14 @@ class AsyncEmoggClient:
             session_id: 24 hex digits, in either letter case.
             granularity: Seconds in an interval, a whole number from 5 to 3600.
             start: Seconds from the session's beginning to the first interval.
-            end: Seconds from the session's beginning to the last interval's end; None
-                is the session's end.
+            end: Seconds from the session's beginning to the end of the last interval;
+                None is the end of the session.
             expand: As in `get_session`; here `["session"]`.
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
-            NotFoundError: There is no such session, or the token may not see it.
-            EmoggError: Anything else of `emogg_async.errors`.
+            NotFoundError: The session does not exist, or the token may not see it.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.get_emotions_timeline(
@@ -380,8 +386,8 @@ class AsyncEmoggClient:
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
-            NotFoundError: There is no such session, or the token may not see it.
-            EmoggError: Anything else of `emogg_async.errors`.
+            NotFoundError: The session does not exist, or the token may not see it.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.get_transcription_sentiment(
@@ -396,23 +402,22 @@ class AsyncEmoggClient:
     async def create_session(self, name: str, stream_uri: str) -> Session:
         """Create a session; a worker begins at once to analyse the stream.
 
-        It is sent again only if it surely did not reach the service: two sessions never
-        come of one call.
+        The request is repeated only if it certainly did not reach the service, so that
+        one call never creates two sessions.
 
         Source: https://docs.emogg.com, "Create a session".
 
         Args:
             name: 1 to 256 characters.
-            stream_uri: Where the worker finds the stream, at most 1080p: `rtmp://`,
-                `rtmps://` or `rtsp://`. No error and no log shows it.
+            stream_uri: The URL of the stream, `rtmp://`, `rtmps://` or `rtsp://`, at
+                most 1080p. No error and no log shows it.
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
-            BadRequestError: The service refused it.
-            OutcomeUnknownError: It was sent and its answer was lost: look with
-                `find_created_sessions`, whose *since* is the error's, before you send
-                it again.
-            EmoggError: Anything else of `emogg_async.errors`.
+            BadRequestError: The service refused the arguments.
+            OutcomeUnknownError: The request was sent and its answer was lost. Before
+                you repeat it, pass the error's `since` to `find_created_sessions`.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.create_session(name, stream_uri)
@@ -423,7 +428,7 @@ class AsyncEmoggClient:
     async def find_created_sessions(
         self, name: str, *, since: datetime
     ) -> tuple[Session, ...]:
-        """Find what a create may have created, after its answer was lost.
+        """Find the session that a create with a lost answer may have made.
 
         ::
 
@@ -436,30 +441,35 @@ class AsyncEmoggClient:
 
         Args:
             name: The exact name.
-            since: When the create began, by this machine's clock (aware). The service
-                may go by another one: the difference is taken from its answers.
+            since: When the create began, by this machine's clock (aware). A difference
+                to the service's clock is computed from its answers.
 
         Returns:
-            The sessions of that name that began since then, newest first. A create that
-            is still under way may come too late to be among them. One of the same name
-            that began up to three seconds earlier may be among them: clocks are not
-            known better, so give names that are unique.
+            The sessions of that name that were created since then, newest first. A
+            create that is still under way may be missing. A session of the same name
+            that was created up to three seconds earlier may be included, because the
+            clocks are not known better: use unique names.
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
-            EmoggError: Anything else of `emogg_async.errors`.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         requests.check_name(name)
-        if not ERA[0] < aware("since", since).year < ERA[1]:
-            raise InvalidArgumentError("since: expected a date in this era")
-        if sessions.pipeline.skew() is None:  # nothing was heard of the service so far
+        if not YEARS[0] < aware("since", since).year < YEARS[1]:
+            raise InvalidArgumentError(
+                f"since: expected a year from {YEARS[0] + 1} to {YEARS[1] - 1}, "
+                f"got {since.year}"
+            )
+        if sessions.pipeline.skew() is None:  # no answer so far to read its clock from
             await self.list_sessions().first()
         skew = sessions.pipeline.skew() or timedelta(0)
         try:
-            after = since + skew - SLACK
+            after = since + skew - CLOCK_SLACK
         except OverflowError:
-            raise InvalidArgumentError("since: expected a date in this era") from None
+            raise InvalidArgumentError(
+                f"since: expected a date that the service's clock can show, got {since}"
+            ) from None
         found = [
             session
             async for session in self.list_sessions(started_after=after)
@@ -469,19 +479,19 @@ class AsyncEmoggClient:
 
     @frameless
     async def update_session(self, session_id: str, *, name: str) -> Session:
-        """Rename a session; nothing else of it can be changed.
+        """Rename a session; its other fields cannot be changed.
 
         Source: https://docs.emogg.com, "Update a session".
 
         Args:
             session_id: 24 hex digits, in either letter case.
-            name: Its new name, 1 to 256 characters.
+            name: The new name, 1 to 256 characters.
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
-            NotFoundError: There is no such session, or the token may not see it.
-            OutcomeUnknownError: It may or may not have been renamed.
-            EmoggError: Anything else of `emogg_async.errors`.
+            NotFoundError: The session does not exist, or the token may not see it.
+            OutcomeUnknownError: The session may or may not have been renamed.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.update_session(session_id, name)
@@ -490,10 +500,10 @@ class AsyncEmoggClient:
 
     @frameless
     async def stop_session(self, session_id: str) -> Session:
-        """Stop a session that is active, and return it.
+        """Stop an active session, and return it.
 
-        A stop whose answer was lost is sent again; if it is refused then, one get tells
-        whether the first one worked.
+        If its answer is lost, the stop is sent again; if the service refuses that, one
+        get finds out whether the first stop worked.
 
         Source: https://docs.emogg.com, "Stop a session".
 
@@ -501,11 +511,11 @@ class AsyncEmoggClient:
             session_id: 24 hex digits, in either letter case.
 
         Raises:
-            InvalidArgumentError: It is no session id.
-            BadRequestError: It is not active.
-            NotFoundError: There is no such session, or the token may not see it.
-            OutcomeUnknownError: It may or may not have been stopped.
-            EmoggError: Anything else of `emogg_async.errors`.
+            InvalidArgumentError: *session_id* is not a session id.
+            BadRequestError: The session is not active.
+            NotFoundError: The session does not exist, or the token may not see it.
+            OutcomeUnknownError: The session may or may not have been stopped.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.stop_session(session_id)
@@ -514,7 +524,7 @@ class AsyncEmoggClient:
 
     @frameless
     async def delete_session(self, session_id: str) -> None:
-        """Delete a session and all that is known of its emotions, for ever.
+        """Delete a session with its emotions and sentiment, for ever.
 
         Source: https://docs.emogg.com, "Delete a session".
 
@@ -522,11 +532,11 @@ class AsyncEmoggClient:
             session_id: 24 hex digits, in either letter case.
 
         Raises:
-            InvalidArgumentError: It is no session id.
-            BadRequestError: It is active or processing.
-            NotFoundError: There was no such session, or the token may not see it.
-            OutcomeUnknownError: It may or may not have been deleted.
-            EmoggError: Anything else of `emogg_async.errors`.
+            InvalidArgumentError: *session_id* is not a session id.
+            BadRequestError: The session is active or processing.
+            NotFoundError: The session did not exist, or the token may not see it.
+            OutcomeUnknownError: The session may or may not have been deleted.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.delete_session(session_id)
@@ -548,14 +558,14 @@ class AsyncEmoggClient:
         Args:
             session_id: 24 hex digits, in either letter case.
             name: 1 to 256 characters.
-            format: What its events will carry: "text", or "scalar" for numbers.
+            format: The data of its events: "text", or "scalar" for numbers.
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
-            NotFoundError: There is no such session, or the token may not see it.
-            OutcomeUnknownError: It may or may not have been registered; it is never
-                sent twice.
-            EmoggError: Anything else of `emogg_async.errors`.
+            NotFoundError: The session does not exist, or the token may not see it.
+            OutcomeUnknownError: The source may or may not have been registered; the
+                request is never sent twice.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.register_source(session_id, name, format)
@@ -568,8 +578,8 @@ class AsyncEmoggClient:
     ) -> tuple[CustomEvent, ...]:
         """Send an event of a registered source.
 
-        The reference prints no path that could work; the one that is used here,
-        `/v1/sessions/:sessionId/sources/:sourceId/events`, is inferred.
+        The path, `/v1/sessions/:sessionId/sources/:sourceId/events`, is inferred: the
+        path that the reference prints cannot work.
 
         Source: https://docs.emogg.com, "Custom events".
 
@@ -577,19 +587,19 @@ class AsyncEmoggClient:
             session_id: 24 hex digits, in either letter case.
             source_id: The UUID of a source that was registered for that session.
             time: Seconds from the session's beginning to the event.
-            data: A number for a scalar source, text for the others.
+            data: A number for a source of scalars, a string for a source of texts.
 
         Returns:
-            The events as the service answers them.
+            The events in the service's answer.
 
         Raises:
-            InvalidArgumentError: An argument is out of its range, or *data* not of the
-                format of a source that this client knows.
-            BadRequestError: The service refused it.
-            NotFoundError: There is no such session or source.
-            OutcomeUnknownError: It may or may not have been taken; it is never sent
-                twice.
-            EmoggError: Anything else of `emogg_async.errors`.
+            InvalidArgumentError: An argument is out of its range, or *data* does not
+                match the format of a source that this client has registered.
+            BadRequestError: The service refused the arguments.
+            NotFoundError: The session or the source does not exist.
+            OutcomeUnknownError: The service may or may not have stored the event; the
+                request is never sent twice.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.send_event(session_id, source_id, time, data)
@@ -611,25 +621,27 @@ class AsyncEmoggClient:
     ) -> Batch[Session]:
         """Get many sessions at once.
 
-        An id that fails costs nobody else: its error is in the batch's `errors`.
+        A failed id does not affect the others; its error is in the batch's `errors`.
 
-        Pages of the list answer up to a hundred ids each, where that saves requests.
-        What they do not hold is got by itself, so that the result is the same.
+        One page of the list can answer a hundred ids. Pages are used where they save
+        requests; sessions that are missing on them are got one by one, so the result is
+        the same.
 
         Source: https://docs.emogg.com, "List sessions" and "Get a session".
 
         Args:
-            session_ids: The ids; one that comes twice is fetched once.
+            session_ids: The ids; duplicates are fetched once.
             fresh: Whether to ask the service even for sessions that the cache has.
-            concurrency: Requests in flight at once; None is as many as bulk work gets.
-            via: "get" asks for each id by itself, "pages" asks for pages even where
-                they hardly save requests, "auto" where they do.
+            concurrency: Requests in flight at once, at most the share of bulk work;
+                None is that share.
+            via: "get" gets the ids one by one, "pages" uses pages even where they
+                hardly save requests, "auto" uses them where they do.
 
         Raises:
-            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated;
-                or another argument is out of its range.
-            AuthenticationError: The token was refused.
-            ClientClosedError: The client was closed meanwhile.
+            InvalidArgumentError: *session_ids* is a single id or not iterable, or
+                another argument is out of its range.
+            AuthenticationError: The service refused the token.
+            ClientClosedError: The client was closed during the call.
         """
         check_ids(session_ids, asynchronous=False)
         workers = self._workers(concurrency)
@@ -644,10 +656,10 @@ class AsyncEmoggClient:
         concurrency: int | None = None,
         via: Via = "auto",
     ) -> OutcomeStream[Session]:
-        """Get many sessions and have each as soon as it is there.
+        """Get many sessions, each as soon as it arrives.
 
-        Memory does not depend on how many ids there are. Leaving the `async with` stops
-        everything.
+        Memory does not grow with the number of ids. Leaving the `async with` stops all
+        requests.
 
         ::
 
@@ -658,16 +670,16 @@ class AsyncEmoggClient:
                         case Failed(session_id, error): ...
 
         Args:
-            session_ids: The ids, also from an async iterable; of an ordinary one, an
-                id that comes twice among a thousand is fetched once.
+            session_ids: The ids, from an iterable or an async iterable. Duplicates
+                among a thousand ids of an iterable are fetched once.
             fresh: Whether to ask the service even for sessions that the cache has.
-            concurrency: Requests in flight at once; None is as many as bulk work gets.
-            via: As in `get_sessions`, for a thousand ids at a time. Those of an async
-                iterable are always asked for one by one, as soon as they are there.
+            concurrency: As in `get_sessions`.
+            via: As in `get_sessions`, for a thousand ids at a time. The ids of an async
+                iterable are always got one by one, as soon as they arrive.
 
         Raises:
-            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated;
-                or another argument is out of its range.
+            InvalidArgumentError: *session_ids* is a single id or not iterable, or
+                another argument is out of its range.
         """
         check_ids(session_ids, asynchronous=True)
         jobs = self._jobs(session_ids, fresh=fresh, via=_known_way(via))
@@ -688,7 +700,7 @@ class AsyncEmoggClient:
         def sessions() -> "Sessions":
             return self._open().sessions
 
-        def get(session_id: str) -> Awaitable[Session]:  # past the cache
+        def get(session_id: str) -> Awaitable[Session]:  # the cache was asked before
             self._counters.calls += 1
             return sessions().get(session_id, fresh=fresh)
 
@@ -706,15 +718,16 @@ class AsyncEmoggClient:
         *,
         concurrency: int | None = None,
     ) -> OutcomeStream[T]:
-        """Make *call* for many ids, as `stream_sessions` does.
+        """Call *call* with many ids, and get each outcome as soon as it arrives.
 
         Args:
-            call: Any method that takes one id, e.g. `client.get_session`.
+            call: A method that takes one id, e.g. `client.get_session`.
             session_ids: As in `stream_sessions`.
             concurrency: As in `stream_sessions`.
 
         Raises:
-            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
+            InvalidArgumentError: *call* is not callable, *session_ids* is a single id
+                or not iterable, or *concurrency* is out of its range.
         """
         check_call(call)
         check_ids(session_ids, asynchronous=True)
@@ -729,17 +742,18 @@ class AsyncEmoggClient:
         *,
         concurrency: int | None = None,
     ) -> Batch[T]:
-        """Make *call* for many ids, as `get_sessions` does, and return what came of it.
+        """Call *call* with many ids at once, and return all outcomes.
 
         Args:
-            call: Any method that takes one id, e.g. `client.get_session`.
+            call: A method that takes one id, e.g. `client.get_session`.
             session_ids: As in `get_sessions`.
             concurrency: As in `get_sessions`.
 
         Raises:
-            InvalidArgumentError: *session_ids* is a single id, or cannot be iterated.
-            AuthenticationError: The token was refused.
-            ClientClosedError: The client was closed meanwhile.
+            InvalidArgumentError: *call* is not callable, *session_ids* is a single id
+                or not iterable, or *concurrency* is out of its range.
+            AuthenticationError: The service refused the token.
+            ClientClosedError: The client was closed during the call.
         """
         check_call(call)
         check_ids(session_ids, asynchronous=False)
@@ -754,7 +768,7 @@ class AsyncEmoggClient:
         return min(most, whole_number("concurrency", concurrency, at_least=1))
 
     async def _drain(self) -> None:
-        """Wait until the loads that a bulk has left behind have ended."""
+        """Wait until the cancelled loads of a bulk have ended."""
         if self._core is not None:
             await self._core.pipeline.flights.drain()
 
@@ -772,21 +786,22 @@ class AsyncEmoggClient:
     ) -> listing.SessionListing:
         """List the sessions of the account, newest first.
 
-        Nothing is fetched yet: iterate the listing with `async for`, or call its
+        This makes no request: iterate the listing with `async for`, or call its
         `pages`, `collect` or `first`.
 
         Source: https://docs.emogg.com, "List sessions".
 
         Args:
-            state: Only sessions in this state.
-            type: Only sessions of this type.
+            state: Only sessions in this state; None lists all.
+            type: Only sessions of this type; None lists all.
             started_after: Only sessions created after this moment (aware).
             started_before: Only sessions created before this moment (aware).
-            page_size: New sessions to ask for at a time, 1 to 100.
+            page_size: New sessions in one request, 1 to 100.
             expand: As in `get_session`.
 
         Raises:
-            InvalidArgumentError: A date is naive, or another argument out of its range.
+            InvalidArgumentError: A date is naive, or another argument is out of its
+                range.
         """
         names = requests.check_expand(expand)
         filters = listing.check_filters(
@@ -812,24 +827,24 @@ class AsyncEmoggClient:
         query: Mapping[str, QueryValue | Sequence[QueryValue]] | None = None,
         json: object = None,
     ) -> Any:
-        """Make any request to the service: the way out for what no method covers.
+        """Make any request to the service, for endpoints without a method here.
 
-        It is retried and bounded like every other call, as its method allows, but never
-        cached.
+        The request has the timeouts and, as far as its method allows, the retries of
+        all calls. It is never cached.
 
         Args:
             method: GET, POST, PUT, PATCH or DELETE.
-            path: Begins with `/v1/`; without a query, and with nothing left to encode.
-            query: The query's parameters; a sequence repeats its parameter.
-            json: What to send as JSON; None sends no body.
+            path: The path from `/v1/` on, already encoded and without a query.
+            query: The parameters of the query; a sequence repeats its parameter.
+            json: The body, to be sent as JSON; None sends no body.
 
         Returns:
-            The parsed JSON of the answer, or None if it has no content.
+            The parsed JSON of the answer; None if the answer has no content.
 
         Raises:
-            InvalidArgumentError: It cannot be sent as it is.
-            OutcomeUnknownError: It was a write, and may or may not have taken effect.
-            EmoggError: Anything else of `emogg_async.errors`.
+            InvalidArgumentError: An argument is not of its form.
+            OutcomeUnknownError: A write may or may not have taken effect.
+            EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
         request = requests.custom(method, path, query, json)

@@ -1,6 +1,6 @@
-"""What an open client has, and how it is put together.
+"""The parts of an open client, and the function that makes them.
 
-The parts of a client belong to the event loop in which it was opened.
+They belong to the event loop in which the client was opened.
 """
 
 import asyncio
@@ -25,7 +25,13 @@ __all__ = ["Core", "assemble"]
 
 
 class Core:
-    """The parts of an open client."""
+    """The parts of an open client.
+
+    Args:
+        pipeline: Carries out requests.
+        sessions: Reads and writes sessions.
+        secret: The token, which no public value may show.
+    """
 
     def __init__(self, pipeline: Pipeline, sessions: Sessions, secret: str) -> None:
         self.loop = pipeline.loop
@@ -36,23 +42,25 @@ class Core:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The token bucket as the last answer told it, without the token."""
+        """The rate limit of the last answer that told one, with the token removed."""
         limit = self.pipeline.rate_limit
         if limit is None or limit.policy is None or self._secret not in limit.policy:
             return limit
         return attrs.evolve(limit, policy=redacted(limit.policy, self._secret))
 
     async def close(self) -> None:
-        """End every call, and close what was opened here.
+        """End all calls, and close the cache and the transport.
 
-        All who close wait for one task, which no cancellation of theirs stops.
+        Concurrent callers wait for one task. Cancelling a caller does not cancel that
+        task, and the caller still waits for its end.
         """
         if self._closing is None:
             self._closing = self.loop.create_task(self._close())
         try:
             await _outlast(self._closing)
         finally:
-            if self._closing.cancelled():  # perhaps before it began
+            # A task cancelled before its first step runs no `finally`.
+            if self._closing.cancelled():
                 await self.pipeline.transport.close()
 
     async def _close(self) -> None:
@@ -74,10 +82,10 @@ def assemble(
     """Make the parts of a client in the running event loop.
 
     Args:
-        settings: What the client was told.
-        counters: Where to count.
-        transport: The end of the line; None is HTTP.
-        rng: The source of jitter; None is a new one.
+        settings: The checked arguments of the client.
+        counters: Counts calls and requests.
+        transport: Sends requests; None makes one that speaks HTTP.
+        rng: The source of jitter; None makes one.
     """
     rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
     base_url, token = settings.base_url, settings.token
@@ -115,9 +123,9 @@ def assemble(
 
 
 async def _outlast(task: "asyncio.Task[None]") -> None:
-    """Wait for the end of *task*, also while cancelled, and raise what it raised.
+    """Wait for the end of *task*, even if cancelled, and raise its error.
 
-    A scope of anyio cancels again at each turn of the loop.
+    The loop is there because a cancel scope of anyio cancels at each turn of the loop.
     """
     try:
         await asyncio.wait([task])

@@ -1,4 +1,4 @@
-"""What a client is told: its arguments, checked once, before any I/O."""
+"""The arguments of a client, checked once, before any I/O."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from emogg_async._checks import number, whole_number
 from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.events import Event
 
-__all__ = ["DEFAULT_BASE_URL", "LONGEST_TIMEOUT", "Settings"]
+__all__ = ["DEFAULT_BASE_URL", "MAX_TIMEOUT_SECONDS", "Settings"]
 
 T = TypeVar("T")
 
@@ -29,15 +29,29 @@ Listener = Callable[[Event], object]
 Trust = tls.SSLContext | str | PathLike[str]
 
 DEFAULT_BASE_URL: Final = "https://api.emogg.com"
-LONGEST_TIMEOUT: Final = 1e9
-"""Seconds."""
+MAX_TIMEOUT_SECONDS: Final = 1e9
+"""About 30 years. Much larger numbers overflow where alarms are set."""
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """The arguments of a client, as it uses them."""
+    """The checked arguments of a client.
+
+    Attributes:
+        token: The API token.
+        base_url: The URL of the service, without a slash at its end.
+        timeout: Seconds for a whole call.
+        attempt_timeout: Seconds for one HTTP exchange.
+        concurrency: Requests in flight at once.
+        retry: How to repeat failed requests.
+        cache: What to cache, for how long and where; None caches nothing.
+        pace: Whether to stay below the rate limit.
+        on_event: The function that gets each event; None reports nothing.
+        route: The proxy and the certificates.
+        http: The caller's aiohttp session; None makes one.
+    """
 
     token: str = attrs.field(repr=False)
     base_url: str
@@ -70,11 +84,11 @@ class Settings:
         trust_env: bool,
         http: ClientSession | None,
     ) -> Self:
-        """Check the arguments of `AsyncEmoggClient`, which says what they mean.
+        """Check the arguments of `AsyncEmoggClient`; its docstring explains them.
 
         Raises:
-            ConfigurationError: There is no usable token, base URL, proxy or
-                certificate.
+            ConfigurationError: The token, base URL, proxy or certificate is missing or
+                unusable.
             InvalidArgumentError: Another argument is out of its range.
         """
         usable = usable_base_url(base_url, allow_http=allow_http)
@@ -101,7 +115,7 @@ class Settings:
 
 
 def _seconds(name: str, value: float) -> float:
-    return number(name, value, above=0, at_most=LONGEST_TIMEOUT)
+    return number(name, value, above=0, at_most=MAX_TIMEOUT_SECONDS)
 
 
 def _instance(name: str, value: T, kind: type) -> T:
@@ -117,7 +131,10 @@ def _listener(on_event: Listener | None) -> Listener | None:
         return None
     call = getattr(on_event, "__call__", None)  # noqa: B004 - an object's may be async
     if call is None or iscoroutinefunction(on_event) or iscoroutinefunction(call):
-        raise InvalidArgumentError("on_event: expected a function that is not async")
+        raise InvalidArgumentError(
+            "on_event: expected a function that is not async, got "
+            f"{type(on_event).__name__}"
+        )
     return on_event
 
 
@@ -125,7 +142,9 @@ def _check_http(http: object, *, has_way: bool) -> None:
     if http is None:
         return
     if not is_session(http):
-        raise InvalidArgumentError("http: expected an aiohttp.ClientSession")
+        raise InvalidArgumentError(
+            f"http: expected an aiohttp.ClientSession, got {type(http).__name__}"
+        )
     if has_way:
         raise InvalidArgumentError(
             "http: your session has its own proxy, ssl and trust_env; set them there"
@@ -141,32 +160,36 @@ _PATH_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 
 
 def usable_token(token: str | None) -> str:
-    """Return *token*, or `EMOGG_API_TOKEN`, if it can be sent.
+    """Return *token*, or if that is None `EMOGG_API_TOKEN`, without outer spaces.
 
     Raises:
-        ConfigurationError: There is none, or it cannot; the message does not show it.
+        ConfigurationError: The token is missing, or cannot be sent in a header. The
+            message does not show it.
     """
     found = os.environ.get("EMOGG_API_TOKEN", "") if token is None else token
     if not isinstance(found, str):
-        raise ConfigurationError("token: expected text")
+        raise ConfigurationError(f"token: expected text, got {type(found).__name__}")
     found = found.strip()
     if not found:
         raise ConfigurationError("no token: pass token= or set EMOGG_API_TOKEN")
     if not (found.isascii() and found.isprintable() and " " not in found):
-        raise ConfigurationError("token: it has characters that no token has")
+        raise ConfigurationError(
+            "token: expected printable ASCII characters without spaces"
+        )
     return found
 
 
 def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
-    """Return *base_url*, or `EMOGG_BASE_URL`, or the service, with no slash at its end.
+    """Return *base_url*, `EMOGG_BASE_URL` or the default, without a slash at its end.
 
     Raises:
-        ConfigurationError: It is no base URL, or the token would travel in the open.
+        ConfigurationError: The URL is not a base URL, or the token would travel
+            unencrypted to another machine without *allow_http*.
     """
     given = os.environ.get("EMOGG_BASE_URL") if base_url is None else base_url
     url = given or DEFAULT_BASE_URL
     if not isinstance(url, str):
-        raise ConfigurationError("base_url: expected text")
+        raise ConfigurationError(f"base_url: expected text, got {type(url).__name__}")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -179,21 +202,23 @@ def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
         or not _VISIBLE.fullmatch(url)
     ):
         raise ConfigurationError(
-            "base_url: expected http(s)://host, perhaps with a port and a path"
+            "base_url: expected http(s)://host, with or without a port and a path"
         )
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigurationError("base_url: it has a query, a fragment or a password")
+        raise ConfigurationError(
+            "base_url: expected no query, no fragment and no password in it"
+        )
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigurationError(
             f"base_url: http:// would send the token to {host} unencrypted; use "
             "https://, or pass allow_http=True"
         )
-    # Whether TLS hides what is sent is asked of the text, also elsewhere.
+    # The scheme in lower case: other code tests for TLS with `startswith("https:")`.
     return parts.scheme + url[len(parts.scheme) :].rstrip("/")
 
 
 def is_host(host: str) -> bool:
-    """Tell whether *host* can be the name or the address of one."""
+    """Tell whether *host* is a valid host name or IP address."""
     try:
         return bool(ip_address(host))
     except ValueError:
@@ -216,12 +241,12 @@ def usable_route(
     trust_env: bool,
     allow_http: bool,
 ) -> Route:
-    """Return the way to *base_url* that these arguments of a client mean.
+    """Return the route to *base_url* by these arguments of a client.
 
     Raises:
         ConfigurationError: The proxy or the certificates cannot be used, or the token
-            would travel in the open.
-        InvalidArgumentError: *ssl* is none of its kinds.
+            would travel to the proxy unencrypted without *allow_http*.
+        InvalidArgumentError: *ssl* is neither a context nor a path.
     """
     found = None
     if proxy is not None:
@@ -242,7 +267,7 @@ def _proxy_from_environment(base_url: SplitResult) -> Proxy | None:
     proxies = getproxies()
     if (
         base_url.scheme not in proxies
-        or is_loopback(host)  # a proxy's own loopback is another machine
+        or is_loopback(host)  # a proxy would connect to its own loopback
         or any(proxy_bypass(name) for name in (host, f"{host}:{port}"))
     ):
         return None
@@ -252,9 +277,9 @@ def _proxy_from_environment(base_url: SplitResult) -> Proxy | None:
 
 
 def _usable_proxy(name: str, url: str) -> Proxy:
-    """Read the URL of a proxy; no message shows any of it, since it may be secret."""
+    """Read the URL of a proxy; no error shows any of it, as it may hold a password."""
     if not isinstance(url, str):
-        raise ConfigurationError(f"{name}: expected text")
+        raise ConfigurationError(f"{name}: expected text, got {type(url).__name__}")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -270,8 +295,8 @@ def _usable_proxy(name: str, url: str) -> Proxy:
         or not (url.isprintable() and " " not in url)
     ):
         raise ConfigurationError(
-            f"{name}: expected http(s)://user:password@host:port, with user and "
-            "password percent-encoded, or without them; other kinds are not supported"
+            f"{name}: expected http(s)://host:port or "
+            "http(s)://user:password@host:port, with user and password percent-encoded"
         )
     host = f"[{host}]" if ":" in host else host
     return Proxy(
@@ -283,18 +308,23 @@ def _usable_proxy(name: str, url: str) -> Proxy:
 def _authorization(name: str, parts: SplitResult) -> str | None:
     if parts.username is None:
         return None
-    # As bytes: which text they are is known to the proxy alone.
+    # Bytes, because only the proxy knows their encoding.
     user = unquote_to_bytes(parts.username)
     password = unquote_to_bytes(parts.password or "")
     if b":" in user or any(byte < 32 or byte == 127 for byte in user + password):
-        raise ConfigurationError(f"{name}: its user or password cannot be sent")
+        raise ConfigurationError(
+            f"{name}: expected a user without a colon, and no control characters in "
+            "the user or the password"
+        )
     return f"Basic {b64encode(user + b':' + password).decode()}"
 
 
 def _trust(ssl: Trust) -> tls.SSLContext:
     if isinstance(ssl, tls.SSLContext):
         if ssl.protocol is tls.PROTOCOL_TLS_SERVER:
-            raise ConfigurationError("ssl: the context is one for servers")
+            raise ConfigurationError(
+                "ssl: expected a context for clients, got one for servers"
+            )
         return ssl
     if not isinstance(ssl, str | PathLike):
         raise InvalidArgumentError(
@@ -303,11 +333,11 @@ def _trust(ssl: Trust) -> tls.SSLContext:
         )
     path = fspath(ssl)
     try:
-        if path:  # without one, Python would trust this machine's authorities
+        if path:  # an empty one would trust this machine's authorities
             return tls.create_default_context(cafile=path)
-        reason = "it names no file"
+        reason = "the path is empty"
     except tls.SSLError:
-        reason = "it holds no certificate in PEM form"
+        reason = "the file has no certificate in PEM form"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
     raise ConfigurationError(f"ssl: cannot use {path!r}: {reason}")

@@ -77,7 +77,7 @@ class TestConstruction:
         ],
     )
     def test_refuses_a_bad_base_url(self, url):
-        """A base URL that is none, or would leak the token, is refused."""
+        """An invalid base URL, or one that would leak the token, is refused."""
         with pytest.raises(ConfigurationError, match="base_url") as caught:
             AsyncEmoggClient("token", base_url=url)
         assert "secret" not in str(caught.value)
@@ -93,11 +93,11 @@ class TestConstruction:
         ],
     )
     def test_takes_https_and_loopback(self, url):
-        """Encrypted or on this machine, a base URL is fine."""
+        """A base URL is accepted if it is encrypted or on this machine."""
         assert url.rstrip("/") in repr(AsyncEmoggClient("token", base_url=url))
 
     def test_plain_http_can_be_allowed(self):
-        """Whoever knows the network may send the token over plain HTTP."""
+        """`allow_http=True` allows plain HTTP."""
         AsyncEmoggClient("token", base_url="http://10.0.0.1", allow_http=True)
 
     @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ class TestConstruction:
         ],
     )
     def test_refuses_options_out_of_range(self, option):
-        """Each option that makes no sense is refused by name."""
+        """The error of an option out of its range names the option."""
         with pytest.raises(InvalidArgumentError, match=next(iter(option))):
             AsyncEmoggClient("token", **option)
 
@@ -137,7 +137,7 @@ class TestConstruction:
 
 class TestGetSession:
     async def test_brings_the_session(self, emulator, client, ids):
-        """The session comes as the emulator has it, whatever the letter case asked."""
+        """The session is the emulator's, for an id in either letter case."""
         expected = next(each for each in emulator.sessions if each.id == ids[0])
         assert expected == await client.get_session(ids[0])
         assert expected == await client.get_session(ids[0].upper(), fresh=True)
@@ -174,13 +174,13 @@ class TestGetSession:
         assert f"/v1/sessions/{UNKNOWN}" == error.path
 
     async def test_another_users_session_is_not_found(self, emulator, ids):
-        """What a token may not see does not exist for it."""
+        """A session of another token is NotFoundError."""
         async with emulator.client(token=emulator.add_token()) as other:
             with pytest.raises(NotFoundError):
                 await other.get_session(ids[0])
 
     async def test_an_answer_of_another_session_is_refused(self, emulator, client, ids):
-        """A session with another id than asked for is no answer."""
+        """An answer with another id is refused."""
         emulator.fail(status=200, body={**REFERENCE, "_id": UNKNOWN})
         with pytest.raises(ResponseShapeError, match="_id"):
             await client.get_session(ids[0])
@@ -240,7 +240,7 @@ class TestCaching:
     async def test_an_older_load_does_not_overwrite_a_fresh_one(
         self, emulator, client, ids
     ):
-        """What a slow, earlier call brings is not stored over what is newer."""
+        """The answer to a slow, earlier call does not replace a newer one."""
         emulator.fail(delay=0.1, times=1)
         slow = asyncio.create_task(client.get_session(ids[0]))
         await until(lambda: emulator.in_flight == 1)
@@ -303,7 +303,7 @@ class TestSingleFlight:
         assert 1 == len(emulator.requests)
 
     async def test_cancelling_one_caller_spares_the_others(self, emulator, client, ids):
-        """Of a hundred callers 99 are cancelled, and the last one gets the session."""
+        """The last of a hundred callers gets the session, though 99 are cancelled."""
         emulator.latency = 0.05
         tasks = [asyncio.create_task(client.get_session(ids[0])) for _ in range(100)]
         await until(lambda: emulator.in_flight == 1)
@@ -316,7 +316,7 @@ class TestSingleFlight:
     async def test_cancelling_all_callers_aborts_the_request(
         self, emulator, client, ids
     ):
-        """When nobody waits any more, nothing runs on, and the next call asks anew."""
+        """A load without waiters stops, and the next call makes a new request."""
         emulator.fail(fault="hang", times=1)
         tasks = [asyncio.create_task(client.get_session(ids[0])) for _ in range(10)]
         await until(lambda: emulator.in_flight == 1)
@@ -328,7 +328,7 @@ class TestSingleFlight:
         assert ids[0] == (await client.get_session(ids[0])).id
 
     async def test_fresh_joins_no_earlier_load(self, emulator, client, ids):
-        """A call that wants it fresh asks by itself, and later ones may join it."""
+        """A fresh call makes its own request, and later calls may join it."""
         emulator.latency = 0.05
         calls = [
             asyncio.create_task(client.get_session(ids[0], fresh=fresh))
@@ -350,7 +350,7 @@ class TestSingleFlight:
             assert 0 == client.stats.coalesced
 
     async def test_context_of_a_caller_stays_with_it(self, emulator, ids):
-        """A load runs in a copy of its first caller's context; that keeps its own."""
+        """A load runs in a copy of its first caller's context and leaves that alone."""
         variable = contextvars.ContextVar("variable", default="untouched")
         variable.set("mine")
         seen = []
@@ -370,7 +370,7 @@ class TestSingleFlight:
     async def test_a_more_patient_caller_gives_a_load_more_time(
         self, emulator, client, ids
     ):
-        """A wait that the first caller has no time for is waited for the second."""
+        """A retry that comes too late for the first caller is made for the second."""
         emulator.fail(status=503, delay=0.1, headers={"Retry-After": "0.3"}, times=1)
 
         async def impatient():
@@ -568,7 +568,7 @@ def wire(session_id):
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("many", [False, True])
 class TestJoiners:
-    """A load that was begun with little time is joined by a call that has more."""
+    """A call with more time joins a load that was started with little."""
 
     ONE, OTHER = "65ea1530bb50af72b6e3dc1e", "65ea1530bb50af72b6e3dc1f"
 
@@ -653,7 +653,7 @@ class TestJoiners:
 
 class TestRequest:
     async def test_returns_the_json(self, emulator, client):
-        """What no method covers can be asked for, with its query."""
+        """A request without a method of its own can be made, with a query."""
         page = await client.request("get", "/v1/sessions", query={"limit": 2})
         assert [each.id for each in emulator.sessions[:2]] == [
             each["_id"] for each in page["data"]
@@ -663,7 +663,7 @@ class TestRequest:
         "path", ["v1/sessions", "/v2/x", "//evil.example/v1/", "/v1"]
     )
     async def test_stays_below_v1(self, emulator, client, path):
-        """Paths that lead elsewhere are refused before any request."""
+        """Paths to other places are refused before any request."""
         with pytest.raises(InvalidArgumentError, match="path"):
             await client.request("GET", path)
         assert () == emulator.requests
@@ -675,7 +675,7 @@ class TestRequest:
         assert 2 == client.stats.retries
 
     async def test_a_post_in_doubt_is_sent_once(self, emulator, client):
-        """A POST whose answer is lost is never repeated, and is said to be in doubt."""
+        """A POST whose answer is lost is never repeated; its outcome is unknown."""
         emulator.fail("POST", fault="close")
         with pytest.raises(OutcomeUnknownError) as caught:
             await client.request("POST", "/v1/sessions", json={"name": "x"})
@@ -714,7 +714,7 @@ class TestRequest:
             await client.request("DELETE", "/v1/sessions/x")
 
     async def test_a_write_cut_off_by_its_deadline_is_in_doubt(self, emulator, client):
-        """A POST that was out when its time ended may have worked."""
+        """The outcome of a POST is unknown if its time ends while it is out."""
         emulator.fail("POST", fault="hang")
         with client.deadline(0.1), pytest.raises(OutcomeUnknownError):
             await client.request("POST", "/v1/sessions", json={})
@@ -769,7 +769,7 @@ class TestLifeCycle:
         await until(lambda: {asyncio.current_task()} == asyncio.all_tasks())
 
     async def test_a_write_cut_off_by_closing_is_in_doubt(self, emulator):
-        """A POST that was out when the client was closed may have worked."""
+        """The outcome of a POST is unknown if the client is closed while it is out."""
         emulator.fail("POST", fault="hang")
         client = emulator.client()
         call = asyncio.create_task(client.request("POST", "/v1/sessions", json={}))
@@ -830,7 +830,7 @@ class TestLifeCycle:
     async def test_closing_closes_where_every_task_is_cancelled(
         self, emulator, ids, times
     ):
-        """That of our own which closes may be cancelled, too, before it has begun."""
+        """Closing works even if our closing task is cancelled before its first step."""
         client = emulator.client()
         await client.get_session(ids[0])
         closer = asyncio.create_task(client.aclose())
@@ -842,7 +842,7 @@ class TestLifeCycle:
         assert client._core.pipeline.transport._http.closed
 
     async def test_all_who_close_wait_for_the_same_end(self, emulator, ids):
-        """Whoever closes a client that is being closed returns when it is closed."""
+        """A second `aclose()` returns when the client is closed."""
         emulator.fail(fault="hang")
         client = emulator.client()
         call = asyncio.create_task(client.get_session(ids[0]))
@@ -857,7 +857,7 @@ class TestLifeCycle:
         assert [True, False, False] == [closer.cancelled() for closer in closers]
 
     def test_belongs_to_one_event_loop(self, emulator, ids):
-        """In another loop it says so, for calls and for closing alike."""
+        """Calls and closing in another loop are a ConfigurationError."""
         client = emulator.client()
 
         async def use():
@@ -880,7 +880,7 @@ class TestLifeCycle:
                 await client.get_session(ids[1])
 
     async def test_middlewares_of_a_session_of_yours_see_every_request(self, emulator):
-        """What you have put round your own session is there for all methods."""
+        """Middlewares of your own session run for all methods."""
         seen = []
 
         async def look(request, handler):
@@ -897,7 +897,7 @@ class TestLifeCycle:
     async def test_a_session_that_does_not_fit_is_a_configuration_error(
         self, emulator, ids
     ):
-        """A session of yours that cannot carry our requests is named as the cause."""
+        """The error names your session if it cannot send our requests."""
         with pytest.raises(InvalidArgumentError, match="http"):
             emulator.client(http=object())
         async with aiohttp.ClientSession(proxy="http://[::1") as http:
@@ -917,7 +917,7 @@ class TestLifeCycle:
 
 
 class TestTaskFactories:
-    """Whatever the loop makes its tasks with, calls work, and leave none behind."""
+    """Calls work with every task factory, and leave no task behind."""
 
     async def test_calls(self, emulator, ids, other_tasks):
         """Single calls, bulks, listings and writes do what they do elsewhere."""
@@ -1005,7 +1005,7 @@ class TestStatsAndLimits:
         assert answers.count(429) == kinds[RateLimited]
 
     async def test_what_was_cut_off_counts_as_far_as_it_came(self, emulator, ids):
-        """A retry that its caller did not wait for is none, nor are its seconds."""
+        """Neither a retry that was cut off nor the rest of its wait is counted."""
         emulator.fail(status=503, headers={"Retry-After": "30"})
         announced = asyncio.Event()
         async with emulator.client(
@@ -1021,7 +1021,7 @@ class TestStatsAndLimits:
         assert stats.waited < 10
 
     async def test_rate_limit_is_the_last_one_seen(self, emulator, client, ids):
-        """The bucket is shown as the last answer told it, and nothing before."""
+        """`rate_limit` is that of the last answer, and None before the first."""
         assert client.rate_limit is None
         await client.get_session(ids[0])
         limit = client.rate_limit
@@ -1048,7 +1048,7 @@ class TestStatsAndLimits:
     async def test_a_listing_gets_through_beside_endless_single_calls(
         self, emulator, ids, pace
     ):
-        """However many single calls are made without end, a listing and a bulk end."""
+        """A listing and a bulk end in spite of endless single calls."""
         async with emulator.client(concurrency=4, cache=None, pace=pace) as client:
 
             async def endless(number):
@@ -1067,7 +1067,7 @@ class TestStatsAndLimits:
                 await asyncio.wait(tasks)
 
     async def test_a_single_call_starts_at_once_beside_a_bulk(self, emulator, ids):
-        """However many slots a bulk wants, a single call finds one free."""
+        """A single call finds a free slot next to a bulk of any size."""
         emulator.latency = 1.0
         async with emulator.client(cache=None, retry=RetryPolicy(attempts=1)) as client:
             await client.get_session(ids[0])  # from then on the rate limit is known
@@ -1084,7 +1084,7 @@ class TestStatsAndLimits:
 async def test_an_item_that_two_bulks_share_has_the_time_of_the_later_one(
     emulator, ids, clocks
 ):
-    """Its second request has the time that is left to whoever joined last."""
+    """The second request has the time that the later bulk has left."""
     retry = RetryPolicy(attempts=2, base=0.001)
     options = {"timeout": 60, "attempt_timeout": 60, "retry": retry, "cache": None}
     emulator.fail(fault="hang", times=1)

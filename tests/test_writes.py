@@ -27,7 +27,7 @@ from emogg_async import (
     SessionState,
 )
 from emogg_async._caching import guard
-from emogg_async._client import SLACK
+from emogg_async._client import CLOCK_SLACK
 from emogg_async.testing import EmoggEmulator
 
 URI = "rtmp://live.example/app/s3cret-key"
@@ -178,7 +178,7 @@ class TestArguments:
         """A *since* that no clock of the service shows is no OverflowError."""
         pipeline = client._open().pipeline
         monkeypatch.setattr(pipeline, "skew", lambda: timedelta(days=ahead))
-        with pytest.raises(InvalidArgumentError, match="in this era"):
+        with pytest.raises(InvalidArgumentError, match="service's clock"):
             await client.find_created_sessions("n", since=datetime.now(UTC))
 
     @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ class TestFindCreated:
             assert () == await client.find_created_sessions("Pitch", since=since)
         query = dict(emulator.requests[-1].query)
         asked = datetime.fromisoformat(query["from"])
-        assert SLACK <= since - asked <= SLACK + timedelta(milliseconds=1)
+        assert CLOCK_SLACK <= since - asked <= CLOCK_SLACK + timedelta(milliseconds=1)
 
     async def test_skew_errs_to_the_early_side(self, emulator, client):
         """The difference of the clocks is never taken to be more than it is."""

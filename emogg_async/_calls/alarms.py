@@ -1,8 +1,8 @@
-"""Many deadlines, few timers.
+"""Alarms that share the loop's timers.
 
-Every call has two deadlines, its own and its attempt's, and nearly all are called off
-within milliseconds. A timer of the loop for each would cost a tenth of a request; here
-all that fall into the same hundredth of a second share one.
+Every call has two deadlines, its own and its attempt's, and nearly all alarms are
+disarmed within milliseconds. One timer of the loop for each would take a tenth of the
+time of a request; here all alarms in the same hundredth of a second share one.
 """
 
 import asyncio
@@ -14,12 +14,17 @@ __all__ = ["Alarms", "Limit"]
 
 K = TypeVar("K", bound=Hashable)
 
-GRAIN: Final = 0.01
-"""Seconds by which an alarm may be late; it is never early."""
+SLOT_SECONDS: Final = 0.01
+"""The time that shares a timer. An alarm may be late by that much; it is never early.
+"""
 
 
 class Alarms:
-    """The alarms of one event loop's client."""
+    """The alarms of one client.
+
+    Args:
+        loop: The event loop whose clock and timers they use.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -27,20 +32,20 @@ class Alarms:
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def arm(self, when: float, key: K, ring: Callable[[K], None]) -> int:
-        """Call `ring(key)` at *when* of the clock; return what `disarm` needs."""
-        slot = int(when / GRAIN) + 1
+        """Call `ring(key)` at *when* on the loop's clock; return its slot."""
+        slot = int(when / SLOT_SECONDS) + 1
         alarms = self._slots.get(slot)
         if alarms is None:
             alarms = self._slots[slot] = {}
-            # The context of whoever is first would be kept until then.
+            # Without a context of its own, the timer would keep the first caller's.
             self._timers[slot] = self.loop.call_at(
-                slot * GRAIN, self._strike, slot, context=Context()
+                slot * SLOT_SECONDS, self._strike, slot, context=Context()
             )
         alarms[key] = ring
         return slot
 
     def disarm(self, slot: int, key: Hashable) -> None:
-        """Call an alarm off; one that has rung already does not matter."""
+        """Remove an alarm; do nothing if it has rung already."""
         alarms = self._slots.get(slot)
         if alarms is not None and key in alarms:
             del alarms[key]
@@ -55,14 +60,14 @@ class Alarms:
 
 
 class Limit:
-    """Bound the body of a `with` in the present task, as `asyncio.timeout` does.
+    """Cancel the body of a `with` at a deadline, as `asyncio.timeout_at` does.
 
     Args:
-        alarms: Where its end is watched.
-        when: When that is, on the loop's clock.
+        alarms: The alarms of the running event loop.
+        when: The deadline, on the loop's clock.
 
     Raises:
-        TimeoutError: On leaving, when the time was up first.
+        TimeoutError: On leaving, if the deadline passed first.
     """
 
     __slots__ = ("_alarms", "_cancelling", "_slot", "_struck", "_task", "_when")
@@ -88,7 +93,7 @@ class Limit:
     ) -> None:
         if not self._struck:
             self._alarms.disarm(self._slot, self)
-        # Ours alone: somebody else may have cancelled the task at the same time.
+        # Other code may have cancelled the task at the same time: its error goes on.
         elif (
             self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
         ):

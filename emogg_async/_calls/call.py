@@ -1,7 +1,8 @@
-"""What belongs to a call and to no layer: its priority, its deadline, and its record.
+"""The priority, the deadline and the record of a call.
 
-Priority and deadline are context variables, because code of the caller's lies between
-where they are set and where they count. The record is handed from hop to hop.
+Priority and deadline are context variables, because the caller's own code runs between
+the place that sets them and the place that reads them. The record is passed from hop to
+hop.
 """
 
 import asyncio
@@ -32,34 +33,39 @@ __all__ = [
 
 
 class Priority(IntEnum):
-    """Who goes first where there is not enough for all."""
+    """The order of calls where slots or tokens are scarce.
+
+    Attributes:
+        SINGLE: A call that its caller waits for.
+        BULK: One of many calls; single calls go first.
+    """
 
     SINGLE = 0
-    """Somebody waits for this one call."""
-
     BULK = 1
-    """One of many: it may wait for all single calls."""
 
 
+# For the code that every call runs: up to Python 3.11 `Priority.BULK` costs as much as
+# a call of a function.
 SINGLE, BULK = Priority
-"""Its members, for where every call passes: up to Python 3.11 `Priority.BULK` costs as
-much as a call of a function."""
 
 priority: ContextVar[Priority] = ContextVar("priority", default=SINGLE)
 """The priority of the calls made in this context."""
 
 
 def bulk_share(slots: int) -> int:
-    """Return how many of the *slots* bulk work may hold: not all, if there are more."""
+    """Return how many of the *slots* bulk work may hold: three quarters, at least 1."""
     return max(1, slots * 3 // 4)
 
 
 @attrs.define(eq=False)
 class Backlog:
-    """What a bulk has still to ask for, besides the calls that it has begun."""
+    """The calls of a bulk that have not begun yet.
+
+    Attributes:
+        left: Their number at most; infinite if it is unknown.
+    """
 
     left: float = math.inf
-    """How many calls at most; infinite when nobody knows."""
 
 
 UNKNOWN = Backlog()
@@ -68,45 +74,49 @@ backlog: ContextVar[Backlog] = ContextVar("backlog", default=UNKNOWN)
 """The backlog of the bulk to which the calls made in this context belong."""
 
 deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
-"""When, on the loop's clock, the calls made in this context must be over."""
+"""The deadline, on the loop's clock, of the calls made in this context."""
 
 
 @contextmanager
 def deadline_in(seconds: float) -> Iterator[None]:
-    """Bound all calls inside, unless a nearer deadline is there already."""
+    """Set a deadline for the calls made inside, unless a nearer one is set already."""
     previous = deadline.get()
     deadline.set(min(asyncio.get_running_loop().time() + seconds, previous))
     try:
         yield
     finally:
-        deadline.set(previous)  # no reset: a generator may be left in another context
+        deadline.set(
+            previous
+        )  # `reset` fails if a generator is left in another context
 
 
 @attrs.define(eq=False)
 class Call:
     """The record of one call that is under way, written by the hops it passes.
 
+    All times are on the loop's clock unless the line says something else.
+
     Attributes:
-        priority: Whom it yields to.
-        deadline: When, on the loop's clock, the last of those who wait for it gives up.
-        allowance: Seconds from its first send to its end. They count for bulk calls
-            only, whose time in the queue is nobody's loss.
-        backlog: What else the bulk will ask for that it is a part of.
-        since: When it began, by the wall clock; noted for writes only.
-        attempts: How many requests were sent for it.
-        ends: When, on the loop's clock, the allowance is used up for the last of those
-            who joined; infinite before its first request.
-        departed: When, on the loop's clock, its first request left.
-        gives_up: A function that is told of an error that would be retried, and when;
-            True makes the error the last.
-        is_repeated: Whether the next request repeats one that failed.
+        priority: Its priority at the gate.
+        deadline: The latest deadline of its waiters.
+        allowance: Seconds from its first send to its end. Only calls of a bulk have
+            one, as their time in the queue does not count.
+        backlog: The rest of the bulk that it belongs to.
+        since: The time of the wall clock when it began; None for reads.
+        attempts: Requests sent for it.
+        ends: The time when the allowance of its last waiter is used up; infinite before
+            its first request.
+        departed: The time when its first request was sent; infinite before.
+        gives_up: A function that gets the call, an error that would be retried, and the
+            time of the retry. It returns True to raise the error instead.
+        is_repeated: Whether the next request repeats a failed one.
         is_out: Whether a request is out, or was when the call was cut off.
-        is_refused: Whether our own pacer would not let it wait for a token.
-        is_in_doubt: Whether one of its requests was sent and has an unknown fate.
-        is_detached: Whether its result is outdated by now, and must not be stored.
-        status: The status of the answer to its newest request; 0 while there is none.
-        trace: What sees its requests; None when nothing does.
-        failure: The last failure that was, or may yet be, retried.
+        is_refused: Whether the pacer refused it a token.
+        is_in_doubt: Whether one of its requests was sent and its answer was lost.
+        is_detached: Whether its result is outdated and must not be stored.
+        status: The status of the answer to its newest request; 0 without an answer.
+        trace: The trace of its requests; None if no instrument is set.
+        failure: The last error that was, or may still be, retried.
     """
 
     priority: Priority
@@ -128,7 +138,7 @@ class Call:
     failure: EmoggError | None = None
 
     def extend(self, deadline: float, now: float) -> None:
-        """Go on until *deadline* for somebody who joins *now*."""
+        """Move the deadline for a waiter that joins *now* with its own *deadline*."""
         if self.attempts:
             deadline = min(deadline, now + self.allowance)
             self.ends = max(self.ends, deadline)

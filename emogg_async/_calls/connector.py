@@ -1,4 +1,4 @@
-"""Connections: which of them are used again, and what they keep."""
+"""Connections: checked before they are used again, and free of a load's context."""
 
 import asyncio
 from contextvars import Context
@@ -9,18 +9,20 @@ import aiohttp
 __all__ = ["Connector", "UnaskedError", "close_spoilt"]
 
 MAX_SPOILT: Final = 100
-"""Connections in a row that are closed because something came that nobody asked for."""
+"""Connections with unasked answers that are closed before a request gives up."""
 
 
 class UnaskedError(aiohttp.ClientConnectorError):
-    """Each connection brought something before anything was sent."""
+    """Every connection received an answer before a request was sent."""
 
 
 class Connector(aiohttp.TCPConnector):
-    """Uses no connection on which something came that nobody has asked for.
+    """A connector that closes connections with unasked answers.
 
-    aiohttp would take it for the answer to the next request. And what outlives a load,
-    a connection and the timer that closes it, does not keep the context of that load.
+    aiohttp would take such an answer for the one to the next request.
+
+    Connections, and the timer that closes them, are made in an empty context, because
+    they outlive the load that makes them and would keep its context alive.
     """
 
     async def connect(
@@ -45,21 +47,21 @@ class Connector(aiohttp.TCPConnector):
             return await task
         except asyncio.CancelledError:
             if task.done() and not task.cancelled() and task.exception() is None:
-                task.result().close()  # it was there, and nobody will use it
+                task.result().close()  # connected, but the request is gone
             raise
 
     def _release(self, *args: Any, **options: Any) -> None:
-        if getattr(self, "_cleanup_handle", None) is None:  # it sets the timer
+        if getattr(self, "_cleanup_handle", None) is None:  # the call starts the timer
             Context().run(super()._release, *args, **options)
         else:
             super()._release(*args, **options)
 
 
 def close_spoilt(http: aiohttp.ClientSession, host: str | None) -> None:
-    """Close those idle connections to *host* that `Connector` would not use.
+    """Close the idle connections to *host* that have received an unasked answer.
 
-    The connector of a session that was passed in is not ours, and where it keeps them
-    is private: should that change, they are used as aiohttp uses them.
+    The session is the caller's, so its connector is not a `Connector`. `_conns` is
+    private to aiohttp; without it, this does nothing.
     """
     for key, idle in getattr(http.connector, "_conns", {}).items():
         if key.host == host:

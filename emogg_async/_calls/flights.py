@@ -1,8 +1,8 @@
-"""Single-flight: calls that want the same thing at the same time share one load.
+"""Single-flight: calls that ask for the same thing at the same time share one load.
 
-A load runs in a task of its own, so that no caller's cancellation reaches the others,
-and in a copy of the context of the call that began it, without what is ours in that. It
-lives as long as somebody waits for it.
+A load runs in its own task, so that cancelling one caller does not affect the others.
+It has a copy of the context of the call that started it, without our own variables, and
+is cancelled when its last waiter leaves.
 """
 
 import asyncio
@@ -21,20 +21,26 @@ __all__ = ["Abandoned", "Cut", "Flight", "Flights"]
 
 T = TypeVar("T")
 
-LAST_WORDS: Final = 1.0
-"""Seconds in which loads that are cancelled should end."""
+CLOSING_SECONDS: Final = 1.0
+"""Closing waits no longer than this for cancelled loads to end."""
 
 
 class Abandoned(Exception):  # noqa: N818 - a signal inside the package, no error
-    """This waiter's deadline passed; the load may go on for others."""
+    """The deadline of this waiter passed; the load may go on for others."""
 
 
 class Cut(Exception):  # noqa: N818 - a signal inside the package, no error
-    """The load was cancelled under its waiters: the client was closed."""
+    """The load was cancelled although it had waiters: the client was closed."""
 
 
 class Flight(Generic[T]):
-    """One load, and those who wait for it."""
+    """One load and its waiters.
+
+    Args:
+        flights: The loads of the client.
+        key: The key by which other calls can join it; None lets nobody join.
+        call: The record of the load.
+    """
 
     __slots__ = (
         "_error",
@@ -59,10 +65,10 @@ class Flight(Generic[T]):
         self._error: BaseException | None = None
 
     def land(self, task: "asyncio.Task[T] | None" = None) -> None:
-        """Wake all waiters: *task* brought a result, or there will be none.
+        """Take the result or the error of *task*, and wake all waiters.
 
-        The failure of a load is kept for them. Its frames tell nothing that the error
-        and its cause do not; those of a bug do.
+        Without a task the load has neither. The frames of an `EmoggError` are dropped,
+        as the error and its cause say all that they would; those of a bug are kept.
         """
         if task is not None and not task.cancelled():
             error = task.exception()
@@ -71,16 +77,17 @@ class Flight(Generic[T]):
             else:
                 self._error = bare(error) if isinstance(error, EmoggError) else error
         self._flights.forget(self)
-        self.task, self._over = None, True  # which has the error, and that us
+        # The task keeps the error, whose frames keep this flight.
+        self.task, self._over = None, True
         for alarm in self._waiters:
             _ring(alarm)
 
     async def wait(self, deadline: float) -> T:
-        """Wait for the result until *deadline*, a time of the loop's clock.
+        """Wait for the result until *deadline* on the loop's clock.
 
         Raises:
             Abandoned: The deadline passed first.
-            Cut: The load was cancelled by somebody else than its waiters.
+            Cut: The load was cancelled although it had waiters.
         """
         if not self._over:
             alarms = self._flights.alarms
@@ -102,14 +109,14 @@ class Flight(Generic[T]):
     def _leave(self, alarm: asyncio.Future[None], deadline: float) -> None:
         self._waiters.discard(alarm)
         if not self._waiters and not self._over:
-            # Whether the time was up is now a matter of this waiter's alone.
+            # The last waiter decides whether the load ends because its time is up.
             self.call.deadline = min(self.call.deadline, deadline)
             self._flights.abandon(self)
 
     def _failure(self, error: BaseException) -> BaseException:
-        """Return the error for one waiter: its own, or tracebacks would add up."""
+        """Return a copy of the error for each waiter, or tracebacks would add up."""
         if not self._waiters:
-            self._error = None  # or the error would lead here, and this to the error
+            self._error = None  # breaks a cycle: its traceback refers to this flight
             return error
         if not isinstance(error, EmoggError):
             return error
@@ -124,10 +131,10 @@ def _ring(alarm: asyncio.Future[None]) -> None:
 
 
 class Flights:
-    """All loads of a client that are under way.
+    """The loads of a client that are under way.
 
     Args:
-        alarms: Where the deadlines of those who wait are watched.
+        alarms: Wake waiters at their deadlines.
     """
 
     def __init__(self, alarms: Alarms) -> None:
@@ -137,7 +144,7 @@ class Flights:
         self._dying: set[asyncio.Task[Any]] = set()
 
     def find(self, key: Hashable) -> Flight[Any] | None:
-        """Return the load that a call with this *key* may join."""
+        """Return the load that a call with this *key* may join, or None."""
         return self._joinable.get(key)
 
     def start(
@@ -146,27 +153,27 @@ class Flights:
         call: Call,
         load: Callable[[Call], Coroutine[Any, Any, T]],
     ) -> Flight[T]:
-        """Start a load; later calls may join it by *key*, none if that is None.
+        """Start a load that later calls may join by *key*; None lets nobody join.
 
-        It runs in a copy of the present context without what is ours there, because it
-        has a record instead. What traces requests below us finds its own.
+        The load runs in a copy of the current context, so that tracers of aiohttp find
+        their variables. Our own are reset in it, as the load has its record instead.
         """
         flight: Flight[T] = Flight(self, key, call)
         self._aloft.add(flight)
         if key is not None:
             self._joinable[key] = flight
         context = copy_context()
-        # Each `set` copies a part of the context, and a single call has none of them.
+        # Each `set` copies a part of the context, and single calls need none of them.
         if deadline.get() < math.inf or backlog.get() is not UNKNOWN or priority.get():
             context.run(_forget_ours)
-        # By way of the context: not every task factory knows the argument.
+        # Not `create_task(context=…)`: some task factories do not know the argument.
         task = context.run(self.alarms.loop.create_task, load(call))
         flight.task = task
         task.add_done_callback(flight.land, context=context)
         return flight
 
     def detach(self, key: Hashable) -> None:
-        """Let nobody join the load of *key* any more, and let it store nothing."""
+        """Let no other call join the load of *key*, and let the load store nothing."""
         flight = self._joinable.pop(key, None)
         if flight is not None:
             flight.call.is_detached = True
@@ -177,13 +184,13 @@ class Flights:
             self.detach(key)
 
     def forget(self, flight: Flight[Any]) -> None:
-        """Let nobody join *flight* any more: it is over."""
+        """Remove *flight*, which is over; no other call can join it."""
         self._aloft.discard(flight)
         if self._joinable.get(flight.key) is flight:
             del self._joinable[flight.key]
 
     def abandon(self, flight: Flight[Any]) -> None:
-        """Cancel a load that nobody waits for any more."""
+        """Cancel a load, and let no other call join it."""
         self.forget(flight)
         if flight.task is not None and not flight.task.done():
             flight.task.cancel()
@@ -196,19 +203,19 @@ class Flights:
             await asyncio.wait(set(self._dying))
 
     async def close(self) -> None:
-        """Cancel all loads, wait until they have ended, and tell their waiters.
+        """Cancel all loads, wait until they have ended, and wake their waiters.
 
-        Loads that swallow their cancellation are waited for `LAST_WORDS` at most.
+        Loads that swallow their cancellation get `CLOSING_SECONDS`.
         """
         flights = list(self._aloft)
         for flight in flights:
             self.abandon(flight)
         try:
             if self._dying:
-                await asyncio.wait(set(self._dying), timeout=LAST_WORDS)
+                await asyncio.wait(set(self._dying), timeout=CLOSING_SECONDS)
         finally:
             for flight in flights:
-                flight.land()  # one that was cancelled before it began has not
+                flight.land()  # a load cancelled before its first step has not
 
 
 def _forget_ours() -> None:

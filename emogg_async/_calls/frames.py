@@ -1,7 +1,7 @@
-"""The frames that an error keeps: the caller's, and none below.
+"""Tracebacks that end at the caller's frame, without frames of this package.
 
-A frame keeps alive whatever it saw: the token, the key of a stream, buffers. Error
-trackers print all that.
+A frame keeps its local variables alive: the token, the key of a stream, buffers. Error
+trackers print them all.
 """
 
 import asyncio
@@ -18,13 +18,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=BaseException | None)
 
 ENDS: Final = (EmoggError, asyncio.CancelledError)
-"""What a call that has no bug ends in; the frames of a bug are needed to find it."""
+"""The errors that lose their frames. A bug keeps them: they are needed to find it."""
 
 
 def bare(error: E) -> E:
-    """Take from *error*, and from what caused it, all frames and contexts; return it.
+    """Remove all frames and contexts from *error* and its causes; return it.
 
-    It is for where a load ends. What a caller is handling becomes a context later.
+    Use it where a load ends: if a caller is handling another error, Python sets that as
+    the context later.
     """
     each: BaseException | None = error
     while each is not None:
@@ -34,9 +35,10 @@ def bare(error: E) -> E:
 
 
 def without_aiohttp(error: Exception) -> Exception:
-    """Take from *error*, a bug, all frames down to the last of aiohttp's; return it.
+    """Remove from *error*, a bug, all frames down to aiohttp's last; return it.
 
-    Those have the token in their locals. Those of a middleware are below them.
+    aiohttp's frames have the token in their locals. The frames of a middleware are
+    below them, and are kept.
     """
     kept = each = error.__traceback__
     while each is not None:
@@ -48,9 +50,9 @@ def without_aiohttp(error: Exception) -> Exception:
 
 
 def frameless(function: F) -> F:
-    """Let the errors of *function* begin with the frame of whoever calls it.
+    """Remove the frames of *function* and below from its errors.
 
-    A `raise` that names no error adds no frame of its own.
+    A bare `raise` adds no frame, so that the traceback begins with the caller's.
     """
 
     @wraps(function)

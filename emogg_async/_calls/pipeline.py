@@ -1,4 +1,4 @@
-"""How a call flows: through the flights, the retries, the gate and the transport.
+"""The way of a call through the flights, the retries, the gate and the transport.
 
 Each hop adds one policy. The pipeline belongs to the event loop in which it was opened.
 """
@@ -54,22 +54,22 @@ logger = logging.getLogger("emogg_async.http")
 
 
 _ALONE = Backlog(0.0)
-"""The backlog of what belongs to no bulk; nobody changes it."""
+"""The backlog of all calls outside of bulks; it never changes."""
 
 
 class Pipeline:
-    """Everything of a client that is open: its hops, in the order of a call.
+    """The hops of a client, in the order in which a call passes them.
 
     Args:
-        alarms: Where deadlines are watched.
-        transport: The end of the line.
+        alarms: The alarms for all deadlines.
+        transport: Sends requests.
         retry: The retry policy.
         slots: Requests in flight at most.
-        pacer: Who gives out the tokens of the user's bucket; None asks for none.
+        pacer: Gives out the tokens of the user's bucket; None sends without tokens.
         timeout: Seconds for a whole call.
-        counters: Where to count.
+        counters: Counts calls and requests.
         rng: The source of jitter.
-        secret: The token: what no error may show.
+        secret: The token, which no error may show.
     """
 
     def __init__(
@@ -116,10 +116,17 @@ class Pipeline:
         Only reads of one session are shared.
 
         Args:
-            request: What the load is for.
-            load: Carries it out.
-            priority: Whom it yields to; None is what the context says.
-            allowance: Seconds from the first send on, in a bulk; None is a call's time.
+            request: The request.
+            load: A function that carries it out.
+            priority: The priority of the call; None takes that of the context.
+            allowance: Seconds from the first send on, for a call of a bulk; None is the
+                timeout of the client.
+
+        Raises:
+            DeadlineError: The deadline passed.
+            ClientClosedError: The client was closed during the call.
+            OutcomeUnknownError: A write was cut off after it was sent.
+            EmoggError: The error of the load.
         """
         call = self._new_call(priority or context.priority.get(), allowance)
         deadline = call.deadline
@@ -142,20 +149,21 @@ class Pipeline:
             end = self._cut_off(request, flight.call, signal)
         else:
             return result
-        raise end from bare(flight.call.failure)  # here, or *signal* would be in it
+        # Not raised in `except`, where *signal* would become its context.
+        raise end from bare(flight.call.failure)
 
     def deadline(self, now: float) -> float:
-        """Return when a call that begins *now* must be over."""
+        """Return the deadline of a call that begins *now*."""
         deadline = context.deadline.get()
         if context.priority.get() is BULK:
-            return deadline  # its item's own time begins with its first send
+            return deadline  # the time of a bulk's item begins with its first send
         return min(deadline, now + self._timeout)
 
     def limit(self, deadline: float | None = None) -> AbstractContextManager[object]:
-        """Bound the body of a `with` by a *deadline*; None is that of the context.
+        """Cancel the body of a `with` at *deadline*; None takes that of the context.
 
         Raises:
-            TimeoutError: On leaving, when the time was up first.
+            TimeoutError: On leaving, if the deadline passed first.
         """
         if deadline is None:
             deadline = context.deadline.get()
@@ -168,12 +176,12 @@ class Pipeline:
         if context.priority.get() is BULK:
             backlog = context.backlog.get()
             return Call(priority, deadline, allowance or self._timeout, backlog)
-        # A listing yields to single calls, but it is no item of a bulk: all of its time
-        # counts, and no more is known to come.
+        # A listing has the priority of a bulk without being part of one: its time in
+        # the queue counts, and it has no backlog.
         return Call(priority, deadline, backlog=_ALONE)
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
-        """Make the error of a waiter whose load did not end."""
+        """Make the error of a waiter that has no result."""
         if request.repeat is not SAFE and (call.is_out or call.is_in_doubt):
             return outcome_unknown(request, call, "the call was cut off")
         if isinstance(signal, Cut):
@@ -194,7 +202,7 @@ class Pipeline:
         return await self._carry_out(request, call)
 
     def _carry_out(self, request: Request, call: Call) -> Awaitable[Any]:
-        # No coroutine of its own: nearly always there is nothing to add.
+        # Not a coroutine, which would cost time in every call: most are not traced.
         if self._counters.instrument is None:
             return self._retrier.run(request, call, self._exchange)
         return self._carry_out_traced(self._counters.instrument, request, call)
@@ -211,13 +219,13 @@ class Pipeline:
             raise
         finally:
             trace.ends(failure)
-            call.trace = None  # the call may go on: a stop looks what came of it
+            call.trace = None  # a stop may send a get after it, with the same record
 
     async def fetch(self, request: Request, call: Call, model: type[T]) -> T:
-        """Carry out *request* and return what it brings.
+        """Carry out *request* and return the answer as a *model*.
 
         Raises:
-            OutcomeUnknownError: It is a write that was answered by something else.
+            OutcomeUnknownError: The answer to a write does not fit it.
             EmoggError: The last failure.
         """
         payload = await self._carry_out(request, call)
@@ -235,7 +243,7 @@ class Pipeline:
         return value
 
     async def _exchange(self, request: Request, call: Call) -> Any:
-        """Send *request* once, when its turn comes, and decipher the answer."""
+        """Wait for the turn of *request*, send it once, and decipher the answer."""
         began = self.loop.time()
         if not self.gate.enter_nowait(call, began):
             began = await self._queue(request, call, began)
@@ -259,7 +267,7 @@ class Pipeline:
                 counters.in_flight -= 1
 
     def _depart(self, request: Request, call: Call, now: float) -> float:
-        """Note that *request* leaves *now*; return the seconds that it may take."""
+        """Note that *request* is sent *now*; return the seconds that it may take."""
         counters = self._counters
         counters.requests += 1
         counters.retries += call.is_repeated
@@ -270,14 +278,15 @@ class Pipeline:
         call.attempts += 1
         call.status, call.is_out = 0, True
         counters.look_around()
-        # Those who wait for a read watch their deadlines themselves, so that it can go
-        # on for the last of them; a write should know before whether it was sent.
+        # A read goes on until the deadline of its last waiter, and the waiters watch
+        # their deadlines themselves. A write ends with its one deadline, early enough
+        # to say whether it was sent.
         return (call.ends if request.repeat is SAFE else call.deadline) - now
 
     def _hear(
         self, request: Request, call: Call, response: Response, began: float
     ) -> RateLimit | None:
-        """Note an answer; return what it says of the bucket."""
+        """Note an answer; return its rate limit, None if it has none."""
         call.status, call.is_out = response.status, False
         if self._counters.is_watched:
             _log_answer(request, response, self.loop.time() - began)
@@ -300,14 +309,14 @@ class Pipeline:
     def _reason(
         self, request: Request, call: Call, error: BaseException
     ) -> BaseException:
-        """Return why *call* ends in *error*: when its time is up it is cancelled."""
+        """Return *error*, or a DeadlineError for a cancellation at the deadline."""
         is_late = self.loop.time() >= call.deadline
         if is_late and isinstance(error, asyncio.CancelledError):
             return _too_late(request, call)
         return error
 
     def _tell_failure(self, request: Request, call: Call, error: BaseException) -> None:
-        """Tell of a failed attempt, whose *error* is from now on fit to be seen."""
+        """Report a failed attempt, after all secrets are removed from its *error*."""
         error = self._reason(request, call, error)
         if not isinstance(error, EmoggError):
             return
@@ -318,7 +327,7 @@ class Pipeline:
         self._counters.tell(kind, request, attempt=attempt, error=error)
 
     async def _queue(self, request: Request, call: Call, since: float) -> float:
-        """Wait at the gate, and return when the request may leave: now."""
+        """Wait at the gate, and return the time when the request may be sent."""
         try:
             if call.attempts:
                 await self._queue_again(request, call)
@@ -340,9 +349,10 @@ class Pipeline:
         return now
 
     async def _queue_again(self, request: Request, call: Call) -> None:
-        """Wait at the gate until the deadline, which those who join may put off.
+        """Wait at the gate before a retry, until the deadline.
 
-        From its first send on, the time of a bulk's item counts here, too.
+        Callers that join may move the deadline. The time of a bulk's item counts here,
+        because it began with the first send.
         """
         while self.loop.time() < (deadline := call.deadline):
             with suppress(TimeoutError), Limit(self.flights.alarms, deadline):
@@ -350,10 +360,11 @@ class Pipeline:
         raise _too_late(request, call)
 
     def skew(self) -> timedelta | None:
-        """Return by how much the service's clock is ahead of this machine's.
+        """Return how far the service's clock is ahead of this machine's.
 
-        It is never more than the truth, and less by no more than a second and the time
-        that the last answer took; 0 when that had no date. None before the first one.
+        The result may be too small, by up to a second and the time that the last answer
+        took; it is never too large. It is 0 if that answer had no date, and None before
+        the first answer.
         """
         if self._last_headers is None:
             return None
@@ -395,7 +406,7 @@ def _too_late(request: Request, call: Call) -> DeadlineError:
 
 
 def _check_subject(request: Request, value: Any) -> None:
-    """Refuse what is about something else than *request*."""
+    """Refuse an answer that is about another session, name or format."""
     asked, problem = request.session_id, ""
     field = "_id" if isinstance(value, Session) else "session"
     found = value.id if isinstance(value, Session) else getattr(value, field, asked)
@@ -414,5 +425,5 @@ def _check_subject(request: Request, value: Any) -> None:
 
 
 def _spelt(text: str) -> str:
-    """Return *text* as a service might write it that trims and normalizes."""
+    """Return *text* trimmed and normalized, as a service may store it."""
     return " ".join(unicodedata.normalize("NFC", text).split())

@@ -1,4 +1,4 @@
-"""What a client did, and who wants to know: counters, events, log lines, traces."""
+"""Counters, events, log lines and traces of a client."""
 
 import asyncio
 import logging
@@ -37,13 +37,13 @@ _LINES: Final[dict[type[Event], tuple[logging.Logger, str]]] = {
     events.CacheMiss: (cache, "not cached"),
     events.StaleServed: (cache, "served stale"),
 }
-"""Where each event is logged, and what of it."""
+"""The logger and the line for each event."""
 
 
 def log(logger: logging.Logger, level: int, line: str, *facts: object) -> None:
-    """Log a line; a filter or handler that raises hurts no call.
+    """Log a line; print the error of a filter or handler, and go on.
 
-    As `logging` does itself with what its handlers raise, it is shown.
+    `logging` does the same with the errors of its own handlers.
     """
     try:
         logger.log(level, line, *facts)
@@ -53,66 +53,71 @@ def log(logger: logging.Logger, level: int, line: str, *facts: object) -> None:
 
 
 class Trace(Protocol):
-    """Sees one request with its resends, from within the task that carries it out."""
+    """A trace of one request and its retries, called in the task that sends them."""
 
     def departs(self) -> Mapping[str, str]:
-        """Note that it is sent; return the headers that it is to carry."""
+        """Note that the request is sent; return headers to add to it."""
 
     def answered(self, status: int) -> None:
-        """Note that it was answered."""
+        """Note the *status* of an answer."""
 
     def failed(self, error: BaseException) -> None:
-        """Note that it will have no answer."""
+        """Note that an attempt ended in *error*, without an answer."""
 
     def ends(self, error: BaseException | None) -> None:
-        """End, with the *error* that the request ended in, if it did."""
+        """End the trace; *error* is the error of the request, None if it succeeded."""
 
 
 class Instrument(Protocol):
-    """Makes a trace for each request."""
+    """A function that makes a trace for each request."""
 
     def __call__(self, request: "Request") -> Trace:
-        """Begin to trace *request*, in the context of its load."""
+        """Start a trace of *request*, in the context of its load."""
 
 
 @attrs.frozen(kw_only=True)
 class Stats:
-    """What a client has done since it was made; a snapshot."""
+    """The counters of a client since it was made; a snapshot.
+
+    Attributes:
+        calls: Calls of its methods; each id of a bulk and each page of a listing counts
+            as one.
+        requests: HTTP requests, including retries and requests that failed before they
+            were sent. Requests that aiohttp itself repeats on a dead connection do not
+            count.
+        retries: Requests that repeated a failed one.
+        rate_limited: Answers with status 429.
+        cache_hits: Calls answered by the cache.
+        cache_misses: Calls for which the cache had no fresh value.
+        stale_served: Calls answered by a past value because the service did not answer.
+        coalesced: Calls that joined a load of another call.
+        in_flight: Requests that are out now; the only counter that also falls.
+        waited: Seconds that all calls together waited for their turn and between
+            attempts.
+    """
 
     calls: int = 0
-    """Calls of its methods; each id of a bulk and each page of a listing is one."""
-
     requests: int = 0
-    """HTTP requests sent, retries included, and those that failed before they left; not
-    what aiohttp repeats by itself when a kept connection turns out dead."""
-
     retries: int = 0
-    """Requests that repeated a failed one."""
-
     rate_limited: int = 0
-    """Answers 429."""
-
     cache_hits: int = 0
-    """Calls answered by the cache."""
-
     cache_misses: int = 0
-    """Calls for which the cache was asked and had nothing fresh."""
-
     stale_served: int = 0
-    """Calls answered by a past value, since the service could not answer."""
-
     coalesced: int = 0
-    """Calls that joined a load which was already under way."""
-
     in_flight: int = 0
-    """Requests that are out now; the only one that falls."""
-
     waited: float = 0.0
-    """Seconds that all calls together waited for a slot, or between two attempts."""
 
 
 class Counters:
-    """The mutable side of `Stats`."""
+    """The mutable counters behind `Stats`, and the events and log lines.
+
+    Args:
+        on_event: Gets each event; None reports nothing.
+
+    Attributes:
+        instrument: Makes a trace for each request; None traces nothing.
+        is_watched: Whether anything listens to answers, hits and misses.
+    """
 
     __slots__ = (
         *(field.name for field in attrs.fields(Stats)),
@@ -142,10 +147,10 @@ class Counters:
         self.look_around()
 
     def look_around(self) -> None:
-        """Find out whether somebody hears of answers, hits and misses.
+        """Update `is_watched`: whether to report answers, hits and misses.
 
-        Telling of those costs a test where nobody does; of what is rare, a call.
-        It is done at each request, so that a log can be switched on at any time.
+        They are frequent, so without a listener they cost no more than a look at that
+        flag. Each request updates it, so that a log can be switched on at any time.
         """
         self.is_watched = (
             self._on_event is not None
@@ -154,29 +159,29 @@ class Counters:
         )
 
     def hit(self, of: "Request | str") -> None:
-        """Count a hit; *of* is the request that was spared, or its session's id."""
+        """Count a hit; *of* is the request that it saved, or the session's id."""
         self.cache_hits += 1
         if self.is_watched:
             self.tell_hit(of)
 
     def tell_hit(self, of: "Request | str") -> None:
-        """Tell of a hit; only if `is_watched`, as it costs."""
+        """Report a hit; call it only if `is_watched`, as it is slow."""
         self.tell(events.CacheHit, _spared(of))
 
     def miss(self, of: "Request | str") -> None:
-        """Count a miss; *of* is the request to make, or its session's id."""
+        """Count a miss; *of* is the request to make, or the session's id."""
         self.cache_misses += 1
         if self.is_watched:
             self.tell(events.CacheMiss, _spared(of))
 
     def stale(self, request: "Request", why: EmoggError | None = None) -> None:
-        """Count that a past value stood in; *why* is None while that is remembered."""
+        """Count a stale value; *why* is the error, None during a known outage."""
         self.stale_served += 1
         if self.is_watched:
             self.tell(events.StaleServed, request, error=why)
 
     def tell(self, kind: type[Event], request: "Request", **facts: Any) -> None:
-        """Tell of an event of that *kind*, if anybody listens."""
+        """Report an event of that *kind* to the log and to `on_event`."""
         logger, line = _LINES[kind]
         is_logged = logger.isEnabledFor(logging.DEBUG)
         if self._on_event is None and not is_logged:
@@ -195,17 +200,18 @@ class Counters:
             return
         try:
             self._on_event(event)
-        # It must not hurt the call; nor is that cancelled by what runs to its end.
+        # Errors of a listener must not affect the call. A CancelledError cannot be a
+        # cancellation of it, as the listener does not await.
         except (Exception, asyncio.CancelledError) as error:
-            if not self._is_dead:  # once: there may be thousands
+            if not self._is_dead:  # log only the first: there may be thousands
                 self._is_dead = True
-                # Its type alone: nobody knows what its message quotes.
+                # Only its type: its message may quote secrets.
                 name = type(error).__name__
                 line = "on_event failed, and was not heard: %s"
                 log(root, logging.WARNING, line, name)
 
     def snapshot(self) -> Stats:
-        """Return what they read now."""
+        """Return the counters as they are now."""
         names = (field.name for field in attrs.fields(Stats))
         return Stats(**{name: getattr(self, name) for name in names})
 

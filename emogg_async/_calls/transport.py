@@ -1,6 +1,7 @@
-"""One HTTP exchange over aiohttp: the only module of the client that knows it.
+"""One HTTP exchange over aiohttp.
 
-Its exceptions become ours here, and lose the request's headers: the token is in them.
+aiohttp's exceptions become ours here. They lose the headers of the request, because the
+token is in them.
 """
 
 import os
@@ -32,13 +33,13 @@ from emogg_async.errors import (
 
 __all__ = ["ClientSession", "Proxy", "Route", "Transport", "is_session"]
 
-CONNECT_TIMEOUT: Final = 5.0
-KEEPALIVE_TIMEOUT: Final = 15.0
-CHUNK: Final = 256 * 1024
-MAX_ERROR_BODY: Final = 64 * 1024
+CONNECT_SECONDS: Final = 5.0
+KEEPALIVE_SECONDS: Final = 15.0
+READ_BYTES: Final = 256 * 1024
+MAX_ERROR_BODY_BYTES: Final = 64 * 1024
 
 _REPEATED_BY_AIOHTTP = frozenset({"DELETE", "PUT"})
-"""Writes that aiohttp sends again by itself when a kept connection turns out dead."""
+"""The writes that aiohttp itself repeats when an idle connection is dead."""
 
 _NOT_SENT = (
     aiohttp.ClientConnectorError,
@@ -52,31 +53,35 @@ _NOT_SENT = (
 _OPTIONS: Final[dict[str, Any]] = {
     "allow_redirects": False,
     "raise_for_status": False,
-    # It would inflate more than is read, and lose the status of what it cannot.
+    # aiohttp would inflate more than is read, and lose the status of an answer that it
+    # cannot inflate.
     "auto_decompress": False,
     "middlewares": None,
-    # A connection that pauses would go on in, and keep, the context of a load.
+    # A smaller buffer pauses the connection, which would resume in the context of a
+    # load, and keep it.
     "read_bufsize": 16 * 1024 * 1024,
 }
 
 _PROXY_REFUSES: Final = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
 
-_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
-"""What a proxy may answer now and not later, of all that blames the request."""
+_TEMPORARY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+"""The 4xx answers of a proxy that a retry may not meet again."""
 
 
 @attrs.frozen(kw_only=True)
 class Proxy:
-    """A proxy, and what opens it."""
+    """A proxy and its credentials.
+
+    Attributes:
+        url: Its scheme, host and port, without credentials.
+        authorization: The value of `Proxy-Authorization`; None sends no such header.
+    """
 
     url: str
-    """Scheme, host and port; nothing secret."""
-
     authorization: str | None = attrs.field(default=None, repr=False)
-    """The value of `Proxy-Authorization`; None sends none."""
 
     def headers(self) -> dict[str, str]:
-        """Return what the proxy, and nobody else, is to be told."""
+        """Return the headers for the proxy alone."""
         if self.authorization is None:
             return {}
         return {"Proxy-Authorization": self.authorization}
@@ -84,13 +89,15 @@ class Proxy:
 
 @attrs.frozen(kw_only=True)
 class Route:
-    """How the service is reached."""
+    """The way to the service.
+
+    Attributes:
+        proxy: The proxy; None connects directly.
+        ssl: The context for TLS; None trusts this machine's authorities.
+    """
 
     proxy: Proxy | None = None
-    """None is directly."""
-
     ssl: tls.SSLContext | None = None
-    """None trusts this machine's authorities."""
 
 
 def is_session(value: object) -> bool:
@@ -102,13 +109,14 @@ class Transport:
     """Sends requests to one base URL with one token.
 
     Args:
-        base_url: Scheme, host and perhaps a path prefix; no trailing slash.
+        base_url: The URL of the service, with or without a path, without a slash at
+            its end.
         token: The bearer token.
-        user_agent: What to call ourselves.
-        attempt_timeout: Seconds for one exchange, its body included.
-        alarms: Where deadlines are watched.
+        user_agent: The value of `User-Agent`.
+        attempt_timeout: Seconds for one exchange, including the body.
+        alarms: The alarms for the limits of exchanges.
         route: The proxy and the certificates of our own session.
-        http: The caller's session, which is never closed here; None to make our own.
+        http: The caller's session, which is never closed here; None makes our own.
     """
 
     def __init__(
@@ -132,14 +140,14 @@ class Transport:
             "User-Agent": user_agent,
         }
         self._attempt_timeout = attempt_timeout
-        # Deadlines are ours: aiohttp's `total` counts queueing, and rounds. Where it
-        # matters whether a request was sent, DNS and TLS have a limit of their own.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+        # `Limit` bounds the exchange: aiohttp's `total` includes queueing, and rounds.
+        # For writes `connect` bounds DNS and TLS, too, to tell whether one was sent.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         self._owns_http = http is None
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
-        # Headers that a session has anyway need no merging for each request; but
-        # aiohttp would tell them to a proxy: the token, too.
+        # Headers of the session need no merging for each request. With a proxy, aiohttp
+        # would send them to the proxy, the token included.
         shared = http is None and self._proxy is None
         self._http = http or _open_session(route, headers if shared else {})
         self._plain: dict[str, Any] = {
@@ -156,9 +164,9 @@ class Transport:
         self._plain |= {
             "proxy": proxy.url,
             "proxy_headers": its,
-            # Without a tunnel it reads each request, and passes it on.
+            # Without a tunnel, the proxy reads its credentials from each request.
             "headers": headers if self._tunnels else headers | its,
-            # Whoever waits for a tunnel has not sent anything yet.
+            # A request that waits for a tunnel is not sent yet.
             "timeout": _connecting(self._attempt_timeout),
         }
 
@@ -171,15 +179,16 @@ class Transport:
         """Send *request* once and read the answer, whatever its status.
 
         Args:
-            request: What to send.
-            time_left: Seconds after which the whole call is over.
-            more_headers: What it is to carry besides; ours go first.
+            request: The request.
+            time_left: Seconds until the whole call ends.
+            more_headers: Additional headers; ours take precedence.
 
         Raises:
-            NotSentError: It never left.
-            ConnectionLostError: It left, and no whole answer came.
-            ResponseShapeError: What came has not even a status.
-            DeadlineError: The attempt's time was up.
+            NotSentError: The request was not sent.
+            ConnectionLostError: The request was sent, and the answer was lost.
+            ResponseShapeError: The head of the answer cannot be read.
+            DeadlineError: The time of the attempt or the call is up.
+            ConfigurationError: The session passed as `http=` cannot send requests.
         """
         if self._http.closed:
             raise ConfigurationError("the ClientSession passed as http= is closed")
@@ -200,18 +209,20 @@ class Transport:
             raise _translated(error, request, self._proxy) from error
         except Exception as error:
             if self._owns_http or not isinstance(error, RuntimeError | ValueError):
-                raise without_aiohttp(error)  # noqa: B904 - it is the same
-            raise ConfigurationError(f"the session passed as http=: {error}") from None
+                raise without_aiohttp(error)  # noqa: B904 - the same error
+            raise ConfigurationError(
+                f"the session passed as http= cannot send the request: {error}"
+            ) from None
 
     def _options(
         self, request: Request, limit: float, more_headers: Mapping[str, str] | None
     ) -> dict[str, Any]:
-        """Return what aiohttp has to know of *request* besides where it goes."""
+        """Return the options of aiohttp's `request` for *request*."""
         options = self._plain
         if request.repeat is not SAFE:
             options = options | {"timeout": _connecting(limit)}
         if request.method in _REPEATED_BY_AIOHTTP:
-            # Those of a session that was passed in are replaced, unless repeated here.
+            # Middlewares of a request replace those of the caller's session.
             outer = getattr(self._http, "_middlewares", ())
             options = options | {"middlewares": (*outer, _SendOnce())}
         if more_headers:
@@ -235,7 +246,7 @@ class Transport:
             raise _refused_by_proxy(self._proxy, response.status, request)
         try:
             ok = 200 <= response.status < 300
-            limit = request.max_body if ok else MAX_ERROR_BODY
+            limit = request.max_body if ok else MAX_ERROR_BODY_BYTES
             body = await _read(response, limit)
         except BaseException:
             response.close()
@@ -262,10 +273,10 @@ class Transport:
 
 
 class _SendOnce:
-    """Stops aiohttp's own silent repeat on a dead connection.
+    """A middleware that prevents aiohttp's silent repeat on a dead connection.
 
-    Retries are ours to count: a DELETE that worked would otherwise come back as a 404
-    that nobody can explain.
+    Only our own retries know that a 404 after a repeated DELETE means that the first
+    one worked.
     """
 
     def __init__(self) -> None:
@@ -281,14 +292,14 @@ class _SendOnce:
 
 
 class _TunnelError(aiohttp.ClientProxyConnectionError):
-    """A proxy closed the connection, or answered nonsense, before a tunnel stood."""
+    """A proxy closed the connection, or sent no valid answer, instead of a tunnel."""
 
 
 class _Tunneller(Connector):
-    """Says of what goes wrong at a proxy that nothing was sent yet.
+    """A connector whose errors at a proxy say that no request was sent.
 
-    aiohttp says only that the server disconnected, as it does of a request that was
-    sent and whose answer is lost.
+    aiohttp raises the same error for a proxy that disconnects as for a request that was
+    sent and lost its answer.
     """
 
     async def connect(
@@ -311,10 +322,11 @@ def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSessio
     kind = _Tunneller if route.proxy else Connector
     return aiohttp.ClientSession(
         headers=headers,
-        # The gate owns the slots; c-ares, where installed, would ignore the hosts file.
+        # No limit, because the gate has one. The resolver is threaded, because c-ares
+        # would ignore the hosts file.
         connector=kind(
             limit=0,
-            keepalive_timeout=KEEPALIVE_TIMEOUT,
+            keepalive_timeout=KEEPALIVE_SECONDS,
             resolver=aiohttp.ThreadedResolver(),
             ssl=route.ssl or True,
         ),
@@ -323,25 +335,25 @@ def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSessio
 
 
 def _connecting(limit: float) -> aiohttp.ClientTimeout:
-    """Limit what comes before a send; it ends early enough to say that none was."""
-    return aiohttp.ClientTimeout(total=None, connect=min(CONNECT_TIMEOUT, 0.9 * limit))
+    """Limit the time to connect, so that it ends before *limit*, the attempt's."""
+    return aiohttp.ClientTimeout(total=None, connect=min(CONNECT_SECONDS, 0.9 * limit))
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """Read the body, packed as it may be; None if it has more than *limit* bytes."""
+    """Read the body without unpacking it; None if it has more than *limit* bytes."""
     content = response.content
     chunks: list[bytes] = []
     size = 0
     try:
         while not content.at_eof():
-            chunk = await content.read(CHUNK)
+            chunk = await content.read(READ_BYTES)
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
-                response.close()  # the rest is not worth reading, nor the connection
+                response.close()  # closing is cheaper than reading the rest
                 return None
-    # How aiohttp says that the connection is gone, and without its compiled parser also
-    # that a chunk is none.
+    # aiohttp raises these for a lost connection and, without its compiled parser, for
+    # an invalid chunk.
     except (RuntimeError, HttpProcessingError) as error:
         raise aiohttp.ClientPayloadError(type(error).__name__) from error
     response.release()
@@ -351,7 +363,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
 def _translated(
     error: Exception, request: Request, proxy: Proxy | None = None
 ) -> TransportError | ResponseShapeError:
-    """Say in our words what aiohttp's *error* means for *request*."""
+    """Return the error of ours for aiohttp's *error*."""
     parsing = (
         error.__cause__ if isinstance(error, aiohttp.ClientResponseError) else None
     )
@@ -390,7 +402,7 @@ def _refused_by_proxy(
     return NotSentError(
         f"not sent: {_named(proxy)} answered {status}{phrase}",
         stopped_by="proxy",
-        final=400 <= status < 500 and status not in _PASSING,
+        final=400 <= status < 500 and status not in _TEMPORARY,
         method=request.method,
         path=request.path,
     )
@@ -401,7 +413,7 @@ def _named(proxy: Proxy | None) -> str:
 
 
 def _distrust(error: aiohttp.ClientConnectorCertificateError) -> str:
-    """Say whose certificate is refused, and why; it may be that of a proxy."""
+    """Name the host of a refused certificate, perhaps a proxy, and the reason."""
     key = getattr(error, "_conn_key", None)
     cause = getattr(error, "_certificate_error", None)
     why = getattr(cause, "verify_message", "") or "it is not trusted"
@@ -409,9 +421,9 @@ def _distrust(error: aiohttp.ClientConnectorCertificateError) -> str:
 
 
 def _forget_words(error: Exception) -> None:
-    """Take out what was said, and what led to it, which may quote that.
+    """Remove headers, texts of the server, causes and frames from *error*.
 
-    The token is in the headers of the request, and whoever answers may repeat it.
+    The token is in the headers of the request, and a server may repeat it.
     """
     error.__cause__ = None
     bare(error)
@@ -427,7 +439,8 @@ def _forget_words(error: Exception) -> None:
             error.args = (error.request_info, ())
         error.message, error.headers = "", None
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        error.message, error.args = "", ()  # it can be the head of an answer
+        # aiohttp may put the head of an answer there.
+        error.message, error.args = "", ()
 
 
 def _reason(error: Exception) -> str:
@@ -439,9 +452,9 @@ def _reason(error: Exception) -> str:
     if isinstance(cause, tls.SSLError):
         return str(getattr(cause, "reason", None) or "TLS failed")
     if isinstance(cause, OSError) and cause.errno:
-        # asyncio's own text repeats the address, and that of a resolver is its own.
+        # asyncio's text repeats the address. The numbers of a resolver are not errnos.
         resolver = isinstance(cause, socket.gaierror)
         return str(cause.strerror if resolver else os.strerror(cause.errno))
     if isinstance(cause, ConnectionError):
-        return "the connection was closed before TLS stood"
+        return "the connection was closed before TLS was set up"
     return type(error).__name__

@@ -6,7 +6,7 @@ import simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emogg_async._calls.alarms import GRAIN, Alarms, Limit
+from emogg_async._calls.alarms import SLOT_SECONDS, Alarms, Limit
 
 
 def scheduled(loop):
@@ -18,7 +18,7 @@ def scheduled(loop):
     st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), max_size=60),
 )
 def test_rings_each_alarm_once_and_on_time(plan):
-    """An alarm rings once, never early and at most a grain late, unless called off."""
+    """An alarm rings once, never early and at most a slot late, unless disarmed."""
 
     async def main():
         alarms = Alarms(asyncio.get_running_loop())
@@ -34,7 +34,7 @@ def test_rings_each_alarm_once_and_on_time(plan):
         kept = {key: when for key, (when, off) in enumerate(plan) if not off}
         assert kept.keys() == rung.keys()
         for key, when in kept.items():
-            assert when <= rung[key] <= when + GRAIN + 1e-6
+            assert when <= rung[key] <= when + SLOT_SECONDS + 1e-6
         assert [] == scheduled(asyncio.get_running_loop())
 
     simulated.run(main())
@@ -58,7 +58,7 @@ def test_many_alarms_share_one_timer():
 
 
 def test_calling_off_the_last_alarm_leaves_no_timer():
-    """A timer that nobody needs any more is cancelled."""
+    """The timer is cancelled with its last alarm."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -79,13 +79,13 @@ class TestLimit:
             alarms = Alarms(asyncio.get_running_loop())
             with pytest.raises(TimeoutError), Limit(alarms, simulated.now() + 1.5):
                 await asyncio.sleep(10)
-            assert 1.5 <= simulated.now() <= 1.5 + GRAIN + 1e-6
+            assert 1.5 <= simulated.now() <= 1.5 + SLOT_SECONDS + 1e-6
             assert 0 == asyncio.current_task().cancelling()
 
         simulated.run(main())
 
     def test_lets_a_quick_body_pass(self):
-        """A body that ends in time is left alone, and so is what comes after it."""
+        """The limit neither cancels a body that ends in time nor the code after it."""
 
         async def main():
             alarms = Alarms(asyncio.get_running_loop())
@@ -96,7 +96,7 @@ class TestLimit:
         simulated.run(main())
 
     def test_leaves_errors_of_the_body_alone(self):
-        """An error that the body raises in time leaves as it is."""
+        """The caller sees the error that the body raises in time."""
 
         async def main():
             alarms = Alarms(asyncio.get_running_loop())
@@ -106,7 +106,7 @@ class TestLimit:
         simulated.run(main())
 
     def test_a_foreign_cancellation_stays_one(self):
-        """A task cancelled by somebody else, at the same moment too, is cancelled."""
+        """A task that other code cancels is cancelled, even at the same moment."""
 
         async def main():
             loop = asyncio.get_running_loop()
@@ -116,7 +116,7 @@ class TestLimit:
                 with Limit(alarms, simulated.now() + 1.0):
                     await asyncio.sleep(10)
 
-            for moment in (0.5, 1.0 + GRAIN):
+            for moment in (0.5, 1.0 + SLOT_SECONDS):
                 task = asyncio.create_task(limited())
                 loop.call_at(simulated.now() + moment, task.cancel)
                 with pytest.raises(asyncio.CancelledError):

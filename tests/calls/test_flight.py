@@ -63,7 +63,7 @@ def test_callers_at_the_same_time_share_one_load():
 
 
 def test_a_cancelled_caller_hurts_nobody():
-    """Of a hundred callers all but one are cancelled; the last one gets the value."""
+    """The last of a hundred callers gets the value when all others are cancelled."""
 
     async def main():
         loads = Loads()
@@ -80,7 +80,7 @@ def test_a_cancelled_caller_hurts_nobody():
 
 
 def test_the_load_ends_with_its_last_caller():
-    """When the last caller leaves, the load is cancelled, and nobody joins it."""
+    """The load is cancelled when its last caller leaves, and no other call joins it."""
 
     async def main():
         loads = Loads()
@@ -98,7 +98,7 @@ def test_the_load_ends_with_its_last_caller():
 
 
 def test_a_load_abandoned_before_it_began_leaves_nothing():
-    """A load that is cancelled before its first step never runs, nor is it joined."""
+    """A load that is cancelled before its first step never runs and is never joined."""
 
     async def main():
         loads = Loads()
@@ -178,7 +178,7 @@ def test_a_failure_that_nobody_waits_for_is_silent():
 
 
 def test_closing_cuts_everybody_off():
-    """Closing ends all loads, those that have not begun too, and tells every caller."""
+    """Closing ends all loads, begun or not, and every caller gets an error."""
 
     async def main():
         loads = Loads()
@@ -197,7 +197,7 @@ def test_closing_cuts_everybody_off():
 
 
 def test_closing_that_is_cancelled_still_tells_everybody():
-    """Whoever waits is told, also for a load that had not begun, and none hangs."""
+    """Every caller gets an error, even of a load that had not begun, and none hangs."""
 
     async def main():
         loads = Loads()
@@ -216,7 +216,7 @@ def test_closing_that_is_cancelled_still_tells_everybody():
 
 
 def test_a_load_that_will_not_end_holds_no_closer():
-    """Closing waits a second for loads that swallow their cancellation, no longer."""
+    """Closing waits only a second for loads that swallow their cancellation."""
 
     async def main():
         flights = Flights(Alarms(asyncio.get_running_loop()))
@@ -239,7 +239,7 @@ def test_a_load_that_will_not_end_holds_no_closer():
 
 
 def test_a_failure_keeps_nothing_alive():
-    """The error of a load leads to no frame that leads back to it."""
+    """The error of a load is part of no reference cycle."""
 
     async def main():
         loads = Loads(NotFoundError("no such session", status=404))
@@ -260,7 +260,7 @@ def test_a_failure_keeps_nothing_alive():
 
 
 def test_a_foreign_error_is_not_copied():
-    """An error that is none of ours reaches everybody as it is."""
+    """Every caller gets the same object if the error is not one of ours."""
 
     class OddError(Exception):
         def __init__(self, one, two):
@@ -275,7 +275,7 @@ def test_a_foreign_error_is_not_copied():
 
 
 def test_a_load_that_has_ended_still_has_its_result():
-    """Whoever started a load may wait for it after it has ended, as eager tasks do."""
+    """A caller may wait for a load after its end, as happens with eager tasks."""
 
     async def main():
         flights = Flights(Alarms(asyncio.get_running_loop()))
@@ -304,7 +304,7 @@ def test_a_load_that_has_ended_still_has_its_result():
     )
 )
 def test_every_caller_gets_an_end_and_loads_never_overlap(plan):
-    """Whoever comes, gives up or is cancelled when: nobody hangs, no two loads run."""
+    """No caller hangs, and no two loads run, in any order of joins and departures."""
 
     async def main():
         loads = Loads()
@@ -332,7 +332,7 @@ def test_every_caller_gets_an_end_and_loads_never_overlap(plan):
 
 
 def test_a_detached_load_is_joined_by_nobody():
-    """Loads whose key matches go on for those who wait, and know that they are old."""
+    """Detached loads go on for their waiters, and are marked as outdated."""
 
     async def main():
         loads = Loads()

@@ -1,4 +1,4 @@
-"""Corporate networks: proxies, certificates, and what the environment says of them."""
+"""Corporate networks: proxies, certificates, and their environment variables."""
 
 import asyncio
 import logging
@@ -89,7 +89,7 @@ def client_of(emulator, ca_file):
 
 
 def everything_in(error):
-    """Show an error, and what led to it, in every way there is."""
+    """Show an error and its causes in all ways."""
     yield "".join(traceback.format_exception(error))
     while error is not None:
         yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
@@ -147,7 +147,7 @@ class TestCertificates:
         assert () == emulator.requests
 
     async def test_the_wrong_name_is_refused(self, emulator, client_of, authority):
-        """A trusted certificate of somebody else's is none."""
+        """A trusted certificate for another host is refused."""
         context = certified(authority, "somebody-else.example")
         async with tls_front(emulator.url, context) as url, client_of(url) as client:
             with pytest.raises(NotSentError, match=r"certificate of 127\.0\.0\.1"):
@@ -163,7 +163,7 @@ class TestCertificates:
         ],
     )
     def test_a_file_without_certificates_is_refused(self, tmp_path, content, reason):
-        """What cannot be read is a ConfigurationError when the client is made."""
+        """An unreadable file is a ConfigurationError when the client is made."""
         path = tmp_path / "ca.pem"
         if content is not None:
             path.write_bytes(content)
@@ -173,18 +173,18 @@ class TestCertificates:
 
     @pytest.mark.parametrize("path", ["", "\0", Path("/")])
     def test_what_is_no_file_is_refused(self, path):
-        """Nor is an empty path, a directory or a path that cannot be."""
+        """An empty path, a directory and an impossible path are refused."""
         with pytest.raises(ConfigurationError, match="ssl: cannot use"):
             AsyncEmoggClient("t", ssl=path)
 
     @pytest.mark.parametrize("value", [False, True, 1, b"ca.pem", object()])
     def test_other_values_are_refused(self, value):
-        """There is no way to switch certificates off by a bool."""
+        """Other values are refused; a bool does not switch verification off."""
         with pytest.raises(InvalidArgumentError, match=r"ssl: expected an ssl\."):
             AsyncEmoggClient("t", ssl=value)
 
     def test_a_context_for_servers_is_refused(self):
-        """It would check nothing, and fail at the first call."""
+        """A context for servers is refused: it would fail at the first call."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         with pytest.raises(ConfigurationError, match="for servers"):
             AsyncEmoggClient("t", ssl=context)
@@ -211,7 +211,7 @@ class TestTunnels:
     async def test_credentials_reach_the_proxy_and_nobody_else(
         self, emulator, front, client_of, caplog
     ):
-        """They are decoded, sent as Basic, and shown nowhere."""
+        """Credentials are decoded, sent as Basic, and shown nowhere."""
         async with proxying(user=f"{USER}:{PASSWORD}") as proxy:
             user = CREDENTIALS.replace("%3A", ":")
             for credentials in (CREDENTIALS, user):
@@ -225,7 +225,7 @@ class TestTunnels:
 
     @pytest.mark.parametrize("scheme", ["https", "HTTPS", "Https"])
     async def test_the_service_does_not_get_them(self, authority, client_of, scheme):
-        """What opens the proxy stays with it, however the base URL is written."""
+        """The service never gets the proxy's credentials, in any case of the scheme."""
         async with (
             serving(always(http("404 No")), certified(authority)) as server,
             proxying(user=f"{USER}:{PASSWORD}") as proxy,
@@ -238,7 +238,7 @@ class TestTunnels:
         assert b"Proxy-Authorization" not in server.heads[0]
 
     async def test_two_passwords_share_no_tunnel(self, emulator, front, client_of):
-        """Whoever has the wrong one is refused, whoever else is let through."""
+        """A wrong password is refused, in spite of another client's open tunnel."""
         async with proxying(user=f"{USER}:{PASSWORD}") as proxy:
             right, wrong = proxy.with_user(CREDENTIALS), proxy.with_user("j.doe:no")
             async with client_of(front, proxy=right) as client:
@@ -287,7 +287,7 @@ class TestProxyFailures:
     async def test_what_it_refuses_was_not_sent(
         self, *, emulator, front, client_of, fault, said, final
     ):
-        """Each is a NotSentError that names the proxy, for writes, too."""
+        """Each failure is a NotSentError that names the proxy, for writes, too."""
         async with proxying(fault=fault) as proxy:
             for error in await self.failing(client_of, front, proxy.url):
                 assert NotSentError is type(error)
@@ -317,8 +317,8 @@ class TestProxyFailures:
 
     @pytest.mark.timing
     async def test_one_that_hangs(self, client_of, front, monkeypatch):
-        """It costs the time for a connection, and nothing counts as sent."""
-        monkeypatch.setattr("emogg_async._calls.transport.CONNECT_TIMEOUT", 0.2)
+        """A call to a proxy that hangs ends in time and was not sent."""
+        monkeypatch.setattr("emogg_async._calls.transport.CONNECT_SECONDS", 0.2)
         async with proxying(fault="hang") as proxy:
             began = time.monotonic()
             retry = RetryPolicy(attempts=1)
@@ -332,7 +332,7 @@ class TestProxyFailures:
     @pytest.mark.timing
     @pytest.mark.parametrize("limit", ["attempt_timeout", "timeout", "deadline"])
     async def test_one_that_hangs_until_the_time_is_up(self, client_of, front, limit):
-        """Whichever time is up first, a write that got no tunnel was not sent."""
+        """A write without a tunnel was not sent, no matter which time is up first."""
         options = {"attempt_timeout": 9.0, "timeout": 9.0, "deadline": 9.0, limit: 0.3}
         deadline = options.pop("deadline")
         options["retry"] = RetryPolicy(attempts=1)
@@ -350,7 +350,7 @@ class TestProxyFailures:
     async def test_it_gets_better(self, emulator, front, client_of, fault, monkeypatch):
         """A write comes through, and once, when the proxy is well again."""
         if fault == "hang":
-            monkeypatch.setattr("emogg_async._calls.transport.CONNECT_TIMEOUT", 0.5)
+            monkeypatch.setattr("emogg_async._calls.transport.CONNECT_SECONDS", 0.5)
         body = {"name": "x", "streamUri": "rtmp://x/y"}
         async with proxying(fault=fault, times=2) as proxy:
             async with client_of(front, proxy=proxy.url) as client:
@@ -359,7 +359,7 @@ class TestProxyFailures:
         assert 1 == len(emulator.requests)
 
     async def test_a_tunnel_that_is_cut_later(self, emulator, front, client_of):
-        """Once a request is in it, its fate is as unknown as without a proxy."""
+        """The outcome of a write is unknown if its tunnel is cut after the send."""
         async with proxying() as proxy, client_of(front, proxy=proxy.url) as client:
             emulator.fail(fault="reset", times=1)
             await ask(client, emulator.sessions[0])
@@ -375,8 +375,8 @@ class TestProxyFailures:
     async def test_no_error_shows_the_credentials(
         self, front, client_of, fault, caplog, monkeypatch
     ):
-        """No error, cause or log has them, even if the proxy echoes them."""
-        monkeypatch.setattr("emogg_async._calls.transport.CONNECT_TIMEOUT", 0.1)
+        """No error, cause or log has the credentials, even if the proxy echoes them."""
+        monkeypatch.setattr("emogg_async._calls.transport.CONNECT_SECONDS", 0.1)
         async with proxying(fault=fault, user="somebody:else") as proxy:
             url = proxy.with_user(CREDENTIALS)
             with caplog.at_level(logging.DEBUG):
@@ -385,7 +385,7 @@ class TestProxyFailures:
         assert b64encode(USER.encode())[:6] in proxy.heads[0]
 
     async def test_nor_where_nobody_listens(self, front, client_of, caplog):
-        """Nor has that of a connection that is refused."""
+        """The error of a refused connection has no credentials."""
         url = f"http://{CREDENTIALS}@127.0.0.1:1"
         with caplog.at_level(logging.DEBUG):
             for error in await self.failing(client_of, front, url):
@@ -394,7 +394,7 @@ class TestProxyFailures:
     async def test_the_certificate_of_an_https_proxy(
         self, emulator, front, client_of, authority
     ):
-        """One that is not trusted is told by the proxy's name."""
+        """The error of an untrusted certificate names the proxy."""
         async with proxying(certified(authority, "elsewhere.example")) as proxy:
             for error in await self.failing(client_of, front, proxy.url):
                 assert "certificate" == error.stopped_by
@@ -402,13 +402,13 @@ class TestProxyFailures:
         assert [] == proxy.heads
 
     def test_what_is_final_is_not_retried(self):
-        """A wrong password must not lock the account."""
+        """A final refusal is not retried: retries could lock the account."""
         error = NotSentError("-", stopped_by="proxy", final=True)
         for repeat in Repeat:
             assert Verdict.RAISE is verdict(error, repeat)
 
     async def test_a_session_of_the_callers(self, emulator, authority, front):
-        """What its proxy refuses is not sent either, though its name is unknown."""
+        """A refusal by the proxy of the caller's session means not sent, too."""
         async with proxying(fault="407 No") as proxy:
             async with aiohttp.ClientSession(proxy=proxy.url) as http:
                 options = {"http": http, "retry": FAST, "base_url": front}
@@ -420,7 +420,7 @@ class TestProxyFailures:
 
 class TestWithoutTLS:
     async def test_is_refused_unless_allowed(self, emulator):
-        """A proxy would read the token; loopback is no exception then."""
+        """An http:// base URL is refused with a proxy, which would read the token."""
         for base_url in (emulator.url, "http://localhost", "HTTP://localhost"):
             with pytest.raises(ConfigurationError, match="show the token to the proxy"):
                 AsyncEmoggClient("t", base_url=base_url, proxy="http://proxy:3128")
@@ -436,7 +436,7 @@ class TestWithoutTLS:
         assert f"Bearer {emulator.token}".encode() in proxy.heads[0]
 
     async def test_its_407_is_not_the_services(self, emulator, client_of):
-        """It was not sent, and it is not tried again."""
+        """A request answered 407 by the proxy was not sent, and is not retried."""
         async with proxying(user=f"{USER}:{PASSWORD}") as proxy:
             options = {"proxy": proxy.with_user("j.doe:5ecret"), "allow_http": True}
             async with client_of(emulator.url, **options) as client:
@@ -446,7 +446,7 @@ class TestWithoutTLS:
         assert_no_credentials(*everything_in(caught.value))
 
     async def test_a_407_in_a_tunnel_is_the_services(self, emulator, front, client_of):
-        """What comes out of a tunnel was not said by the proxy."""
+        """A 407 through a tunnel is an answer of the service."""
         emulator.fail(status=407)
         async with proxying() as proxy, client_of(front, proxy=proxy.url) as client:
             with pytest.raises(StatusError) as caught:
@@ -460,7 +460,7 @@ class TestEnvironment:
     async def test_its_proxy_is_used(
         self, *, emulator, service, client_of, monkeypatch, name, prefix
     ):
-        """With trust_env, in either case, and without its scheme."""
+        """`trust_env` reads the variable in either case, with or without a scheme."""
         async with proxying() as proxy:
             monkeypatch.setenv(name, f"{prefix}127.0.0.1:{proxy.port}")
             async with client_of(service, trust_env=True) as client:
@@ -473,7 +473,7 @@ class TestEnvironment:
     async def test_it_is_not_asked_without_being_told(
         self, emulator, front, client_of, monkeypatch
     ):
-        """By default connections are direct, whatever the environment says."""
+        """By default connections are direct, and the environment is ignored."""
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         async with client_of(front) as client:
@@ -551,7 +551,7 @@ class TestEnvironment:
         assert b"uthorization" not in proxy.heads[0]
 
     def test_a_proxy_of_an_unknown_kind_is_refused(self, monkeypatch):
-        """It is not passed over: direct connections may be forbidden."""
+        """An unknown kind of proxy is refused: direct connections may be forbidden."""
         monkeypatch.setenv("HTTPS_PROXY", f"socks5://{CREDENTIALS}@proxy.test")
         with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY: ") as caught:
             AsyncEmoggClient("t", trust_env=True)
@@ -585,7 +585,7 @@ class TestArguments:
         ],
     )
     def test_what_is_no_proxy_is_refused(self, url):
-        """Nothing of it is shown, since any part may be the password."""
+        """The error shows no part of the URL, since any may be the password."""
         with pytest.raises(ConfigurationError, match=r"^proxy: ") as caught:
             AsyncEmoggClient("t", proxy=url)
         assert_no_credentials(*everything_in(caught.value))
@@ -621,20 +621,20 @@ class TestArguments:
         [{"proxy": "http://proxy.test"}, {"ssl": "ca.pem"}, {"trust_env": True}],
     )
     async def test_an_own_session_has_its_own_way(self, option):
-        """With `http=` they would do nothing, and so are refused."""
+        """Options that have no effect with `http=` are refused."""
         async with aiohttp.ClientSession() as http:
             with pytest.raises(InvalidArgumentError, match="its own proxy"):
                 AsyncEmoggClient("t", http=http, **option)
 
     @pytest.mark.parametrize("value", [1, None, "yes"])
     def test_trust_env_is_a_bool(self, value):
-        """Nothing else is taken for one."""
+        """Only a bool is accepted."""
         with pytest.raises(InvalidArgumentError, match="trust_env: expected a bool"):
             AsyncEmoggClient("t", trust_env=value)
 
 
 async def test_nothing_is_left_behind(emulator, front, client_of):
-    """No tunnel that failed or stood stays open, and nothing warns."""
+    """No tunnel stays open, failed or not, and there is no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         async with proxying(fault="cut", times=3) as proxy:

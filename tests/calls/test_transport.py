@@ -67,7 +67,7 @@ def client_of(server, **options):
 
 class TestHowItAsks:
     async def test_sends_what_it_should_and_no_more(self):
-        """The request has the token, our name, and no cookie that a server set."""
+        """The request has the token, our user agent, and no cookie of a server."""
         cookie = http("200 OK", BODY, "Set-Cookie: a=b; Path=/")
         async with serving(always(cookie)) as server, client_of(server) as client:
             await client.get_session(ID)
@@ -99,7 +99,7 @@ class TestHowItAsks:
         assert {"name": "Ünï"} == json.loads(server.bodies[0])
 
     async def test_an_own_session_gets_the_same_headers(self):
-        """With an aiohttp session of the caller's, the token goes along too."""
+        """Requests through the caller's aiohttp session have the token, too."""
         async with serving(always(OK)) as server, aiohttp.ClientSession() as http_:
             async with client_of(server, http=http_) as client:
                 await client.get_session(ID)
@@ -109,7 +109,7 @@ class TestHowItAsks:
 class TestRedirects:
     @pytest.mark.parametrize("status", ["301 x", "302 x", "303 x", "307 x", "308 x"])
     async def test_are_never_followed(self, status):
-        """A redirect is an error: neither token nor body goes anywhere else."""
+        """A redirect is an error: neither token nor body is sent elsewhere."""
         async with serving(always(OK)) as elsewhere:
             moved = http(status, b"", f"Location: {elsewhere.url}/v1/sessions")
             async with serving(always(moved)) as server, client_of(server) as client:
@@ -129,7 +129,7 @@ class TestFaultsOfTheEmulator:
         "fault", ["reset", "close", "cut", "cut_chunked", "garbage", "html", "hang"]
     )
     async def test_one_fault_costs_a_read_nothing_but_time(self, emulator, fault):
-        """Whatever goes wrong once, the session comes, for a get and for a list."""
+        """A get and a list succeed after any single fault."""
         newest = emulator.sessions[0]
         async with emulator.client(attempt_timeout=0.3) as client:
             for call in (
@@ -154,7 +154,7 @@ class TestFaultsOfTheEmulator:
         ],
     )
     async def test_a_lasting_fault_is_one_clear_error(self, emulator, fault, error):
-        """Each fault has its own error, and what is not concerned goes on."""
+        """Each fault has its own error, and other calls go on."""
         sick, well = emulator.sessions[:2]
         emulator.fail(path=f"*/{sick.id}", fault=fault)
         options = {"attempt_timeout": 3.0, "retry": RetryPolicy(attempts=2, base=0.01)}
@@ -170,7 +170,7 @@ class TestFaultsOfTheEmulator:
 
     @pytest.mark.parametrize("status", [400, 403, 409, 413, 418, 425, 501, 505])
     async def test_final_statuses_are_not_retried(self, emulator, status):
-        """What will not get better is asked once."""
+        """A request with a permanent error is sent once."""
         emulator.fail(status=status, headers={"Retry-After": "0"})
         async with emulator.client() as client:
             with pytest.raises(StatusError) as caught:
@@ -191,7 +191,7 @@ class TestFaultsOfTheEmulator:
 
 
 IDLE = http("408 Request Timeout", b"", "Connection: close")
-"""How some servers end a connection that was idle, just as a request leaves."""
+"""The ways in which servers close an idle connection just as a request is sent."""
 
 
 class TestIdleConnections:
@@ -218,7 +218,7 @@ class TestIdleConnections:
         ],
     )
     async def test_a_408_is_a_lost_answer(self, call, answers):
-        """A call that meets the end of an idle connection is sent again."""
+        """A call is sent again if the server closes its idle connection."""
         async with serving(always(OK, IDLE, *answers)) as server:
             async with client_of(server, retry=RetryPolicy(base=0.01)) as client:
                 await client.get_session(ID)
@@ -226,7 +226,7 @@ class TestIdleConnections:
         assert 2 + len(answers) == len(server.heads)
 
     async def test_a_408_to_a_create_leaves_it_in_doubt(self):
-        """A POST is never sent twice, and nobody knows what became of it."""
+        """A POST is never sent twice; its outcome is unknown."""
         async with serving(always(OK, IDLE, OK)) as server, client_of(server) as client:
             await client.get_session(ID)
             with pytest.raises(OutcomeUnknownError) as caught:
@@ -235,7 +235,7 @@ class TestIdleConnections:
 
 
 def _bomb(frame):
-    """Return what answers with so many bytes of empty arrays in place of a null."""
+    """Return a function that makes an answer with so many bytes of empty arrays."""
 
     def answer(size):
         arrays = b"[%s[]]" % (b"[]," * (size // 3))
@@ -292,7 +292,7 @@ class TestHostileServers:
         ids=range(12),
     )
     async def test_get_one_clear_error(self, answer, error):
-        """However broken an answer is, what the caller sees is one error of ours."""
+        """Every broken answer raises one error of ours."""
         async with serving(always(answer, keep=False)) as server:
             async with client_of(server, retry=ONE_TRY) as client:
                 with pytest.raises(error) as caught:
@@ -343,7 +343,7 @@ class TestHostileServers:
     @pytest.mark.parametrize("size", [33_000_000, 1_900_000, 1_000_000])
     @pytest.mark.parametrize("call", BOMBED)
     async def test_nor_does_one_that_is_json(self, call, size):
-        """What 33 MB of empty arrays inflate to, or all that is read, is not kept."""
+        """Memory stays low for 33 MB of empty arrays, compressed or not."""
         ask, bomb = BOMBED[call]
         async with serving(always(bomb(size))) as server:
             async with client_of(server, retry=ONE_TRY) as client:
@@ -358,7 +358,7 @@ class TestHostileServers:
 
     @pytest.mark.parametrize("kind", ["keys", "words", "text"])
     async def test_nor_does_one_of_other_parts(self, kind):
-        """As little is kept of keys or of words that all differ, or of wide letters."""
+        """Memory stays low for keys or words that all differ, and for wide letters."""
         if kind == "keys":
             pairs = ",".join(f'"{n:05x}":"ab"' for n in range(1_200_000))
             body = f'{{"session":"{ID}","timeline":[],"x":{{{pairs}}}}}'.encode()
@@ -384,7 +384,7 @@ class TestHostileServers:
         assert peak < 150 * 2**20
 
     async def test_a_day_of_a_timeline_in_steps_of_5_s_is_read(self):
-        """As much as can be asked for is read, with room for two names more."""
+        """The longest possible answer is read, with room for two more names."""
         level = {"people": 2, "quantity": 13, "intensity": 0.12345678901}
         emotions = {f"emotion{n}": level for n in range(9)}
         steps = [
@@ -400,7 +400,7 @@ class TestHostileServers:
     @pytest.mark.timing
     @pytest.mark.parametrize("call", BOMBED)
     async def test_nor_does_one_hold_the_loop(self, call):
-        """Of 33 MB of empty arrays no more is parsed than takes a moment."""
+        """Parsing 33 MB of empty arrays stops after a moment."""
         ask, bomb = BOMBED[call]
         async with serving(always(bomb(33_000_000))) as server:
             async with client_of(server, retry=ONE_TRY) as client:
@@ -433,7 +433,7 @@ class TestHostileServers:
     @pytest.mark.timing
     @pytest.mark.parametrize("part", [b"X-Slow: ", b"Content-Length: 500\r\n\r\n"])
     async def test_what_trickles_ends_with_the_attempt(self, part):
-        """A server that sends a byte now and then, of head or body, holds no call."""
+        """A call ends in time if the server sends its head or body byte by byte."""
 
         async def trickle(writer, number):
             writer.write(b"HTTP/1.1 200 OK\r\n" + part)
@@ -524,10 +524,10 @@ UNREADABLE = {
     "name": (http("200 OK", BODY, "X\x01: a"), "its head is no valid HTTP"),
     "many": (http("200 OK", BODY, *(f"X{n}: a" for n in range(300))), "its head is no"),
 }
-"""Answers that no try makes readable, and what is wrong with them."""
+"""Answers that are unreadable at every attempt, and the reasons."""
 
 HEADLESS = ("header", "reason", "status", "nonsense", "control", "name", "many")
-"""Those of them whose status cannot be read either."""
+"""The answers among them whose status cannot be read either."""
 
 
 class TestUnreadableAnswers:
@@ -545,7 +545,7 @@ class TestUnreadableAnswers:
 
     @pytest.mark.parametrize("kind", UNREADABLE)
     async def test_leave_the_fate_of_a_write_unknown(self, kind):
-        """A write is sent once, whatever could not be read of its answer."""
+        """A write with an unreadable answer is sent once."""
         answer, problem = UNREADABLE[kind]
         async with serving(always(answer, keep=False)) as server:
             async with client_of(server, retry=RetryPolicy(base=0.001)) as client:
@@ -607,18 +607,18 @@ STRAYS = {
     "half": b"HTTP/1.1 20",
     "lines": b"\r\n\r\n",
 }
-"""What a broken server or proxy sends although nobody has asked."""
+"""Unasked answers of a broken server or proxy."""
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "passed"])
 @pytest.mark.parametrize("stray", STRAYS)
 class TestUnaskedAnswers:
-    """After an answer there comes another one on the same connection."""
+    """An unasked answer follows an answer on the same connection."""
 
     @staticmethod
     @asynccontextmanager
     async def after_one(stray, own, answer):
-        """Give a client that has got a session, and then what nobody asked for."""
+        """Give a client that has got a session and then an unasked answer."""
 
         async def answer_twice(writer, number):
             writer.write(OK if number == 1 else answer)
@@ -635,32 +635,32 @@ class TestUnaskedAnswers:
         assert 2 == len(server.heads)
 
     async def test_are_not_taken_for_that_to_a_create(self, stray, own):
-        """What a create returns is what it has made."""
+        """A create returns the session that it has made."""
         made = http("201 Created", BODY)
         async with self.after_one(stray, own, made) as client:
             session = await client.create_session("Pitch", "rtmp://host/key")
         assert (ID, "Pitch") == (session.id, session.name)
 
     async def test_are_not_taken_for_that_to_a_rename(self, stray, own):
-        """A session that was renamed was renamed."""
+        """A rename that returns has renamed the session."""
         renamed = http("200 OK", BODY.replace(b"Pitch", b"New"))
         async with self.after_one(stray, own, renamed) as client:
             assert "New" == (await client.update_session(ID, name="New")).name
 
     async def test_are_not_taken_for_that_to_a_delete(self, stray, own):
-        """A session that was deleted was deleted, and nothing but."""
+        """A delete that returns has deleted that session and no other."""
         async with self.after_one(stray, own, STRAYS["204"]) as client:
             assert await client.delete_session(ID) is None
 
     async def test_are_not_taken_for_that_to_a_get(self, stray, own):
-        """What a get returns is newer than the get."""
+        """A get returns an answer that was sent after the get."""
         newer = http("200 OK", BODY.replace(b"Pitch", b"New"))
         async with self.after_one(stray, own, newer) as client:
             assert "New" == (await client.get_session(ID, fresh=True)).name
 
 
 async def test_a_server_that_always_answers_first(monkeypatch):
-    """After too many connections in a row with unasked answers, nothing was sent."""
+    """The request is not sent after too many connections with unasked answers."""
     monkeypatch.setattr(connector, "MAX_SPOILT", 1)
 
     async def answer_twice(writer, number):
@@ -692,7 +692,7 @@ class TestWritesAreWhatWasAsked:
             )
 
     async def test_or_in_doubt(self):
-        """A write whose answer is about something else may have taken effect or not."""
+        """The outcome of a write is unknown if its answer is about something else."""
         source = {"id": "s", "device": "d", "type": "t", "name": "Pulse"}
         answers = [
             WIRE,
@@ -722,7 +722,7 @@ class TestWritesAreWhatWasAsked:
 
     @pytest.mark.parametrize("later", ["finished", "active"])
     async def test_or_looked_at(self, later):
-        """A stop that brings an active session is settled by a get."""
+        """A get settles a stop whose answer is an active session."""
         active = json.dumps(WIRE | {"state": "active"}).encode()
         now = json.dumps(WIRE | {"state": later}).encode()
         answers = always(http("200 OK", active), http("200 OK", now))
@@ -739,10 +739,10 @@ WHO = ContextVar("WHO")
 
 
 class TestContext:
-    """What runs below a call runs in its context."""
+    """Code that a call runs below itself has the context of the call."""
 
     async def test_is_that_of_the_caller(self):
-        """Traces and middlewares of a session that is passed in see its variables."""
+        """Traces and middlewares of the caller's session see its context variables."""
         seen = []
 
         async def traced(session, context, params):
@@ -767,7 +767,7 @@ class TestContext:
         assert ["get"] * 2 + ["bulk"] * 2 + ["write"] * 2 == seen
 
     async def test_has_nothing_of_ours(self):
-        """What a middleware asks for by itself has neither deadline nor rank of it."""
+        """A call made by a middleware has neither our deadline nor our priority."""
         seen = []
 
         async def between(request, handler):
@@ -785,7 +785,7 @@ class TestContext:
     @pytest.mark.parametrize("size", [0, 900_000])
     @pytest.mark.parametrize("method", ["GET", "POST"])
     async def test_is_let_go_with_the_call(self, method, size):
-        """A call's context is not kept by the connection, or by a timer, after it."""
+        """Neither a connection nor a timer keeps the context of an ended call."""
 
         class Visit:
             pass
@@ -816,7 +816,7 @@ class TestDeadConnections:
         return True
 
     async def test_a_read_on_one_is_repeated(self):
-        """A get on a connection that died in the meantime comes all the same."""
+        """A get on a connection that has died succeeds."""
         async with serving(self.once_then_gone) as server, client_of(server) as client:
             await client.get_session(ID)
             with pytest.raises(EmoggError):
@@ -824,7 +824,7 @@ class TestDeadConnections:
         assert 3 == len(server.heads)
 
     async def test_a_delete_on_one_is_settled(self):
-        """Aiohttp's own silent repeat would turn a DELETE that worked into a 404."""
+        """A DELETE that worked is no 404: aiohttp's silent repeat is prevented."""
         async with serving(self.once_then_gone) as server, client_of(server) as client:
             await client.get_session(ID)
             assert await client.request("DELETE", f"/v1/sessions/{ID}") is None
@@ -842,7 +842,7 @@ class TestDeadConnections:
 
 class TestNotSent:
     async def test_refused(self):
-        """A port where nobody listens: not sent, and a POST is tried again."""
+        """A request to a closed port is not sent, and a POST is tried again."""
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -857,7 +857,7 @@ class TestNotSent:
                     assert 3 == caught.value.attempts
 
     async def test_a_post_that_was_refused_first_is_made_once(self):
-        """When the service comes up between two attempts, one request reaches it."""
+        """One request reaches a service that comes up between two attempts."""
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))
             port = reserved.getsockname()[1]
@@ -882,7 +882,7 @@ class TestNotSent:
         assert client.stats.retries >= 1
 
     async def test_no_such_host(self, monkeypatch):
-        """A name that does not resolve: not sent."""
+        """A request to a name that does not resolve is not sent."""
 
         async def fail(*args, **options):
             raise socket.gaierror(-2, "Name or service not known")
@@ -895,7 +895,7 @@ class TestNotSent:
                 await client.get_session(ID)
 
     async def test_an_untrusted_certificate(self):
-        """TLS that cannot be verified: not sent, and the token stays here."""
+        """The token is not sent if the certificate cannot be verified."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
         loop = asyncio.get_running_loop()
@@ -915,7 +915,7 @@ def _aiohttp_errors():
 
 @pytest.mark.parametrize("kind", list(_aiohttp_errors()))
 def test_every_error_of_aiohttp_has_a_counterpart(kind):
-    """Whatever aiohttp raises, now or after an update, becomes one of our errors."""
+    """Every error of aiohttp, even one of a later version, becomes one of ours."""
     error = kind.__new__(kind)
     translated = _translated(error, Request("GET", "/v1/sessions"))
     assert isinstance(translated, TransportError)
