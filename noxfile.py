@@ -138,3 +138,10 @@ def soak(session: nox.Session) -> None:
         *session.posargs,
         env={**ENV, "HYPOTHESIS_PROFILE": "soak"},
     )
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Change the code at random and see what the tests notice; takes half an hour."""
+    install(session, "mutmut>=3.8,<4")
+    session.run("python", "tests/mutants.py", *session.posargs)

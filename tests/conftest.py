@@ -19,6 +19,14 @@ settings.register_profile(
 settings.register_profile(
     "soak", parent=settings.get_profile("default"), max_examples=10_000
 )
+settings.register_profile(
+    "mutants",
+    parent=settings.get_profile("default"),
+    max_examples=10,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[*HealthCheck],  # mutmut runs a test more than once
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # A shell has what it runs in the background ignore Ctrl-C, as nohup does a hang-up, and
