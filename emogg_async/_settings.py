@@ -18,17 +18,17 @@ from emogg_async._caching.policy import CachePolicy
 from emogg_async._calls.policy import RetryPolicy
 from emogg_async._calls.transport import ClientSession, Proxy, Route, is_session
 from emogg_async._checks import number, whole_number
+from emogg_async._wire.protocol import DEFAULT_BASE_URL
 from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.events import Event
 
-__all__ = ["DEFAULT_BASE_URL", "MAX_TIMEOUT_SECONDS", "Settings"]
+__all__ = ["MAX_TIMEOUT_SECONDS", "Settings"]
 
 T = TypeVar("T")
 
 Listener = Callable[[Event], object]
 Trust = tls.SSLContext | str | PathLike[str]
 
-DEFAULT_BASE_URL: Final = "https://api.emogg.com"
 MAX_TIMEOUT_SECONDS: Final = 1e9
 """About 30 years. Much larger numbers overflow where alarms are set."""
 

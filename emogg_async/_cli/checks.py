@@ -25,6 +25,7 @@ from emogg_async import __version__ as our_version
 from emogg_async._cli.exits import SEE_DOCTOR, Exit, exit_of, explain
 from emogg_async._cli.options import Connection
 from emogg_async._cli.running import log_to_stderr
+from emogg_async._wire.protocol import DEFAULT_BASE_URL
 
 __all__ = ["LIBRARIES", "NAMES", "PROXIES", "Finding", "examine"]
 
@@ -32,7 +33,6 @@ PATIENCE: Final = 10.0  # seconds at most for a call, whatever --timeout says
 SKEW: Final = 5.0  # seconds by which clocks may differ
 CALLS: Final = 3  # after a first one, which has to connect
 EMULATOR: Final = "emogg-emulator"  # its `Server`; its clock is made up
-DEFAULT_BASE_URL: Final = "https://api.emogg.com"
 PROXIES: Final = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 LIBRARIES: Final = "aiocache aiohttp attrs cattrs tenacity click rich"
 

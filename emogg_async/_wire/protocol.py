@@ -23,6 +23,7 @@ from emogg_async._text import one_line, redacted
 from emogg_async.errors import EmoggError, ResponseShapeError, StatusError
 
 __all__ = [
+    "DEFAULT_BASE_URL",
     "SAFE",
     "TOO_LONG",
     "Headers",
@@ -36,6 +37,8 @@ __all__ = [
     "purge",
     "unpacked",
 ]
+
+DEFAULT_BASE_URL: Final = "https://api.emogg.com"
 
 MAX_RESET_SECONDS: Final = 86_400.0
 """The longest `RateLimit-Reset` that is believed, in seconds: a day."""
