@@ -506,6 +506,20 @@ def test_a_call_that_can_wait_does_not_look():
     simulated.run(main())
 
 
+def test_lost_requests_do_not_starve_a_small_bucket():
+    """After ten connections died with their requests, the next token is soon there."""
+
+    async def main():
+        gate = gate_that_knows(10, capacity=10, window=10)
+        for _ in range(10):
+            call = Call(Priority.SINGLE, math.inf)
+            assert gate.enter_nowait(call, simulated.now())
+            gate.failed(call, ConnectionLostError("reset"))
+        assert 1.0 == pytest.approx(await enter(gate, deadline=2.0), abs=1e-3)
+
+    simulated.run(main())
+
+
 def test_gates_share_a_bucket():
     """Two clients of one token take from one bucket, each with slots of its own."""
 
