@@ -193,6 +193,35 @@ def test_an_answer_without_headers_says_nothing():
     assert (49, 0) == (model.level(0.0), model.in_flight)
 
 
+def test_a_lost_request_may_have_been_served_last():
+    """An answer does not tell of the token that a lost request may have taken since."""
+    model = model_that_knows(50)
+    model.send(0.01, bulk=False)
+    model.send(0.01, bulk=False)
+    model.lose(0.015, bulk=False, lingers=False)
+    model.answer(0.01, 0.02, told(49), bulk=False)
+    assert 48 == pytest.approx(model.level(0.02), abs=0.05)
+
+
+def test_a_request_that_lingered_may_have_been_served_last():
+    """An answer that comes when a lost request no longer counts may be older."""
+    model = model_that_knows(50)
+    model.send(0.01, bulk=False)
+    model.lose(0.015, bulk=False, lingers=True)
+    model.send(0.02, bulk=False)
+    model.answer(0.02, 5.1, told(57), bulk=False)
+    assert 56.5 == pytest.approx(model.level(5.1), abs=0.05)
+
+
+def test_a_refusal_without_headers_empties_the_bucket():
+    """After a refusal nothing is left, and what is still out is owed."""
+    model = model_that_knows(50)
+    model.send(0.01, bulk=False)
+    model.send(0.01, bulk=False)
+    model.refuse(0.01, 0.02, None, None, bulk=False)
+    assert -1.0 == model.level(0.02)
+
+
 def test_another_capacity_is_another_bucket():
     """Nothing that was learnt of the old one holds for it."""
     model = model_that_knows(0)
