@@ -207,6 +207,18 @@ class TestCosts:
         carry_out(service, ids, EAGER)
         assert (1, 0) == (service.pages, len(service.gets))
 
+    @pytest.mark.parametrize("offset", [0.0, 0.25])
+    def test_many_in_one_millisecond_take_pages(self, offset):
+        """A page that ends amid sessions of one millisecond leaves none for gets."""
+        sessions = [
+            session(object_id(minute * 60, number), minute * 60 + offset)
+            for minute in range(5)
+            for number in range(60)
+        ]
+        service = Service(sessions)
+        carry_out(service, [each.id for each in sessions])
+        assert (5, []) == (service.pages, service.gets)
+
     def test_the_end_of_the_list_is_the_end_of_the_pages(self):
         """Each id older than the last page takes one get, which says it is gone."""
         sessions = account(50)
