@@ -496,6 +496,29 @@ class TestDeadlines:
         assert [ids[3]] == list(batch.errors)
         assert isinstance(batch.errors[ids[3]], DeadlineError)
 
+    async def test_a_turn_that_comes_too_late_is_given_back(
+        self, emulator, ids, clocks
+    ):
+        """A call whose time ran out in the queue keeps neither a slot nor a token."""
+
+        def dawdle(event):
+            if isinstance(event, AttemptFailed):  # just before its slot is free
+                clocks.ahead += 10
+
+        options = {"concurrency": 1, "retry": RetryPolicy(attempts=1)}
+        emulator.fail(path=f"*/{ids[0]}", status=503, delay=0.1)
+        async with emulator.client(on_event=dawdle, **options) as client:
+            first = asyncio.create_task(client.get_session(ids[0]))
+            await until(lambda: emulator.in_flight == 1)
+            with client.deadline(5), pytest.raises(DeadlineError) as caught:
+                await client.get_session(ids[1])
+            with pytest.raises(ServerError):
+                await first
+            assert (False, 0) == (caught.value.sent, caught.value.attempts)
+            with client.deadline(5):
+                await client.get_session(ids[2])
+            assert 0 == client._open().pipeline.gate._pacer.model.in_flight
+
     async def test_sends_nothing_when_the_time_is_up(self, emulator, client, ids):
         """A call that begins too late says so, and the service never hears of it."""
         with client.deadline(0.001):
