@@ -7,11 +7,13 @@ import tracemalloc
 
 import pytest
 import simulated
+from waiting import until
 
 from emogg_async import (
     AuthenticationError,
     ClientClosedError,
     ConfigurationError,
+    DeadlineError,
     Failed,
     Fetched,
     InvalidArgumentError,
@@ -111,6 +113,22 @@ class TestGetSessions:
             with pytest.raises(AuthenticationError):
                 await client.get_sessions(ids)
             assert client.stats.requests <= 24
+
+    async def test_a_repeat_has_what_is_left_of_the_time(self, emulator, ids, clocks):
+        """The time of an id begins with its first request, not anew with a second."""
+        emulator.fail(fault="hang")
+        retry = RetryPolicy(base=0.001)
+        options = {"timeout": 60, "attempt_timeout": 40, "retry": retry}
+        async with emulator.client(**options) as client:
+            bulk = asyncio.create_task(client.get_sessions([ids[0]], via="get"))
+            await until(lambda: len(emulator.requests) == 1)
+            await clocks.forward(40)
+            await until(lambda: len(emulator.requests) == 2)
+            await clocks.forward(20)
+            async with asyncio.timeout(10):
+                batch = await bulk
+        assert isinstance(batch.errors[ids[0]], DeadlineError)
+        assert 2 == len(emulator.requests)
 
     async def test_fresh_passes_the_cache_by(self, emulator, client, ids):
         """A second bulk is answered by the cache, a fresh one by the service."""
