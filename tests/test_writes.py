@@ -575,6 +575,12 @@ class TestStop:
         assert (active, SessionState.FINISHED) == (session.id, session.state)
         assert ["POST", "POST", "GET"] == [item.method for item in emulator.requests]
 
+    async def test_the_look_is_no_retry(self, emulator, client, active):
+        """A repeat counts as a retry, and the get that settles it does not."""
+        emulator.fail("POST", fault="close", after=True, times=1)
+        await client.stop_session(active)
+        assert (3, 1) == (client.stats.requests, client.stats.retries)
+
     async def test_a_repeat_that_works_needs_no_get(self, emulator, client, active):
         """A stop whose first request was lost on its way is done by the second."""
         emulator.fail("POST", fault="close", times=1)
