@@ -298,6 +298,18 @@ class TestDropping:
         assert "Old" == (await slow).name
         assert "New" == (await client.get_session(finished)).name
 
+    async def test_a_page_before_a_404_keeps_nothing(self, emulator, client, finished):
+        """A page that still has a session does not bring it back after a get's 404."""
+        emulator.fail("GET", "/v1/sessions", lag=0.15, times=1)
+        bulk = asyncio.create_task(client.get_sessions([finished], via="pages"))
+        await until(lambda: emulator.in_flight == 1)
+        emulator.fail("GET", f"*/{finished}", status=404)
+        with pytest.raises(NotFoundError):
+            await client.get_session(finished)
+        assert finished in await bulk
+        with pytest.raises(NotFoundError):
+            await client.get_session(finished)
+
     @pytest.mark.parametrize("via", ["pages", "get"])
     async def test_a_bulk_before_the_end_keeps_nothing(
         self, emulator, client, finished, via
