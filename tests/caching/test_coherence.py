@@ -436,6 +436,32 @@ class TestFailingBackend:
             assert "New" == (await client.get_session(finished)).name
             assert "New" == (await other.get_session(finished)).name
 
+    async def test_a_slow_store_is_over_before_the_rename(
+        self, emulator, finished, monkeypatch
+    ):
+        """Another client does not get what was stored while the rename was made."""
+        monkeypatch.setattr(guard, "BACKEND_TIMEOUT", 60.0)
+        policy = CachePolicy(backend=SimpleMemoryCache(timeout=None))
+        stored, let_go = asyncio.Event(), asyncio.Event()
+        store = policy.backend.set
+
+        async def hesitates(key, value, **options):
+            if ":session:" in key:
+                stored.set()
+                await let_go.wait()
+            return await store(key, value, **options)
+
+        policy.backend.set = hesitates
+        client, other = (emulator.client(cache=policy) for _ in range(2))
+        async with client, other:
+            slow = asyncio.create_task(client.get_session(finished))
+            await stored.wait()
+            rename = asyncio.create_task(client.update_session(finished, name="New"))
+            await asyncio.wait([rename], timeout=0.2)
+            let_go.set()
+            await asyncio.gather(slow, rename)
+            assert "New" == (await other.get_session(finished)).name
+
     async def test_a_store_under_way_is_waited_out(self, emulator, finished):
         """A store that the rename overtakes leaves nothing behind."""
         backend = SimpleMemoryCache(timeout=None)
