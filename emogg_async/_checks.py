@@ -17,13 +17,17 @@ __all__ = [
 ]
 
 Validator = Callable[[Any, Any, Any], None]
-"""What attrs calls with the instance, the attribute and the value."""
+"""An attrs validator: it takes the instance, the attribute and the value."""
 
 
 def number(
     name: str, value: object, *, above: float = -math.inf, at_most: float = math.inf
 ) -> float:
-    """Return *value* if it is a finite number greater than *above*."""
+    """Return *value* if it is a finite number in the range.
+
+    Raises:
+        InvalidArgumentError: It is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidArgumentError(
             f"{name}: expected a number, got {type(value).__name__}"
@@ -47,7 +51,11 @@ def number(
 def whole_number(
     name: str, value: object, *, at_least: int, at_most: int | None = None
 ) -> int:
-    """Return *value* if it is an integer in the range."""
+    """Return *value* if it is an integer in the range.
+
+    Raises:
+        InvalidArgumentError: It is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgumentError(
             f"{name}: expected a whole number, got {type(value).__name__}"
@@ -60,7 +68,11 @@ def whole_number(
 
 
 def aware(name: str, value: object) -> datetime:
-    """Return *value* if it is a datetime that knows its offset from UTC."""
+    """Return *value* if it is a datetime that knows its offset from UTC.
+
+    Raises:
+        InvalidArgumentError: It is not.
+    """
     if not isinstance(value, datetime):
         raise InvalidArgumentError(
             f"{name}: expected a datetime, got {type(value).__name__}"

@@ -31,8 +31,6 @@ pytest_add_cli_args_test_selection =
     tests/caching/test_coherence.py::TestExpiry
     tests/caching/test_coherence.py::TestParameters
     tests/caching/test_memory.py
-    tests/caching/test_stale.py::TestDerived
-    tests/caching/test_stale.py::TestWhen
     tests/calls/test_gate.py
     tests/calls/test_pacing.py
     tests/calls/test_rate_limit.py
@@ -51,9 +49,10 @@ def mutmut(*arguments: str, folder: pathlib.Path, **options: object) -> str:
     """Run mutmut, and return what it prints."""
     env = {**os.environ, "HYPOTHESIS_PROFILE": "mutants"}
     command = (sys.executable, "-m", "mutmut", *arguments)
-    return subprocess.run(
-        command, cwd=folder, env=env, check=True, encoding="utf-8", **options
-    ).stdout
+    ended = subprocess.run(command, cwd=folder, env=env, encoding="utf-8", **options)
+    if ended.returncode:
+        sys.exit(f"mutmut {arguments[0]} has failed")
+    return ended.stdout
 
 
 def copy_to(folder: pathlib.Path) -> None:

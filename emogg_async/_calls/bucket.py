@@ -249,7 +249,7 @@ class Level:
             self.law.earn(before, since)
 
     def spend(self, now: float, least: float = -math.inf) -> bool:
-        """Spend a token *now*, unless fewer than *least* are left; say whether."""
+        """Spend a token *now* if at least *least* are left; return whether it was."""
         self.advance(now)
         if self.left < least:
             return False
@@ -265,7 +265,7 @@ class Level:
         self.in_flight -= 1
 
     def refund(self, now: float) -> None:
-        """Have a token again, whose request was not sent."""
+        """Put back the token of a request that was not sent."""
         self.land(now)
         self.left += 1.0
         self.predicted += 1.0
@@ -285,7 +285,7 @@ class Level:
         self._capped = now
 
     def empty(self) -> None:
-        """Note that nothing is left for what is in flight."""
+        """Note that the bucket has nothing for the requests in flight, either."""
         self.left = min(self.left, -float(self.in_flight))
 
     def answer(self, sent: float, now: float, remaining: int) -> tuple[float, float]:
@@ -407,7 +407,7 @@ class BulkLaw:
         return wait
 
     def _drains(self, now: float, demand: float) -> bool:
-        """Say whether what is left of a bulk may go as fast as the window allows."""
+        """Return whether the rest of a bulk may go as fast as the window allows."""
         # Once begun, it does not end for what answers in flight may put right.
         slack = 1.0 + self._level.in_flight if self.is_draining else 0.0
         drains = demand <= self._level.left + slack and self.is_alone
@@ -428,7 +428,7 @@ class BulkLaw:
 
 
 class BucketModel:
-    """The user's token bucket: its level, what others do, the law, and its refusals.
+    """The user's token bucket: its level, the others, the law for bulk, and refusals.
 
     Args:
         rng: The source of jitter.
@@ -472,7 +472,7 @@ class BucketModel:
             self.bulk.send(now)
 
     def send_nowait(self, now: float) -> bool:
-        """Send a single call *now*, unless it has to wait; say whether it was sent."""
+        """Send a single call *now* if it need not wait; return whether it was sent."""
         if now < self.resumes or now < self._trial_ends:
             return False
         if not self._level.spend(now, 1.0 - ROUNDING_TOKENS):
@@ -482,9 +482,9 @@ class BucketModel:
         return True
 
     def look(self, now: float, *, bulk: bool) -> bool:
-        """Send one request in spite of a long pause, if none was for a minute.
+        """Send one request in spite of a long pause, if none was sent for a minute.
 
-        A service may be wrong about the pause, or open again before its end.
+        The service may be wrong about the pause, or open again before its end.
         """
         if not self.resumes > now >= self._looked + LOOK_EVERY_SECONDS:
             return False
@@ -493,7 +493,7 @@ class BucketModel:
         return True
 
     def take_back(self, now: float, *, bulk: bool) -> None:
-        """Note that a request has surely not left after all."""
+        """Put back the token of a request that was not sent."""
         self._end(bulk)
         self._level.refund(now)
 

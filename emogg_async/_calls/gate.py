@@ -116,7 +116,7 @@ class Pacer:
         return self.model.look(now, bulk=call.priority is BULK)
 
     def is_cause(self) -> bool:
-        """Say whether the last refusal came from an empty bucket.
+        """Return whether the last refusal came from an empty bucket.
 
         Nobody knows that without headers, those of the refusal included. When they tell
         of tokens left, the refusal has another reason.

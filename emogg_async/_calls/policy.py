@@ -1,4 +1,4 @@
-"""What a user chooses of how calls are repeated."""
+"""The retry policy, which users choose."""
 
 import attrs
 
@@ -12,8 +12,8 @@ class RetryPolicy:
     """How a client repeats what failed.
 
     The wait before the n-th retry is `U(0, min(cap, base · 2ⁿ⁻¹))` seconds (full
-    jitter), and at least what the service asks for in `Retry-After`. A wait that does
-    not fit the deadline is not waited: the failure is raised at once.
+    jitter), and at least what the service asks for in `Retry-After`. A failure is
+    raised at once if that wait would go beyond the deadline.
 
     Attributes:
         attempts: Requests for one call at most, the first one included. A 429 does not
@@ -22,8 +22,8 @@ class RetryPolicy:
         cap: The longest wait before any retry, in seconds.
         budget: Retries that the whole client may make at once. A retry takes 1, or a
             half if its request never left. A first attempt that succeeds gives 0.2
-            back, and a retry that succeeds its price. In an outage the service so sees
-            little more than one request for each call.
+            back, and a retry that succeeds its price. So the service sees little more
+            than one request for each call in an outage.
 
     Raises:
         InvalidArgumentError: A value is out of its range.

@@ -11,13 +11,13 @@ answer that does not decode        retry once  unknown     settle  [3]_     unkn
 anything else                      raise       raise       raise   raise    raise
 =================================  ==========  ==========  ======  =======  =======
 
-*unknown* is `OutcomeUnknownError`. It is also what a write ends in when any of its
-earlier sends has an unknown fate and no later one succeeded. `_sessions` settles what
-can be: after an unknown fate a 404 to a DELETE is success; after a 400 to a stop, or
-an answer to it that does not decode, one GET decides.
+*unknown* is `OutcomeUnknownError`. A write also ends in it when one of its earlier
+sends has an unknown fate and no later one succeeded. `_sessions` settles two kinds:
+after an unknown fate, a 404 to a DELETE is success; after a 400 to a stop, or an answer
+to it that does not decode, one GET decides.
 
-.. [1] with which some servers end an idle connection, just as a request leaves
-.. [2] but 501 and 505, which will not get better
+.. [1] some servers end an idle connection with it, just as a request leaves
+.. [2] except 501 and 505, which will not get better
 .. [3] success if its status is a 2xx, unknown if even that cannot be read
 """
 
@@ -52,7 +52,7 @@ __all__ = ["Budget", "Retrier", "Verdict", "outcome_unknown", "verdict"]
 T = TypeVar("T")
 
 Attempt = Callable[[Request, Call], Awaitable[T]]
-"""Sends a request once, and raises what went wrong."""
+"""Sends a request once, and raises its failure."""
 
 PRICE: Final = 1.0
 PRICE_NOT_SENT: Final = 0.5
@@ -62,7 +62,7 @@ FINAL_STATUSES: Final = frozenset({501, 505})
 
 
 class Budget:
-    """The retries that all calls of a client may still make together."""
+    """The retries that all calls of a client together may still make."""
 
     def __init__(self, capacity: float) -> None:
         self._capacity = capacity
@@ -81,11 +81,18 @@ class Budget:
 
 
 class Verdict(Enum):
-    """What to do about one failure."""
+    """What to do about one failure.
+
+    Attributes:
+        RETRY: Try again.
+        RETRY_FREE: Try again; the request was no attempt, and the retry takes nothing
+            from the budget, because the service says when.
+        RETRY_ONCE: Try again, but not after a second failure of this kind.
+        RAISE: Raise it.
+    """
 
     RETRY = "retry"
     RETRY_FREE = "retry free"
-    """It is no attempt and takes nothing from the budget: the service said when."""
     RETRY_ONCE = "retry once"
     RAISE = "raise"
 
@@ -104,7 +111,7 @@ def is_ambiguous(error: EmoggError) -> bool:
 def verdict(error: EmoggError, repeat: Repeat) -> Verdict:
     """Look up *error* in the table above."""
     if isinstance(error, NotSentError):
-        # A wrong password, sent again and again, locks accounts at many companies.
+        # Many companies lock an account after some wrong passwords.
         return Verdict.RAISE if error.final else Verdict.RETRY
     if isinstance(error, DeadlineError) and not error.sent:
         return Verdict.RETRY
@@ -118,7 +125,7 @@ def verdict(error: EmoggError, repeat: Repeat) -> Verdict:
 
 
 def outcome_unknown(request: Request, call: Call, why: str) -> OutcomeUnknownError:
-    """Make the error for a write in doubt; *why* is the end of its first half."""
+    """Make the error of a write in doubt; *why* ends its message."""
     return OutcomeUnknownError(
         f"nobody knows whether it took effect: {why}",
         since=call.since or datetime.now(UTC),
@@ -134,10 +141,10 @@ class Retrier:
     Args:
         policy: How to retry.
         rng: The source of jitter.
-        sleep: How to wait; tests bring their own.
-        paced: Tells the seconds after which the pacer lets go what met a 429; None
-            when it knows nothing, and the wait is ours to choose.
-        on_retry: Told of the request, its call and the wait in seconds when a retry is
+        sleep: Waits so many seconds.
+        paced: Returns the seconds until the pacer lets a call go on after a 429; None
+            when it knows nothing, and the policy decides.
+        on_retry: Takes the request, its call and the wait in seconds when a retry is
             due.
     """
 
@@ -177,7 +184,7 @@ class Retrier:
         attempt: Attempt[T],
         first: EmoggError,
     ) -> T:
-        """Go on after the *first* failure: the usual call never pays for tenacity."""
+        """Go on after the *first* failure, so that other calls need no tenacity."""
         course = _Course(self, request, call)
         failed: list[EmoggError] = [first]
 
@@ -186,7 +193,7 @@ class Retrier:
                 raise failed.pop()
             return await attempt(request, call)
 
-        # One for each call: a shared one mixes up the results of its callers.
+        # Each call has its own, because a shared one mixes up the results of calls.
         retrying = AsyncRetrying(
             retry=retry_if_exception(course.note),
             wait=course.wait,
@@ -220,7 +227,7 @@ class _Course:
         self.price = 0.0
 
     def note(self, error: BaseException) -> bool:
-        """Take in a failure; say whether it is of a kind that is retried."""
+        """Take in a failure; return whether its kind is retried."""
         if not isinstance(error, EmoggError):
             return False  # a bug, or a cancellation
         self._call.is_out = False
@@ -228,7 +235,7 @@ class _Course:
         self._call.failure = error
         self._verdict = (
             Verdict.RAISE
-            if self._call.is_refused  # by our own pacer, which would only do so again
+            if self._call.is_refused  # by our own pacer, which would do so again
             else verdict(error, self._request.repeat)
         )
         self._failures += 1
@@ -238,9 +245,9 @@ class _Course:
         return self._verdict is not Verdict.RAISE
 
     def wait(self, state: RetryCallState) -> float:
-        """Return the seconds until the next attempt: no fewer than the service asks.
+        """Return the seconds until the next attempt, at least what the service asks.
 
-        After a 429 the pacer keeps the next attempt back for as long as it takes.
+        After a 429, the pacer holds the next attempt back.
         """
         if self._verdict is Verdict.RETRY_FREE and self._retrier.paced() is not None:
             return 0.0
@@ -251,7 +258,7 @@ class _Course:
         return max(wait, asked or 0.0)
 
     def is_over(self, state: RetryCallState) -> bool:
-        """Say whether the failure that was just noted is the last one."""
+        """Return whether the failure that was just noted is the last one."""
         if self._undecodable > 1 or self._counted >= self._retrier.policy.attempts:
             return True
         error, wait = _error_of(state), state.upcoming_sleep
