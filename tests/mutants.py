@@ -36,6 +36,7 @@ pytest_add_cli_args_test_selection =
     tests/calls/test_rate_limit.py
     tests/calls/test_retry.py
     tests/calls/test_small_buckets.py
+    tests/many/test_bulk_pages.py::TestCache
 pytest_add_cli_args =
     --timeout=20
     -m=not soak and not timing
@@ -49,7 +50,8 @@ def mutmut(*arguments: str, folder: pathlib.Path, **options: object) -> str:
     """Run mutmut, and return what it prints."""
     env = {**os.environ, "HYPOTHESIS_PROFILE": "mutants"}
     command = (sys.executable, "-m", "mutmut", *arguments)
-    ended = subprocess.run(command, cwd=folder, env=env, encoding="utf-8", **options)
+    options |= {"cwd": folder, "env": env, "encoding": "utf-8"}
+    ended = subprocess.run(command, check=False, **options)
     if ended.returncode:
         sys.exit(f"mutmut {arguments[0]} has failed")
     return ended.stdout
