@@ -93,6 +93,7 @@ def serve_command(server: "EmoggEmulator", command: Sequence[str]) -> int:
     """
     with started(server):
         found = {"EMOGG_BASE_URL": server.url, "EMOGG_API_TOKEN": server.token}
+        relay = _Relay()
         try:
             process = subprocess.Popen(command, env={**os.environ, **found})  # noqa: S603 - the user's own
         except OSError as error:
@@ -100,8 +101,7 @@ def serve_command(server: "EmoggEmulator", command: Sequence[str]) -> int:
             failure = _CannotRunError if is_there else _NotThereError
             what = f"cannot run {command[0]}: {error.strerror}"
             raise failure(what, "Name another command") from error
-        if hasattr(os, "tcgetpgrp"):  # on Windows, the command gets Ctrl-C itself
-            _pass_signals_on(process)
+        relay.attach(process)
         return code_of(process.wait())
 
 
@@ -110,21 +110,34 @@ def code_of(returned: int) -> int:
     return returned if returned >= 0 else 128 - returned
 
 
-def _pass_signals_on(process: "subprocess.Popen[bytes]") -> None:
+class _Relay:
     """Pass signals on to a command, unless it has got them already.
 
-    A terminal sends the signal of a key to all processes in its foreground.
+    A terminal sends the signal of a key to all processes in its foreground. A signal
+    that comes before the command has started waits for it.
     """
-    typed = {signal.SIGINT, signal.SIGQUIT}
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        if not (number in typed and _in_foreground()):
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+        if not hasattr(os, "tcgetpgrp"):  # on Windows, the command gets Ctrl-C itself
+            return
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+            # A signal that is ignored, as under nohup, stays ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._pass_on)
+
+    def attach(self, process: "subprocess.Popen[bytes]") -> None:
+        """Pass signals on to *process* from now on, and those that came before."""
+        self._process = process
+        for number in self._early:
             process.send_signal(number)
 
-    for number in (*typed, signal.SIGTERM, signal.SIGHUP):
-        # A signal that is ignored, as under nohup, stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, pass_on)
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        if self._process is None:
+            self._early.append(number)
+        elif number not in {signal.SIGINT, signal.SIGQUIT} or not _in_foreground():
+            self._process.send_signal(number)
 
 
 def _in_foreground() -> bool:
