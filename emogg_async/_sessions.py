@@ -25,7 +25,7 @@ import attrs
 
 from emogg_async._caching.opening import SessionCache
 from emogg_async._caching.outages import RETRY_WITHIN, Outage, Past, is_outage
-from emogg_async._calls.call import BULK, Call, Priority
+from emogg_async._calls.call import BULK, Call, Priority, deadline
 from emogg_async._calls.frames import bare
 from emogg_async._calls.pipeline import Pipeline
 from emogg_async._calls.retry import outcome_unknown
@@ -36,11 +36,15 @@ from emogg_async._wire.protocol import Request
 from emogg_async.errors import (
     AuthenticationError,
     BadRequestError,
+    DeadlineError,
     EmoggError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
+    RateLimitedError,
     ResponseShapeError,
+    ServerError,
+    TransportError,
 )
 from emogg_async.models import (
     EmotionsTimeline,
@@ -64,6 +68,9 @@ KNOWN_SOURCES: Final = 1_000
 
 _STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
 """The states of a session that was active and is stopped."""
+
+_PASSING: Final = (TransportError, RateLimitedError, ServerError)
+"""The errors after which a session is asked for again."""
 
 _LOST: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
 """The errors after which a session is gone, or no longer ours."""
@@ -92,6 +99,9 @@ class Sessions:
         cache: Where sessions are kept, or None.
         page_timeout: Seconds for a page of a bulk.
         counters: Where to count.
+
+    Attributes:
+        on_end: Gets the id of each session that this client has stopped or deleted.
     """
 
     def __init__(
@@ -105,6 +115,7 @@ class Sessions:
         self.pipeline = pipeline
         self.cache = cache
         self.loop = pipeline.loop
+        self.on_end: Callable[[str], object] = str
         self._outage = Outage() if cache and cache.policy.stale_if_error else None
         self._page_timeout = page_timeout
         self._counters = counters
@@ -170,6 +181,36 @@ class Sessions:
         elif cache and fresh:  # the stored one may be older
             await cache.drop(request.session_id, is_written=False)
         return session
+
+    async def look(self, session_id: str) -> Session:
+        """Return a session, from the cache if it has a fresh one."""
+        session = self.cache.peek(session_id) if self.cache else None
+        return session or await self.get(session_id, fresh=False)
+
+    async def wait_until_finished(self, session_id: str, poll: float) -> Session:
+        """Get a session every *poll* seconds until it is finished.
+
+        An outage or a refusal does not end it, only the deadline of the context.
+        """
+        until = deadline.get()
+        while True:
+            failure: EmoggError | None = None
+            try:
+                session = await self.get(session_id, fresh=True)
+            except _PASSING as error:
+                failure = error
+            else:
+                if session.state == SessionState.FINISHED:
+                    return session
+            now = self.loop.time()
+            if now + poll >= until:
+                await asyncio.sleep(max(0.0, until - now))
+                raise DeadlineError(
+                    "the session has not finished in time",
+                    method="GET",
+                    path=requests.get_session(session_id).path,
+                ) from failure
+            await asyncio.sleep(poll)
 
     async def derived(self, request: Request, model: type[Derived]) -> Derived:
         """Load the answer to *request*, which is about a session.
@@ -456,7 +497,9 @@ class Sessions:
                 return session
             raise cause if isinstance(cause, BadRequestError) else doubt
 
-        return await self._outdate(request, load)
+        stopped = await self._outdate(request, load)
+        self.on_end(request.session_id)
+        return stopped
 
     async def _settle(self, request: Request, call: Call) -> Session:
         """Get the session that *request* wanted to change.
@@ -487,7 +530,10 @@ class Sessions:
                     return None
                 raise
 
-        return await self._outdate(request, load)
+        answer = await self._outdate(request, load)
+        if request.method == "DELETE":
+            self.on_end(request.session_id)
+        return answer
 
     async def register(self, request: Request, source_format: str) -> RegisteredSource:
         """Register a source, and remember the format of its events."""

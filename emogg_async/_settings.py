@@ -18,6 +18,7 @@ from emogg_async._caching.policy import CachePolicy
 from emogg_async._calls.policy import RetryPolicy
 from emogg_async._calls.transport import ClientSession, Proxy, Route, is_session
 from emogg_async._checks import number, whole_number
+from emogg_async._live.policy import LivePolicy
 from emogg_async._wire.protocol import DEFAULT_BASE_URL
 from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.events import Event
@@ -48,6 +49,7 @@ class Settings:
         retry: How to repeat failed requests.
         cache: What to cache, for how long and where; None caches nothing.
         pace: Whether to stay below the rate limit.
+        live: How to use live channels.
         on_event: The function that gets each event; None reports nothing.
         route: The proxy and the certificates.
         http: The caller's aiohttp session; None makes one.
@@ -61,6 +63,7 @@ class Settings:
     retry: RetryPolicy
     cache: CachePolicy | None
     pace: bool
+    live: LivePolicy
     on_event: Listener | None
     route: Route
     http: ClientSession | None
@@ -77,6 +80,7 @@ class Settings:
         retry: RetryPolicy,
         cache: CachePolicy | None,
         pace: bool,
+        live: LivePolicy,
         on_event: Listener | None,
         allow_http: bool,
         proxy: str | None,
@@ -109,6 +113,7 @@ class Settings:
                 allow_http=allow_http,
             ),
             pace=_instance("pace", pace, bool),
+            live=_instance("live", live, LivePolicy),
             on_event=_listener(on_event),
             http=http,
         )

@@ -15,9 +15,9 @@ ROOT = Path(emogg_async.__file__).parent
 
 FLOORS = (
     *("_client", "_core", "_settings", "_sessions"),
-    *("_many", "_caching", "_calls", "_wire"),
-    *("models", "_notebook"),
-    *("events", "_checks", "_values", "_text", "errors", "_version"),
+    *("_live", "_many", "_caching", "_calls", "_wire"),
+    *("events", "models", "_notebook"),
+    *("_checks", "_values", "_text", "errors", "_version"),
 )
 """The rooms of the client, from the top down: each may import those below it."""
 
@@ -34,6 +34,7 @@ BESIDE_IMPORTS = {
 DEFERRED = {
     ("_caching.opening", "_caching.memory"): "aiocache is slow to import",
     ("_caching.redis", "_caching.redis_backend"): "redis is an extra",
+    ("_client", "_live.live"): "only live channels need it, and it loads cattrs",
     ("_client", "_core"): "only an open client needs what carries out calls",
     ("_many.outcomes", "_notebook.views"): "only notebooks need what draws",
     ("models", "_notebook.views"): "only notebooks need what draws",
@@ -41,7 +42,10 @@ DEFERRED = {
 """The imports of the client that wait until they are needed, and why."""
 
 HOMES = {
-    "aiohttp": ["_calls.connector", "_calls.transport", "integrations", "testing"],
+    "aiohttp": [
+        *("_calls.connector", "_calls.transport", "_live.line", "_live.hub"),
+        *("integrations", "testing"),
+    ],
     "yarl": ["_calls.transport", "testing"],
     "tenacity": ["_calls.retry"],
     "aiocache": ["_caching.memory", "_caching.redis_backend"],

@@ -4,12 +4,13 @@ aiohttp's exceptions become ours here. They lose the headers of the request, bec
 token is in them.
 """
 
+import asyncio
 import os
 import socket
 import ssl as tls
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 import attrs
@@ -21,11 +22,20 @@ from yarl import URL
 from emogg_async._calls.alarms import Alarms, Limit
 from emogg_async._calls.connector import Connector, UnaskedError, close_spoilt
 from emogg_async._calls.frames import bare, without_aiohttp
-from emogg_async._wire.protocol import SAFE, TOO_LONG, Request, Response, unpacked
+from emogg_async._wire.protocol import (
+    HANDSHAKE,
+    SAFE,
+    TOO_LONG,
+    Request,
+    Response,
+    status_error,
+    unpacked,
+)
 from emogg_async.errors import (
     ConfigurationError,
     ConnectionLostError,
     DeadlineError,
+    EmoggError,
     NotSentError,
     ResponseShapeError,
     TransportError,
@@ -37,6 +47,7 @@ CONNECT_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 15.0
 READ_BYTES: Final = 256 * 1024
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
+MAX_FRAME_BYTES: Final = 2**20
 
 _REPEATED_BY_AIOHTTP = frozenset({"DELETE", "PUT"})
 """The writes that aiohttp itself repeats when an idle connection is dead."""
@@ -144,6 +155,8 @@ class Transport:
         # For writes `connect` bounds DNS and TLS, too, to tell whether one was sent.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         self._owns_http = http is None
+        self._user_agent = user_agent
+        self._sockets: aiohttp.ClientSession | None = None
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
         # Headers of the session need no merging for each request. With a proxy, aiohttp
@@ -266,8 +279,59 @@ class Transport:
             what = f"no connection{way} in time"
         return DeadlineError(what, sent=sent, method=request.method, path=request.path)
 
+    async def open_socket(self, limit: float) -> aiohttp.ClientWebSocketResponse:
+        """Open a live connection, over the way of all requests but without the token.
+
+        Args:
+            limit: Seconds until it must be open.
+
+        Raises:
+            StatusError: The service refuses it, or redirects.
+            ResponseShapeError: What answers does not speak WebSocket.
+            NotSentError: The service was not reached.
+            ConnectionLostError: The answer was lost.
+            DeadlineError: The time is up.
+            ConfigurationError: The session passed as `http=` is closed.
+        """
+        if self._http.closed:
+            raise ConfigurationError("the ClientSession passed as http= is closed")
+        if self._sockets is None:
+            self._sockets = _session_for_sockets(self._http)
+        url = "ws" + self._base_url.removeprefix("http") + HANDSHAKE.path
+        options = {k: v for k, v in self._plain.items() if k.startswith("proxy")}
+        its = options.get("proxy_headers", {}) if not self._tunnels else {}
+        try:
+            async with asyncio.timeout(limit):
+                socket: aiohttp.ClientWebSocketResponse = (
+                    await self._sockets.ws_connect(
+                        URL(url, encoded=True),
+                        headers={"User-Agent": self._user_agent, **its},
+                        max_msg_size=MAX_FRAME_BYTES,
+                        **options,
+                    )
+                )
+                return cast("aiohttp.ClientWebSocketResponse", opened)
+        except TimeoutError as error:
+            raise self._too_late(HANDSHAKE, limit, error) from error
+        except aiohttp.WSServerHandshakeError as error:
+            raise self._refused_socket(error.status) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _translated(error, HANDSHAKE, self._proxy) from error
+
+    def _refused_socket(self, status: int) -> EmoggError:
+        if self._proxy and not self._tunnels and status == _PROXY_REFUSES:
+            return _refused_by_proxy(self._proxy, status, HANDSHAKE)
+        if status >= 300:
+            return status_error(HANDSHAKE, status, "", "")
+        what = f"the service answered {status} and does not speak WebSocket"
+        return ResponseShapeError(
+            what, problems=(what,), method=HANDSHAKE.method, path=HANDSHAKE.path
+        )
+
     async def close(self) -> None:
         """Close our own session; the caller's stays open."""
+        if self._sockets is not None:
+            await self._sockets.close()
         if self._owns_http:
             await self._http.close()
 
@@ -331,6 +395,40 @@ def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSessio
             ssl=route.ssl or True,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+async def _refuse_redirect(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Refuse to be redirected: the first message of a connection has the token."""
+    response = await handler(request)
+    if 300 <= response.status < 400:
+        response.close()
+        raise aiohttp.WSServerHandshakeError(
+            response.request_info, response.history, status=response.status
+        )
+    return response
+
+
+def _session_for_sockets(http: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """Make a session for live connections that goes the same way as *http*.
+
+    Our own session adds the token to the headers of all requests, so none of its
+    headers is taken; a caller's has headers that the caller wants.
+    """
+    outer = getattr(http, "_middlewares", ())
+    headers = {k: v for k, v in http.headers.items() if k != "Authorization"}
+    return aiohttp.ClientSession(
+        connector=http.connector,
+        connector_owner=False,
+        cookie_jar=http.cookie_jar,
+        headers=headers,
+        trust_env=http.trust_env,
+        trace_configs=http.trace_configs,
+        proxy=getattr(http, "_default_proxy", None),
+        middlewares=(*outer, _refuse_redirect),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
     )
 
 

@@ -342,6 +342,7 @@ def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
 def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
     """Make the hook that undoes `_object`."""
     expandable = model in _EXPANDABLE
+    keeps_unknown = "extra" in attrs.fields_dict(model)
     known = make_dict_unstructure_fn(model, converter, **_overrides(model, converter))
 
     def unstructure_object(instance: Any) -> dict[str, Any]:
@@ -349,7 +350,7 @@ def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, An
             key: value for key, value in known(instance).items() if value is not None
         }
         objects: dict[str, Any] = thaw(instance.expanded) if expandable else {}
-        unknown: dict[str, Any] = thaw(instance.extra)
+        unknown: dict[str, Any] = thaw(instance.extra) if keeps_unknown else {}
         return wire | objects | unknown
 
     return unstructure_object
