@@ -160,6 +160,11 @@ def test_testing_exports():
     assert (emogg_async.testing.__all__) == [
         "EmoggEmulator",
         "FaultRule",
+        "LiveControl",
+        "LiveGuesses",
+        "LiveLimits",
+        "LiveMessage",
+        "LiveSubscription",
         "RecordedRequest",
     ]
     assert {*emogg_async.testing.__all__} <= {*dir(emogg_async.testing)}

@@ -5,7 +5,7 @@ may use this module.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -13,7 +13,7 @@ from emogg_async.testing._guesses import LONGEST_ANALYSIS
 from emogg_async.testing._reading import Window
 from emogg_async.testing._walks import EMOTIONS, SENTIMENTS, STEP, Moods, Speech
 
-__all__ = ["Analyst"]
+__all__ = ["Analyst", "counts", "intensities"]
 
 T = TypeVar("T", Moods, Speech)
 
@@ -27,6 +27,10 @@ class Analyst:
     def __init__(self, seed: int) -> None:
         self._moods = _walks(seed, "moods", Moods)
         self._speech = _walks(seed, "speech", Speech)
+
+    def moods(self, session_id: str) -> Moods:
+        """Return the emotions of a session, to be told live."""
+        return self._moods(session_id)
 
     def totals(self, session_id: str, duration: float) -> dict[str, int]:
         """Return the number of detections of each emotion detected at all.
@@ -78,6 +82,54 @@ class Analyst:
                 span = {"start": _plain(start), "end": _plain(end)}
                 found.append(span | {"segments": segments, "sentiments": sentiments})
         return found
+
+
+def counts(moods: Moods, end: int, every: int) -> dict[str, int] | None:
+    """Return how often each emotion was detected in the *every* seconds before *end*.
+
+    Detections of a step are spread over its five seconds, so that those of a session
+    add up to its totals whenever a step is over.
+
+    Returns:
+        The numbers of the emotions detected, or None if no face was seen.
+    """
+    first, last = (end - every) // STEP, -(-end // STEP)
+    if not _is_seen(moods, first, last):
+        return None
+    found = {}
+    for name, sums in zip(EMOTIONS, moods.detections, strict=True):
+        if count := _sum_at(sums, end) - _sum_at(sums, end - every):
+            found[name] = count
+    return found
+
+
+def intensities(
+    moods: Moods, end: int, every: int
+) -> dict[str, dict[str, float]] | None:
+    """Return what the timeline says of the *every* seconds before *end*.
+
+    An interval shorter than a step has the values of the step that runs at its end.
+
+    Returns:
+        The measures of the emotions detected, or None if no face was seen.
+    """
+    last = -(-end // STEP)
+    first = last - max(1, every // STEP)
+    return _measures(moods, first, last) if _is_seen(moods, first, last) else None
+
+
+def _is_seen(moods: Moods, first: int, last: int) -> bool:
+    """Tell whether a face was seen from step *first* up to *last*."""
+    if last * STEP > LONGEST_ANALYSIS:
+        return False
+    moods.grow(last)
+    return max(moods.faces[first:last]) > 0
+
+
+def _sum_at(sums: Sequence[int], second: int) -> int:
+    """Return the sum before *second*, part of a step's if it lies within one."""
+    step, within = divmod(second, STEP)
+    return sums[step] + (within and within * (sums[step + 1] - sums[step]) // STEP)
 
 
 def _walks(seed: int, topic: str, kind: Callable[[str], T]) -> Callable[[str], T]:

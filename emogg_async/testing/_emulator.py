@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -12,6 +13,7 @@ from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.models import CustomEvent, Session, Source
 from emogg_async.testing._bucket import Rounding
 from emogg_async.testing._checks import SECONDS, is_seconds, is_token, require
+from emogg_async.testing._control import LiveControl
 from emogg_async.testing._faults import Fault, FaultRule
 from emogg_async.testing._journal import RecordedRequest
 from emogg_async.testing._server import make_application
@@ -51,6 +53,8 @@ class EmoggEmulator:
         reset_rounding: Rounding of `RateLimit-Reset` to whole seconds: `up`, `down` or
             `nearest`.
         latency: Seconds to wait before each answer.
+        processing: Seconds for which a session is `processing` between `active` and
+            `finished`.
         port: Port on 127.0.0.1; 0 means any free one.
 
     Raises:
@@ -58,6 +62,8 @@ class EmoggEmulator:
     """
 
     __test__ = False  # or pytest could take it for a class of tests
+
+    _time = staticmethod(time.monotonic)
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class EmoggEmulator:
         rate_headers: bool | Mapping[str, str] = True,
         reset_rounding: Rounding = "up",
         latency: float = 0.0,
+        processing: float = 0.0,
         port: int = 0,
     ) -> None:
         self._settings = Settings(
@@ -81,9 +88,11 @@ class EmoggEmulator:
             rate_headers=rate_headers,
             reset_rounding=reset_rounding,
             latency=latency,
+            processing=processing,
             port=port,
         )
-        self._state = State(self._settings)
+        self._state = State(self._settings, self._time)
+        self._live = LiveControl(lambda: self._state)
         self._lifecycle = threading.RLock()
         self._server: ServerThread | None = None
         self._url: str | None = None
@@ -147,13 +156,13 @@ class EmoggEmulator:
         """Restore the state after the start, and drop the requests under way.
 
         Sessions are those of the seed again; added tokens, faults, the log, buckets,
-        latency and clock start over. The address stays.
+        latency, clock and live channels start over. The address stays.
         """
         with self._lifecycle:
             if self._server is not None:
                 # Requests sent before belong to the old state, even if still unread.
                 self._server.catch_up()
-            old, self._state = self._state, State(self._settings)
+            old, self._state = self._state, State(self._settings, self._time)
             if self._server is not None:
                 self._server.call_soon(_drop_requests, old)
 
@@ -206,6 +215,11 @@ class EmoggEmulator:
         """Largest number of requests handled at once so far."""
         return self._state.journal.max_in_flight
 
+    @property
+    def live(self) -> LiveControl:
+        """The live channels: what arrived there, and what shall go wrong."""
+        return self._live
+
     def now(self) -> datetime:
         """Return the present instant by the emulator's clock (aware, UTC)."""
         return self._state.clock.now()
@@ -213,11 +227,16 @@ class EmoggEmulator:
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock on by *seconds*.
 
-        Buckets refill, sessions created through the API grow, and sessions added later
-        have later dates. Delays and latency are not shortened: they pass in real time.
+        Buckets refill, sessions created through the API grow, live sessions tell what
+        falls into these seconds, and sessions added later have later dates. Delays and
+        latency are not shortened: they pass in real time, as do the 65 s in which a
+        client must send something on a live connection.
         """
         require(is_seconds(seconds), "seconds", SECONDS)
-        self._state.clock.advance(seconds)
+        state = self._state
+        state.live.channels.skip(seconds)
+        state.clock.advance(seconds)
+        state.live.wake()
 
     def add_token(self, token: str | None = None) -> str:
         """Add a user with a bucket and sessions of their own.
@@ -242,6 +261,7 @@ class EmoggEmulator:
         timestamp: datetime | None = None,
         duration: float | None = None,
         sources: Iterable[Source | Mapping[str, Any]] | None = None,
+        ends_after: float | None = None,
         hidden: bool = False,
         **extra_wire_fields: Any,
     ) -> Session:
@@ -252,13 +272,17 @@ class EmoggEmulator:
             id: 24 hex digits, used even if they disagree with *timestamp*; None makes
                 an ObjectId of the second of *timestamp*.
             name: 1 to 256 characters; None makes one up.
-            state: Progress. The emulator changes neither the state nor the duration by
-                itself: only sessions created through the API grow.
+            state: Progress. Without *ends_after*, the emulator changes neither the
+                state nor the duration by itself.
             type: Kind of session.
             timestamp: When it was created (aware; cut to the millisecond); None means
                 the second of *id* if that is given, else now.
             duration: Length in seconds; None makes one up.
             sources: Sources, as models or in their wire form; None leaves them out.
+            ends_after: Seconds from now after which an active session ends by itself,
+                through `processing` if the emulator is told so. It grows until then and
+                tells live what its timeline tells, as one created through the API
+                does. None leaves it as it is, silent but for `emulator.live.emit`.
             hidden: Whether lists leave it out; a get by its id shows it.
             **extra_wire_fields: Other fields by their names on the wire, e.g.
                 `meta={…}`.
@@ -276,7 +300,9 @@ class EmoggEmulator:
         }
         owner = self._user(self.token if token is None else token)
         fields |= extra_wire_fields
-        stored = self._state.world.add(owner, id, fields, hidden=hidden)
+        stored = self._state.world.add(
+            owner, id, fields, ends_after=ends_after, hidden=hidden
+        )
         return stored.session(self.now())
 
     def update_session(self, session_id: str, **changes: Any) -> Session:
@@ -289,7 +315,10 @@ class EmoggEmulator:
         Raises:
             InvalidArgumentError: There is no such session, or a change breaks its rule.
         """
-        return self._state.world.update(session_id, changes).session(self.now())
+        state = self._state
+        stored = state.world.update(session_id, changes)
+        state.live.channels.tell_states(stored.id, state.clock.elapsed())
+        return stored.session(state.clock.now())
 
     def remove_session(self, session_id: str) -> None:
         """Remove a session of any user.
