@@ -302,13 +302,11 @@ class Transport:
         its = options.get("proxy_headers", {}) if not self._tunnels else {}
         try:
             async with asyncio.timeout(limit):
-                socket: aiohttp.ClientWebSocketResponse = (
-                    await self._sockets.ws_connect(
-                        URL(url, encoded=True),
-                        headers={"User-Agent": self._user_agent, **its},
-                        max_msg_size=MAX_FRAME_BYTES,
-                        **options,
-                    )
+                opened = await self._sockets.ws_connect(
+                    URL(url, encoded=True),
+                    headers={"User-Agent": self._user_agent, **its},
+                    max_msg_size=MAX_FRAME_BYTES,
+                    **options,
                 )
                 return cast("aiohttp.ClientWebSocketResponse", opened)
         except TimeoutError as error:

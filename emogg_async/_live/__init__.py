@@ -6,4 +6,4 @@ messages), `backoff`, `buffers` (events of a feed) and `topics` (one subscriptio
 its feeds). `line` does the I/O of one connection, and `hub` holds all of a client.
 """
 
-__all__ = []
+__all__ = ()
