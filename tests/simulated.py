@@ -1,8 +1,9 @@
 """An event loop whose clock jumps: whatever waits for a time is there at once."""
 
 import asyncio
+import functools
 import selectors
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -59,6 +60,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Run *main* in simulated time, from 0 on."""
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         return runner.run(main)
+
+
+def timed(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Let an async test run in simulated time."""
+
+    @functools.wraps(test)
+    def run_test(*args: Any, **options: Any) -> None:
+        run(test(*args, **options))
+
+    return run_test
 
 
 def now() -> float:
