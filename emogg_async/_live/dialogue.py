@@ -88,6 +88,7 @@ class Dialogue:
         self._pings: dict[int, float] = {}
         self._ping_at = now + policy.ping
         self._idle_since = now
+        self._rests_until = now
         self.under_way: Request | None = None
         self.is_authenticated = False
         self.lost: Lost | None = None
@@ -144,7 +145,7 @@ class Dialogue:
         return wire.ping(number)
 
     def _change(self, now: float) -> str | None:
-        if self.under_way is not None or self._free_at(now, requests=True) > now:
+        if self.under_way is not None or self._change_at(now) > now:
             return None
         for topic in self._topics:
             if topic.state is TopicState.LEAVING:
@@ -178,6 +179,13 @@ class Dialogue:
         kept = policy.pings + (1 if requests else 0)
         return self._messages.free_at(now, policy.messages - kept * self._connections())
 
+    def rest(self, now: float) -> None:
+        """Change no subscription for a while: the service has refused to end one."""
+        self._rests_until = now + self._policy.pong
+
+    def _change_at(self, now: float) -> float:
+        return max(self._rests_until, self._free_at(now, requests=True))
+
     def _idle(self, now: float) -> Lost | float:
         if any(True for _ in self._topics):
             self._idle_since = math.inf
@@ -195,7 +203,7 @@ class Dialogue:
         if self.under_way is not None:
             times.append(self.under_way.due)
         elif any(topic.wants_change for topic in self._topics):
-            times.append(self._free_at(now, requests=True))
+            times.append(self._change_at(now))
         if self.is_authenticated:
             ask_at = min((topic.ask_at for topic in self._topics), default=math.inf)
             full = self._messages.free_at(now, self._policy.messages)

@@ -268,9 +268,12 @@ class Hub:
         del self._lines[line]
         self._allowance.lines -= 1
         for topic in [*line.topics]:
-            line.remove(topic)
-            self._allowance.slots.give()
-            self._queue(topic)
+            if topic.is_wanted and not self._is_closed:
+                line.remove(topic)
+                self._allowance.slots.give()
+                self._queue(topic)
+            else:
+                self._discard(topic)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Start a task without the context of the call that makes it necessary."""
@@ -278,9 +281,8 @@ class Hub:
 
     def _queue(self, topic: Topic) -> None:
         topic.state = TopicState.WAITING
-        if not self._is_closed:
-            self._allowance.waiting[topic] = self
-            self._allowance.pump()
+        self._allowance.waiting[topic] = self
+        self._allowance.pump()
 
     def _expire(self, topic: Topic) -> None:
         """End a subscription that no feed has any more."""
@@ -298,6 +300,9 @@ class Hub:
 
     def _discard(self, topic: Topic) -> None:
         """Forget *topic*, which the service does not know."""
+        if topic.state is TopicState.GONE:
+            return
+        topic.state = TopicState.GONE
         self._topics.pop((topic.channel.name, topic.key), None)
         self._allowance.waiting.pop(topic, None)
         _stop_linger(topic)
@@ -315,10 +320,6 @@ class Hub:
             self._expire(topic)
         self._watch_silence()
         self._allowance.pump()
-
-    def dropped(self, topic: Topic) -> None:
-        """Note that the service has ended a subscription, as it was asked to."""
-        self.interrupted(topic)  # a feed may have come, or it is to be subscribed anew
 
     def interrupted(self, topic: Topic) -> None:
         """Note that a subscription is gone; it is asked for again if it is wanted."""

@@ -25,6 +25,9 @@ DROP_SECONDS: Final = 0.1
 MAX_EARLY: Final = 64
 """Events kept that come before the answer which names their subscription."""
 
+_DROPPED: Final = frozenset({200, 404})
+"""The answers to an unsubscribe after which there is no such subscription."""
+
 TOO_BIG: Final = 1009
 """The code of WebSocket for a frame that is too big (RFC 6455, section 7.4.1)."""
 
@@ -201,7 +204,11 @@ class Line:
         if topic is None:
             self._authenticated(answer, dialogue)
         elif request.path == "channels:unsubscribe":
-            self._hub.dropped(topic)
+            if answer.status in _DROPPED:
+                self._hub.interrupted(topic)  # a feed may have come meanwhile
+            else:
+                topic.state = TopicState.LEAVING
+                dialogue.rest(self._hub.loop.time())
         elif answer.status == 200 and answer.subscription:
             self._confirm(topic, answer.subscription)
         else:

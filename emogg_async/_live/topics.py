@@ -43,6 +43,7 @@ class TopicState(Enum):
         LIVE: The service has confirmed it.
         LEAVING: It is to be ended.
         DROPPING: It is being ended.
+        GONE: It is over.
     """
 
     WAITING = auto()
@@ -51,6 +52,7 @@ class TopicState(Enum):
     LIVE = auto()
     LEAVING = auto()
     DROPPING = auto()
+    GONE = auto()
 
 
 class Sink(Protocol):
