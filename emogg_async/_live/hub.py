@@ -92,7 +92,7 @@ class Allowance:
             topic, hub = next(iter(self.waiting.items()))
             if not self.slots.take(hub.policy.subscriptions, self._loop.time()):
                 hub.end_linger()
-                if self.slots.probe_at < math.inf:
+                if self._loop.time() < self.slots.probe_at < math.inf:
                     self._timer = self._loop.call_at(
                         self.slots.probe_at, self.pump, context=Context()
                     )
