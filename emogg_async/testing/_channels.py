@@ -74,8 +74,8 @@ _BACKLOG: Final = 100_000
 _ADDRESSES: Final = 1_000
 """Number of addresses whose connections are counted; more start over."""
 
-_PATIENCE: Final = 1.0
-"""Seconds for which an ack waits for an event that shall precede it."""
+_PATIENCE: Final = 1.5
+"""Seconds for which an ack waits for an event, so that one at 1 s precedes it."""
 
 _SLACK: Final = 1e-6
 """Tolerance in seconds for rounding errors of floating point."""
