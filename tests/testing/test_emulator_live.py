@@ -928,6 +928,19 @@ class TestControl:
             assert (await caller.ask("ping"))["status"] == 200
 
     @in_simulated_time
+    async def test_moving_the_clock_past_a_silence(self) -> None:
+        """Of the time that the clock is moved by, only that of the silence is lost."""
+        async with emulated() as emulator, authenticated(emulator) as caller:
+            session = emulator.add_session(state="active", ends_after=600)
+            await caller.subscribe(INTENSITIES, f"{session.id}:1s")
+            emulator.live.go_silent(99.5)
+            emulator.live.emit(session.id, {})
+            emulator.live.send("[]")
+            emulator.advance(120)
+            events = await caller.idle(0.5)
+            assert [lived(event, session) for event in events] == [*range(100, 121)]
+
+    @in_simulated_time
     async def test_a_silent_server_answers_no_handshake_and_no_close(self) -> None:
         """A close of the client and a new handshake wait for the end of the silence."""
         async with emulated() as emulator, aiohttp.ClientSession() as http:
