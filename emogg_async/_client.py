@@ -24,6 +24,7 @@ from emogg_async._calls.policy import RetryPolicy
 from emogg_async._calls.telemetry import Counters, Instrument, Stats
 from emogg_async._calls.transport import ClientSession
 from emogg_async._checks import aware, number, whole_number
+from emogg_async._live.live import Live
 from emogg_async._live.policy import LivePolicy
 from emogg_async._many import jobs, listing
 from emogg_async._many.outcomes import Batch
@@ -53,7 +54,6 @@ from emogg_async.models import (
 if TYPE_CHECKING:
     from emogg_async._core import Core
     from emogg_async._live.hub import Hub
-    from emogg_async._live.live import Live
     from emogg_async._sessions import Sessions
 
 __all__ = ["AsyncEmoggClient"]
@@ -166,7 +166,7 @@ class AsyncEmoggClient:
         )
         self._counters = Counters(on_event)
         self._core: Core | None = None
-        self._live: Live | None = None
+        self._live = Live(self._open_hub)
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -338,12 +338,8 @@ class AsyncEmoggClient:
     # -- live channels -------------------------------------------------------------
 
     @property
-    def live(self) -> "Live":
+    def live(self) -> Live:
         """The live channels: events of sessions under way, pushed by the service."""
-        if self._live is None:
-            from emogg_async._live.live import Live  # noqa: PLC0415 - slow to import
-
-            self._live = Live(self._open_hub)
         return self._live
 
     def _open_hub(self) -> "tuple[Hub, float]":

@@ -34,8 +34,8 @@ BESIDE_IMPORTS = {
 DEFERRED = {
     ("_caching.opening", "_caching.memory"): "aiocache is slow to import",
     ("_caching.redis", "_caching.redis_backend"): "redis is an extra",
-    ("_client", "_live.live"): "only live channels need it, and it loads cattrs",
     ("_client", "_core"): "only an open client needs what carries out calls",
+    ("_wire.live", "_wire.converter"): "cattrs is slow to import",
     ("_many.outcomes", "_notebook.views"): "only notebooks need what draws",
     ("models", "_notebook.views"): "only notebooks need what draws",
 }

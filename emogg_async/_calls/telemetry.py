@@ -4,7 +4,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import attrs
 
@@ -54,6 +54,10 @@ def log(logger: logging.Logger, level: int, line: str, *facts: object) -> None:
             traceback.print_exc()
 
 
+LiveCount = Literal["events", "dropped", "reconnects"]
+"""What is counted of live channels, in `Stats` and by an instrument."""
+
+
 class Trace(Protocol):
     """A trace of one request and its retries, called in the task that sends them."""
 
@@ -71,10 +75,13 @@ class Trace(Protocol):
 
 
 class Instrument(Protocol):
-    """A function that makes a trace for each request."""
+    """A function that makes a trace for each request, and counts live channels."""
 
     def __call__(self, request: Request) -> Trace:
         """Start a trace of *request*, in the context of its load."""
+
+    def count(self, what: LiveCount) -> None:
+        """Count one of *what* happens on live channels."""
 
 
 @attrs.frozen(kw_only=True)
@@ -232,6 +239,13 @@ class Counters:
                 name = type(error).__name__
                 line = "on_event failed, and was not heard: %s"
                 log(root, logging.WARNING, line, name)
+
+    def count_live(self, what: LiveCount) -> None:
+        """Count one of *what* happens on live channels."""
+        name = f"live_{what}"
+        setattr(self, name, getattr(self, name) + 1)
+        if self.instrument is not None:
+            self.instrument.count(what)
 
     def tell_live(
         self, kind: type[Event], session_id: str | None = None, **facts: Any

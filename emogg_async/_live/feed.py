@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar
@@ -12,8 +12,7 @@ from emogg_async._calls.call import deadline
 from emogg_async._calls.frames import bare, frameless
 from emogg_async._checks import number
 from emogg_async._live.buffers import Buffer
-from emogg_async._live.hub import Hub
-from emogg_async._live.topics import Topic, TopicState, Wish
+from emogg_async._live.topics import OpenTopics, Topic, Topics, TopicState, Wish
 from emogg_async._wire.live import Event
 from emogg_async.errors import ConfigurationError, DeadlineError, EmoggError
 
@@ -48,9 +47,9 @@ class Branch:
         self.error: EmoggError | None = None
         self.has_entered = self.is_over = False
         self._feed: Feed[Any] | None = None
-        self._hub: Hub | None = None
+        self._hub: Topics | None = None
 
-    def join(self, feed: "Feed[Any]", hub: Hub) -> None:
+    def join(self, feed: "Feed[Any]", hub: Topics) -> None:
         """Ask for the subscription, for *feed*."""
         self._feed, self._hub = feed, hub
         self.topic = hub.join(self, self.wish)
@@ -115,9 +114,7 @@ class Feed(Generic[E_co]):
         ClientClosedError: The client was closed.
     """
 
-    def __init__(
-        self, open_hub: Callable[[], tuple[Hub, float]], branches: Sequence[Branch]
-    ) -> None:
+    def __init__(self, open_hub: OpenTopics, branches: Sequence[Branch]) -> None:
         self._open_hub = open_hub
         self._branches = branches
         # The branch of each event that waits, and of each end, as they arrived.

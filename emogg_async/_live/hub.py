@@ -362,7 +362,7 @@ class Hub:
             topic.miss(Missing("unreadable", 1))
             self.unreadable(error)
             return
-        self._counters.live_events += 1
+        self._counters.count_live("events")
         published = topic.publish(event, self.loop.time())
         if published.gap is not None:
             self._counters.tell_live(
@@ -371,7 +371,7 @@ class Hub:
 
     def slow(self) -> None:
         """Count an event that a slow feed has lost."""
-        self._counters.live_dropped += 1
+        self._counters.count_live("dropped")
 
     def unreadable(self, error: EmoggError | None) -> None:
         """Note a message that cannot be read, in the log once a minute."""
@@ -468,7 +468,7 @@ class Hub:
     def disconnected(self, reason: str, wait: float | None) -> None:
         """Note the end of a connection, or that there was none."""
         if wait is not None:
-            self._counters.live_reconnects += 1
+            self._counters.count_live("reconnects")
         self._counters.tell_live(events.LiveDisconnected, reason=reason, wait=wait)
 
     def is_final(self, error: EmoggError) -> bool:

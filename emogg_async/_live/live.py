@@ -1,13 +1,12 @@
 """The live channels of a client, as users see them."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from emogg_async._checks import whole_number
 from emogg_async._live.feed import Branch, Feed
-from emogg_async._live.hub import Hub
-from emogg_async._live.topics import Wish
+from emogg_async._live.topics import OpenTopics, Wish
 from emogg_async._wire.live import (
     COUNTS,
     FREQUENCIES,
@@ -35,7 +34,7 @@ class Live:
     Source: https://docs.emogg.com, "WebSocket".
     """
 
-    def __init__(self, open_hub: Callable[[], tuple[Hub, float]]) -> None:
+    def __init__(self, open_hub: OpenTopics) -> None:
         self._open_hub = open_hub
 
     def __repr__(self) -> str:

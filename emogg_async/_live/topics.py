@@ -1,6 +1,8 @@
 """A topic: one subscription, and the feeds that share it."""
 
+import asyncio
 import math
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -8,14 +10,12 @@ import attrs
 
 from emogg_async._live.buffers import Missing
 from emogg_async._wire.live import WORKER_STATE, Channel, Event
+from emogg_async.errors import EmoggError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from emogg_async._live.line import Line
-    from emogg_async.errors import EmoggError
 
-__all__ = ["Sink", "Topic", "TopicState", "Wish"]
+__all__ = ["OpenTopics", "Sink", "Topic", "TopicState", "Topics", "Wish"]
 
 LEAST_SILENCE: Final = 15.0
 SILENT_PERIODS: Final = 3
@@ -64,7 +64,7 @@ class Sink(Protocol):
     def enter(self) -> None:
         """Note that the subscription is confirmed."""
 
-    def end(self, error: "EmoggError | None") -> None:
+    def end(self, error: EmoggError | None) -> None:
         """Note the end, by an error or quietly."""
 
 
@@ -219,7 +219,7 @@ class Topic:
         self._patience *= RESUBSCRIBE_GROWTH
         return True
 
-    def end(self, error: "EmoggError | None" = None) -> None:
+    def end(self, error: EmoggError | None = None) -> None:
         """End all feeds, by an error or quietly."""
         sinks = [*self.sinks, *self.entering]
         self.sinks.clear()
@@ -227,3 +227,25 @@ class Topic:
         self._missing = None
         for sink in sinks:
             sink.end(error)
+
+
+class Topics(Protocol):
+    """The topics of an open client, as its feeds see them."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def join(self, sink: Sink, wish: Wish) -> Topic:
+        """Let a feed share the topic that it wants."""
+
+    def leave(self, sink: Sink, topic: Topic) -> None:
+        """Let a feed go."""
+
+    def why_waiting(self, topic: Topic) -> EmoggError:
+        """Return the error for a feed whose time is up before it has entered."""
+
+    def slow(self) -> None:
+        """Count an event that a slow feed has lost."""
+
+
+OpenTopics = Callable[[], tuple[Topics, float]]
+"""Opens a client; returns its topics and the seconds that entering may take."""

@@ -10,7 +10,6 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
-from emogg_async._wire.converter import structure
 from emogg_async.errors import ResponseShapeError
 from emogg_async.models import EmotionCounts, EmotionIntensities, WorkerState
 
@@ -72,6 +71,8 @@ class Channel(Generic[E]):
         Raises:
             ResponseShapeError: It is of another type or shape.
         """
+        from emogg_async._wire.converter import structure  # noqa: PLC0415 - slow
+
         if happening.kind != self.kind:
             raise ResponseShapeError(
                 f"the event is of an unknown type, expected {self.kind}"
