@@ -23,7 +23,7 @@ __all__ = ["EmoggEmulator"]
 
 
 class EmoggEmulator:
-    """A server on loopback that answers as the Emogg API is documented to.
+    """A server on loopback that answers as the reference of the Emogg API says.
 
     It runs in a thread of its own, so it serves sync and async tests alike::
 
@@ -40,8 +40,8 @@ class EmoggEmulator:
 
     Args:
         sessions: Number of made-up sessions at the start.
-        sort: Order of lists, newest first: by "timestamp", or by "id", which differs
-            only if a session's id is older than its timestamp.
+        sort: Order of lists, newest first: by "timestamp" or by "id". They differ only
+            for sessions whose ids disagree with their timestamps.
         seed: Seed of the sessions, and of faults with a probability.
         token: Token of the first user, who owns those sessions.
         rate_limit: Capacity of each user's token bucket, and the seconds in which an
@@ -144,14 +144,14 @@ class EmoggEmulator:
                 server.stop()
 
     def reset(self) -> None:
-        """Restore the state after the start, and drop the requests under way.
+        """Go back to the state right after the start, and drop requests under way.
 
-        Sessions are those of the seed again; added tokens, faults, the log, buckets,
-        latency and clock start over. The address stays.
+        The sessions are those of the seed again. Added tokens, faults and the log are
+        gone; buckets, latency and clock start over. The address stays.
         """
         with self._lifecycle:
             if self._server is not None:
-                # Requests sent before belong to the old state, even if still unread.
+                # Requests sent so far belong to the old state, even if still unread.
                 self._server.catch_up()
             old, self._state = self._state, State(self._settings)
             if self._server is not None:
@@ -249,8 +249,8 @@ class EmoggEmulator:
 
         Args:
             token: Token of its owner; None means the first user.
-            id: 24 hex digits, used even if they disagree with *timestamp*; None makes
-                an ObjectId of the second of *timestamp*.
+            id: 24 hex digits, which may disagree with *timestamp*; None makes an
+                ObjectId of the second of *timestamp*.
             name: 1 to 256 characters; None makes one up.
             state: Progress. The emulator changes neither the state nor the duration by
                 itself: only sessions created through the API grow.
@@ -327,9 +327,9 @@ class EmoggEmulator:
     ) -> FaultRule:
         """Make requests fail, or take longer, from now on.
 
-        A request meets the newest rule that matches, which counts as a hit even if the
-        rate limit then refuses the request. An answer with a *status* costs a token
-        like any other, except a 401.
+        A request meets the newest rule that matches. It counts as a hit even if the
+        rate limit then refuses it. An answer with a *status* costs a token like any
+        other, except a 401.
 
         Args:
             method: Glob for the method.
@@ -397,6 +397,6 @@ class EmoggEmulator:
 
 
 def _drop_requests(state: State) -> None:
-    """Drop the connections of all requests of *state*, which ends their handlers."""
+    """Drop the connections of all requests of *state*; their handlers end with them."""
     for transport in tuple(state.transports):
         transport.abort()

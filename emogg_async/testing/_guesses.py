@@ -1,15 +1,15 @@
 """Guesses of the emulator where the reference is silent.
 
-The live service was not at hand when this was written. Each guess is a constant here or
-a line of this list:
+This was written without the live service at hand. Each guess is a constant here or a
+line of this list:
 
 - a 401 comes before everything else, costs nothing and has no rate headers; all other
   answers cost a token, also those to unknown routes and those of faults with a status;
 - an id that is not 24 hex digits belongs to no session: 404; letter case does not
-  matter; another user's session is as good as unknown, to writes too;
-- `from` and `to` are ISO 8601 with an offset, and 400 otherwise; a `state` or `type`
-  that does not occur gives an empty page; the first value of a repeated parameter
-  counts, and unknown parameters are ignored;
+  matter; another user's session counts as unknown, for writes too;
+- `from` and `to` are ISO 8601 with an offset, and anything else is a 400; a `state` or
+  `type` that does not occur gives an empty page; the first value of a repeated
+  parameter counts, and unknown parameters are ignored;
 - "newest first" is by timestamp, then by id, both descending; an emulator can sort by
   id alone instead;
 - the body is checked before the session's existence and state; the rule for names of
@@ -24,7 +24,7 @@ a line of this list:
   their mean, and `people` and `detectedFaces` are the largest numbers at one time; the
   example (3, 2.654, 0.885) agrees with that; the totals count those detections;
 - an expanded user or product has an `_id` and a `name`; objects in an expanded event
-  are not expanded further; an array of one event answers the report of one;
+  are not expanded further; the answer to one event is an array of one event;
 - `sentiments` counts the segments of each kind; their sum is `segments`.
 """
 
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 REGISTER_PATH: Final = "/v1/sessions/{id}/events"
-"""Path to register sources, as printed, though it looks like the path of events."""
+"""Path to register sources, as printed. It looks like the path of events."""
 
 REPORT_PATH: Final = "/v1/sessions/{id}/sources/{source}/events"
 """Path to send custom events, a guess: the printed path has no place for a source."""
@@ -91,5 +91,4 @@ STOPPED_STATE: Final = "finished"
 first."""
 
 LONGEST_ANALYSIS: Final = 86_400
-"""Largest number of seconds of a session that are analysed, a bound of the emulator
-only."""
+"""Seconds of a session that are analysed at most, a limit of the emulator alone."""

@@ -42,19 +42,19 @@ class User:
     sessions: list["StoredSession"] = attrs.field(factory=list, repr=False)
 
     def wire(self) -> dict[str, Any]:
-        """Return the object that stands for the user's ID; its fields are a guess."""
+        """Return the object that expands the user's ID; its fields are a guess."""
         return {"_id": self.id, "name": "Emulated user"}
 
     def product_wire(self) -> dict[str, Any]:
-        """Return the object that stands for the product's ID; a guess as well."""
+        """Return the object that expands the product's ID; its fields are a guess."""
         return {"_id": self.product, "name": "pro"}
 
 
 class StoredSession:
     """A session as the service keeps it, encoded once for all answers.
 
-    A live session, made through the API, is encoded for each answer, because its
-    duration follows the clock until it is no longer active.
+    Sessions made through the API are live: their duration follows the clock while they
+    are active, so they are encoded for each answer.
 
     Attributes:
         user: Its owner.
@@ -134,7 +134,7 @@ class StoredSession:
     ) -> "StoredSession":
         """Return a new session with some fields replaced by *given*, others *removed*.
 
-        When it ceases to be active, its worker ends and its duration is fixed.
+        Its worker ends and its duration is fixed when it ceases to be active.
         """
         live = self.live and "duration" not in given
         wire = self.wire(now) if self.live else self._wire
