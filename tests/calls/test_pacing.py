@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from simulation import read_headers, simulate
 
-from emogg_async._calls.bucket import BucketModel, RateEstimate
+from emogg_async._calls.bucket import BucketModel, Others, RateBounds
 from emogg_async._wire.protocol import RateLimit
 from emogg_async.testing._bucket import ROUNDINGS, TokenBucket
 
@@ -55,9 +55,9 @@ def model_that_knows(remaining, now=0.0, **options):
 )
 def test_rate_of_one_answer(limit, rate):
     """The policy's rate is taken as far as level and reset do not contradict it."""
-    estimate = RateEstimate()
-    estimate.narrow(limit)
-    assert rate == pytest.approx(estimate.value(limit))
+    others = Others()
+    others.begin(limit)
+    assert rate == pytest.approx(others.rate)
 
 
 buckets = st.tuples(st.integers(1, 2_000), st.floats(1, 3_600))
@@ -68,15 +68,15 @@ steps = st.lists(st.tuples(st.floats(0, 20), st.integers(0, 50)), max_size=40)
 @given(buckets, st.sampled_from([*ROUNDINGS]), steps)
 def test_law_the_true_rate_is_within_the_bounds(size, rounding, steps):
     """Whatever the bucket and the rounding, no answer excludes the true rate."""
-    bucket, estimate, now = TokenBucket(*size, rounding), RateEstimate(), 0.0
+    bucket, bounds, now = TokenBucket(*size, rounding), RateBounds(), 0.0
     for wait, sends in steps:
         now += wait
         for _ in range(sends):
             bucket.take(now)
-        estimate.narrow(read_headers(bucket.headers(now)))
+        bounds.narrow(read_headers(bucket.headers(now)))
         true = bucket.capacity / bucket.window
-        assert estimate.low <= true * (1 + 1e-6)
-        assert true <= estimate.high * (1 + 1e-6)
+        assert bounds.low <= true * (1 + 1e-6)
+        assert true <= bounds.high * (1 + 1e-6)
 
 
 @pytest.mark.property
@@ -87,27 +87,29 @@ def test_law_the_true_rate_is_within_the_bounds(size, rounding, steps):
 )
 def test_law_a_change_of_the_rate_is_found(factor, rounding, spent):
     """Ten answers after a change, the rate is one that the newest of them allow."""
-    estimate, limit = RateEstimate(), None
+    others, limit = Others(), told(C)
+    others.begin(limit)
     for window, levels in ((W, [*range(0, 80, 8)]), (W / factor, spent)):
         bucket = TokenBucket(C, window, rounding)
         for taken in levels:
             bucket._level = C - taken
             limit = read_headers(bucket.headers(0.0))
-            estimate.narrow(attrs.evolve(limit, policy="100;w=60"))
-    assert limit is not None
-    newest = RateEstimate()
+            others.learn(0.0, attrs.evolve(limit, policy="100;w=60"))
+    newest, found = RateBounds(), others._bounds
     newest.narrow(limit)
-    true = factor * RATE
-    assert newest.low <= estimate.low <= estimate.high <= newest.high
-    assert true == pytest.approx(estimate.value(limit), rel=0.15)
+    assert newest.low <= found.low <= found.high <= newest.high
+    others.learn(0.0, limit)  # with the policy that is true
+    assert factor * RATE == pytest.approx(others.rate, rel=0.15)
 
 
 def test_an_answer_that_says_nothing_new_changes_nothing():
-    """The usual answer contains what is known already, and costs next to nothing."""
-    estimate = RateEstimate()
-    assert estimate.narrow(told(10))
-    assert not estimate.narrow(told(10))
-    assert not estimate.narrow(told(90))
+    """The usual answer contains what is known already, and is passed over."""
+    bounds = RateBounds()
+    bounds.narrow(told(10))
+    known = bounds.low, bounds.high, [*bounds._bounds]
+    for remaining in (10, 90, 10):
+        bounds.narrow(told(remaining))
+        assert known == (bounds.low, bounds.high, [*bounds._bounds])
 
 
 # -- the level -------------------------------------------------------------------------
