@@ -212,8 +212,6 @@ class Gate:
         """
         pacer, priority = self._pacer, call.priority
         now = pacer.loop.time()
-        if self.enter_nowait(call, now):
-            return
         queue, is_bulk = self.queues[priority], priority is BULK
         again = call.attempts > 0 and is_bulk
         wait = pacer.forecast(now, self, priority, 0 if again else len(queue))
