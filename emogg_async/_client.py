@@ -51,7 +51,6 @@ from emogg_async.models import (
 
 if TYPE_CHECKING:
     from emogg_async._core import Core
-    from emogg_async._sessions import Sessions
 
 __all__ = ["AsyncEmoggClient"]
 
@@ -287,11 +286,11 @@ class AsyncEmoggClient:
         sessions = self._open().sessions
         session_id = requests.check_session_id(session_id)
         names = NOTHING if expand is NOTHING else requests.check_expand(expand)
-        counters = self._counters
-        counters.calls += 1
         if not fresh and sessions.cache is not None and not names:
             session = sessions.cache.peek(session_id)
             if session is not None:
+                counters = self._counters
+                counters.calls += 1
                 counters.cache_hits += 1
                 if counters.is_watched:
                     counters.tell_hit(session_id)
@@ -696,20 +695,7 @@ class AsyncEmoggClient:
         thrift = _THRIFT[via]
         if thrift is None or isinstance(ids, AsyncIterable):
             return jobs.Calls(partial(self.get_session, fresh=fresh), ids)
-
-        def sessions() -> "Sessions":
-            return self._open().sessions
-
-        def get(session_id: str) -> Awaitable[Session]:  # the cache was asked before
-            self._counters.calls += 1
-            return sessions().get(session_id, fresh=fresh)
-
-        service = jobs.Service(
-            cached=lambda ids: sessions().cached(ids, fresh=fresh),
-            page=lambda query, take: sessions().page(query, take, fresh=fresh),
-            get=get,
-        )
-        return jobs.PagedGets(service, ids, thrift, window)
+        return jobs.PagedGets(self._open, ids, thrift, window, fresh=fresh)
 
     def stream(
         self,

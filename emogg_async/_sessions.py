@@ -126,6 +126,7 @@ class Sessions:
             fresh: Whether to pass by the cache.
             expand: Fields to expand, checked.
         """
+        self._counters.calls += 1
         request = requests.get_session(session_id, expand)
         cache = None if expand else self.cache
         if fresh:  # what is under way may be older than what this call will bring
@@ -429,10 +430,7 @@ class Sessions:
 
     async def write(self, request: Request, model: type[T]) -> T:
         """Carry out a write and return what the service answers."""
-
-        async def load(call: Call) -> T:
-            return await self.pipeline.fetch(request, call, model)
-
+        load = partial(self.pipeline.fetch, request, model=model)
         return await self._outdate(request, load)
 
     async def stop(self, request: Request) -> Session:
