@@ -296,7 +296,8 @@ class AsyncEmoggClient:
                     counters.tell_hit(session_id)
                 return session
         try:
-            return await sessions.get(session_id, fresh=fresh, expand=names)
+            request = requests.get_session(session_id, names)
+            return await sessions.read(request, Session, fresh=fresh)
         except ENDS as error:  # `frameless` would cost a cached get a tenth
             error.__traceback__ = None
             raise
@@ -325,8 +326,7 @@ class AsyncEmoggClient:
         """
         sessions = self._open().sessions
         request = requests.get_emotions(session_id, expand)
-        self._counters.calls += 1
-        return await sessions.derived(request, EmotionTotals)
+        return await sessions.read(request, EmotionTotals)
 
     @frameless
     async def get_emotions_timeline(
@@ -359,8 +359,7 @@ class AsyncEmoggClient:
         request = requests.get_emotions_timeline(
             session_id, granularity, start, end, expand
         )
-        self._counters.calls += 1
-        return await sessions.derived(request, EmotionsTimeline)
+        return await sessions.read(request, EmotionsTimeline)
 
     @frameless
     async def get_transcription_sentiment(
@@ -392,8 +391,7 @@ class AsyncEmoggClient:
         request = requests.get_transcription_sentiment(
             session_id, granularity, start, end, expand
         )
-        self._counters.calls += 1
-        return await sessions.derived(request, SentimentTimeline)
+        return await sessions.read(request, SentimentTimeline)
 
     # -- writes --------------------------------------------------------------------
 

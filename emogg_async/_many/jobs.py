@@ -14,7 +14,6 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from functools import partial
 from itertools import islice
 from math import inf
 from operator import length_hint
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 from emogg_async._calls.call import Backlog
 from emogg_async._many.outcomes import Failed, Fetched, Outcome
 from emogg_async._many.plan import Plan, Thrift
-from emogg_async._wire.requests import check_session_id
+from emogg_async._wire.requests import check_session_id, get_session
 from emogg_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -237,14 +236,17 @@ class PagedGets:
             elif self._to_get:
                 key = self._to_get.popleft()
                 self.backlog.left -= 1
-                get = partial(self._parts().sessions.get, fresh=self._fresh)
-                return (await _outcome(get, key, key),)
+                return (await _outcome(self._get, key, key),)
             elif self._is_over:
                 return None
             else:
                 await self._step_is_done.wait()
                 return ()  # the worker checks again for room for outcomes
         return None
+
+    def _get(self, key: str) -> Awaitable[Session]:
+        read = self._parts().sessions.read
+        return read(get_session(key), Session, fresh=self._fresh)
 
     async def _lead(self) -> Sequence[Outcome[Session]]:
         """Take one step that decides how ids are got, and return its outcomes."""

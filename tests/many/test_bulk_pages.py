@@ -310,15 +310,15 @@ class TestFailures:
             pages += 1
             raise ServerError("down", status=500)
 
-        async def get(session_id, **_):
-            return session_id
+        async def read(request, *_, **__):
+            return request.session_id
 
         async def nothing_to_drain():
             """Stand for the loads of a client that has none."""
 
         ids = [f"{number:024x}" for number in range(100)]
         parts = SimpleNamespace(
-            sessions=SimpleNamespace(cached=cached, page=page, get=get)
+            sessions=SimpleNamespace(cached=cached, page=page, read=read)
         )
         jobs = PagedGets(lambda: parts, ids, THRIFTY, window=10)
         async with OutcomeStream(jobs, 4, nothing_to_drain) as outcomes:
