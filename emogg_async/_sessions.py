@@ -176,7 +176,8 @@ class Sessions:
         if fresh:  # a page, or a get of the other priority, may be older
             self._epoch += 1
             self._detach_gets(request, *({*Priority} - {call.priority}))
-        if cache and self._may_store(call, request.session_id):
+        is_outdated = call.is_detached or request.session_id in self._being_written
+        if cache and not is_outdated:
             if isinstance(value, Session):
                 await cache.put(value, asked_at)
             elif origin:
@@ -233,9 +234,6 @@ class Sessions:
         for priority in priorities:
             key = request.session_id, request.target, priority
             self.pipeline.flights.detach(key)
-
-    def _may_store(self, call: Call, session_id: str) -> bool:
-        return not call.is_detached and session_id not in self._being_written
 
     # -- outages -------------------------------------------------------------------
 

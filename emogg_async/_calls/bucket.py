@@ -104,21 +104,14 @@ class RateBounds:
             return
         self._skipped = 0
         self._bounds.append((low, high))
-        lows, highs = zip(*self._bounds, strict=True)
-        self.low, self.high = max(lows), min(highs)
-        if self.low > self.high:
-            self._forget_former_rate()
-
-    def _forget_former_rate(self) -> None:
-        low, high = 0.0, math.inf
-        kept = 0
-        for lower, upper in reversed(self._bounds):
-            if max(low, lower) > min(high, upper):
-                break
-            low, high, kept = max(low, lower), min(high, upper), kept + 1
+        self.low, self.high, kept = 0.0, math.inf, 0
+        for low, high in reversed(self._bounds):
+            if low > self.high or high < self.low:
+                break  # it belongs to a former rate
+            self.low, self.high = max(self.low, low), min(self.high, high)
+            kept += 1
         while len(self._bounds) > kept:
             self._bounds.popleft()
-        self.low, self.high = low, high
 
 
 class Others:
@@ -571,12 +564,21 @@ class BucketModel:
 
     # -- who may send --------------------------------------------------------------
 
-    def wait(self, now: float) -> float:
-        """Return the seconds until the next single call may send."""
+    def wait(self, now: float, demand: float | None = None) -> float:
+        """Return the seconds until the next request may be sent.
+
+        Args:
+            now: The present time.
+            demand: How many bulk requests are yet to be sent, as far as is known; None
+                if the request is a single call.
+        """
         trial = self._trial_ends - now
         if self.limit is None:
             return max(0.0, trial) if self.is_cold else 0.0
-        return max(trial, self.forecast(now, 1))
+        if demand is None:
+            return max(trial, self.forecast(now, 1))
+        self._level.law = self.bulk  # it earns from the first bulk on
+        return max(trial, self.forecast(now, 1), self.bulk.wait(now, demand))
 
     def forecast(self, now: float, position: int) -> float:
         """Return the least seconds until a single call may send.
@@ -592,14 +594,3 @@ class BucketModel:
         if missing > ROUNDING_TOKENS:
             wait = max(wait, missing / self.others.growth)
         return max(0.0, wait)
-
-    def bulk_wait(self, now: float, demand: float) -> float:
-        """Return the seconds until the next bulk request may send.
-
-        Args:
-            now: The present time.
-            demand: How many bulk requests are yet to be sent, as far as is known.
-        """
-        self._level.law = self.bulk  # it earns from the first bulk on
-        wait = self.wait(now)
-        return wait if self.limit is None else max(wait, self.bulk.wait(now, demand))

@@ -124,7 +124,7 @@ class Pacer:
         if call.priority is SINGLE:
             return self.model.wait(now)
         queued = sum(len(gate.queues[BULK]) for gate in self.crowded)
-        return self.model.bulk_wait(now, queued + call.backlog.left)
+        return self.model.wait(now, queued + call.backlog.left)
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
@@ -184,6 +184,7 @@ class Gate:
             random.Random(),  # noqa: S311 - jitter, not cryptography
             is_blind=True,
         )
+        self._model, self._now = self._pacer.model, self._pacer.loop.time
 
     def enter_nowait(self, call: Call, now: float) -> bool:
         """Take a slot and a token, if both are there and nobody waits for them."""
@@ -192,13 +193,11 @@ class Gate:
             return False
         if pacer.crowded and (pacer.waiting(SINGLE) or pacer.waiting(priority)):
             return False
-        model, is_bulk = pacer.model, priority is BULK
-        wait = (
-            model.bulk_wait(now, 1 + call.backlog.left) if is_bulk else model.wait(now)
-        )
-        if wait > 0.0:
+        is_bulk = priority is BULK
+        demand = 1 + call.backlog.left if is_bulk else None
+        if self._model.wait(now, demand) > 0.0:
             return False
-        model.send(now, bulk=is_bulk)
+        self._model.send(now, bulk=is_bulk)
         self._taken[priority] += 1
         return True
 
@@ -211,12 +210,12 @@ class Gate:
             RateLimitedError: The call's deadline is too near to wait for a token.
         """
         pacer, priority = self._pacer, call.priority
-        now = pacer.loop.time()
+        now = self._now()
         queue, is_bulk = self.queues[priority], priority is BULK
         again = call.attempts > 0 and is_bulk
         wait = pacer.forecast(now, self, priority, 0 if again else len(queue))
-        if pacer.model.resumes > _patience(call, now):
-            if self._has_room(priority) and pacer.model.look(now, bulk=is_bulk):
+        if self._model.resumes > _patience(call, now):
+            if self._has_room(priority) and self._model.look(now, bulk=is_bulk):
                 self._taken[priority] += 1
                 return
             raise too_long(wait)
@@ -238,10 +237,9 @@ class Gate:
 
     def after_refusal(self) -> float | None:
         """Return the least seconds until another try; None when nobody knows."""
-        pacer = self._pacer
-        if not pacer.model.is_cause:
+        if not self._model.is_cause:
             return None
-        return pacer.forecast(pacer.loop.time(), self, SINGLE, self.thirst(SINGLE))
+        return self._pacer.forecast(self._now(), self, SINGLE, self.thirst(SINGLE))
 
     def thirst(self, priority: Priority) -> int:
         """Return how many wait for a token, and not for a slot."""
@@ -249,14 +247,12 @@ class Gate:
 
     def leave(self, call: Call) -> None:
         """Give back the slot and the token of a request that was not sent after all."""
-        pacer, is_bulk = self._pacer, call.priority is BULK
-        pacer.model.take_back(pacer.loop.time(), bulk=is_bulk)
+        self._model.take_back(self._now(), bulk=call.priority is BULK)
         self._release(call)
 
     def failed(self, call: Call, error: BaseException | None) -> None:
         """Give the slot back: the request of *call* ended in *error*, unanswered."""
-        pacer, is_bulk = self._pacer, call.priority is BULK
-        now, model = pacer.loop.time(), pacer.model
+        now, model, is_bulk = self._now(), self._model, call.priority is BULK
         if not isinstance(error, asyncio.CancelledError):
             model.is_cold = False
         if isinstance(error, NotSentError) or (
@@ -283,13 +279,13 @@ class Gate:
             limit: What its headers say of the bucket; None when they say nothing.
             refusal: The answer, if it is a 429.
         """
-        pacer, is_bulk = self._pacer, call.priority is BULK
-        now, model = pacer.loop.time(), pacer.model
+        now, is_bulk = self._now(), call.priority is BULK
         if refusal is None:
-            model.answer(sent, now, limit, bulk=is_bulk)
+            self._model.answer(sent, now, limit, bulk=is_bulk)
         else:
-            model.refuse(sent, now, limit, refusal.retry_after, bulk=is_bulk)
-            pacer.turn_away(now)
+            after = refusal.retry_after
+            self._model.refuse(sent, now, limit, after, bulk=is_bulk)
+            self._pacer.turn_away(now)
         self._release(call)
 
     def first(self, priority: Priority) -> Call | None:
@@ -311,7 +307,7 @@ class Gate:
         turn, _ = self.queues[priority].popitem(last=False)
         is_passing = priority is SINGLE and self.queues[BULK]
         self._passed = self._passed + 1 if is_passing else 0
-        self._pacer.model.send(now, bulk=priority is BULK)
+        self._model.send(now, bulk=priority is BULK)
         self._taken[priority] += 1
         turn.set_result(None)
 

@@ -14,6 +14,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from functools import partial
 from itertools import islice
 from math import inf
 from operator import length_hint
@@ -115,9 +116,9 @@ def _distinct(ids: Iterable[object]) -> Iterator[tuple[str, object]]:
             yield key, given
 
 
-async def _outcome(call: OneIdCall[T], key: str, given: object) -> Outcome[T]:
+async def _outcome(key: str, call: Callable[[], Awaitable[T]]) -> Outcome[T]:
     try:
-        return Fetched(key, await call(given))  # type: ignore[arg-type]
+        return Fetched(key, await call())
     except _FATAL:
         raise
     except EmoggError as error:
@@ -169,7 +170,8 @@ class Calls(Generic[T]):
         if item is None or self.is_stopped:  # a feed may ignore its cancellation
             return None
         self.backlog.left -= 1
-        return (await _outcome(self._call, *item),)
+        key, given = item
+        return (await _outcome(key, partial(self._call, cast("str", given))),)
 
     async def _next(self) -> tuple[str, object] | None:
         if self._items is not None:
@@ -236,17 +238,15 @@ class PagedGets:
             elif self._to_get:
                 key = self._to_get.popleft()
                 self.backlog.left -= 1
-                return (await _outcome(self._get, key, key),)
+                read = self._parts().sessions.read
+                get = partial(read, get_session(key), Session, fresh=self._fresh)
+                return (await _outcome(key, get),)
             elif self._is_over:
                 return None
             else:
                 await self._step_is_done.wait()
                 return ()  # the worker checks again for room for outcomes
         return None
-
-    def _get(self, key: str) -> Awaitable[Session]:
-        read = self._parts().sessions.read
-        return read(get_session(key), Session, fresh=self._fresh)
 
     async def _lead(self) -> Sequence[Outcome[Session]]:
         """Take one step that decides how ids are got, and return its outcomes."""

@@ -417,9 +417,9 @@ def test_bulk_slows_down_as_the_bucket_empties():
     waits = []
     for remaining in (100, 51, 26, 13, 2):
         model = model_that_knows(remaining)
-        model.bulk_wait(0.0, math.inf)
+        model.wait(0.0, math.inf)
         model.bulk.price, model.bulk.credit = 1.0, 0.0
-        waits.append(model.bulk_wait(0.0, math.inf))
+        waits.append(model.wait(0.0, math.inf))
     assert sorted(waits) == waits
     assert 1 / RATE / 16 == pytest.approx(waits[0], rel=0.05)
     assert 1 / RATE == pytest.approx(waits[2], rel=0.1)
@@ -435,13 +435,13 @@ def test_a_bulk_that_fits_is_drained():
     bucket = TokenBucket(C, W)
     assert bucket.take(0.0, 40)
     while left or flying:
-        while left and not model.bulk_wait(now, left):
+        while left and not model.wait(now, left):
             model.send(now, bulk=True)
             heapq.heappush(flying, (now + 0.15, now))
             sent.append(now)
             left -= 1
         if not flying:
-            now += model.bulk_wait(now, left)
+            now += model.wait(now, left)
             continue
         now, begun = heapq.heappop(flying)
         assert bucket.take(now)
@@ -453,7 +453,7 @@ def test_a_bulk_that_fits_is_drained():
 def test_the_window_closes_when_others_are_about():
     """A token that is missing halves the window of a drain."""
     model = model_that_knows(90)
-    model.bulk_wait(0.0, 5)
+    model.wait(0.0, 5)
     model.bulk.window = 8
     model.send(0.01, bulk=True)
     model.answer(0.01, 0.02, told(80), bulk=True)
@@ -478,7 +478,7 @@ def test_law_a_wait_is_enough(plan, remaining):
             model.answer(sent, now, told(remaining), bulk=bulk)
             continue
         bulk = kind == "bulk"
-        ask = (lambda at: model.bulk_wait(at, math.inf)) if bulk else model.wait
+        ask = (lambda at: model.wait(at, math.inf)) if bulk else model.wait
         wait = ask(now)
         assume(model.in_flight < remaining + 1)
         assert 0 <= wait < math.inf
