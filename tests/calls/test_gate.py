@@ -520,6 +520,23 @@ def test_lost_requests_do_not_starve_a_small_bucket():
     simulated.run(main())
 
 
+def test_a_call_that_lacks_only_a_slot_is_not_refused_a_token():
+    """With tokens left, a call that comes too late is not blamed on the rate limit."""
+
+    async def main():
+        gate = gate_that_knows(50, slots=1)
+        await asyncio.sleep(1.0)
+        call = Call(Priority.SINGLE, math.inf)
+        assert gate.enter_nowait(call, simulated.now())
+        late = asyncio.create_task(enter(gate, deadline=0.5))
+        await asyncio.sleep(0)
+        assert not late.done()
+        gate.answered(call, simulated.now(), told(49))
+        assert 1.0 == pytest.approx(await late)
+
+    simulated.run(main())
+
+
 def test_gates_share_a_bucket():
     """Two clients of one token take from one bucket, each with slots of its own."""
 
