@@ -144,7 +144,7 @@ class Sessions:
         hand = self._at_hand.setdefault(request.target, _AtHand())
         load = partial(self._load, request, model, cache, hand, fresh=fresh)
         look = partial(self._look, cache, request, model)
-        return self._read(request, load, look, hand, self._outage)
+        return self._share_or_serve(request, load, look, hand, self._outage)
 
     async def _load(
         self,
@@ -237,7 +237,7 @@ class Sessions:
 
     # -- outages -------------------------------------------------------------------
 
-    async def _read(
+    async def _share_or_serve(
         self,
         request: Request,
         load: Load[Kept],
