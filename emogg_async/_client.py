@@ -51,7 +51,6 @@ from emogg_async.models import (
 
 if TYPE_CHECKING:
     from emogg_async._core import Core
-    from emogg_async._sessions import Sessions
 
 __all__ = ["AsyncEmoggClient"]
 
@@ -287,17 +286,18 @@ class AsyncEmoggClient:
         sessions = self._open().sessions
         session_id = requests.check_session_id(session_id)
         names = NOTHING if expand is NOTHING else requests.check_expand(expand)
-        counters = self._counters
-        counters.calls += 1
         if not fresh and sessions.cache is not None and not names:
             session = sessions.cache.peek(session_id)
             if session is not None:
+                counters = self._counters
+                counters.calls += 1
                 counters.cache_hits += 1
                 if counters.is_watched:
                     counters.tell_hit(session_id)
                 return session
         try:
-            return await sessions.get(session_id, fresh=fresh, expand=names)
+            request = requests.get_session(session_id, names)
+            return await sessions.read(request, Session, fresh=fresh)
         except ENDS as error:  # `frameless` would cost a cached get a tenth
             error.__traceback__ = None
             raise
@@ -326,8 +326,7 @@ class AsyncEmoggClient:
         """
         sessions = self._open().sessions
         request = requests.get_emotions(session_id, expand)
-        self._counters.calls += 1
-        return await sessions.derived(request, EmotionTotals)
+        return await sessions.read(request, EmotionTotals)
 
     @frameless
     async def get_emotions_timeline(
@@ -360,8 +359,7 @@ class AsyncEmoggClient:
         request = requests.get_emotions_timeline(
             session_id, granularity, start, end, expand
         )
-        self._counters.calls += 1
-        return await sessions.derived(request, EmotionsTimeline)
+        return await sessions.read(request, EmotionsTimeline)
 
     @frameless
     async def get_transcription_sentiment(
@@ -393,8 +391,7 @@ class AsyncEmoggClient:
         request = requests.get_transcription_sentiment(
             session_id, granularity, start, end, expand
         )
-        self._counters.calls += 1
-        return await sessions.derived(request, SentimentTimeline)
+        return await sessions.read(request, SentimentTimeline)
 
     # -- writes --------------------------------------------------------------------
 
@@ -696,20 +693,7 @@ class AsyncEmoggClient:
         thrift = _THRIFT[via]
         if thrift is None or isinstance(ids, AsyncIterable):
             return jobs.Calls(partial(self.get_session, fresh=fresh), ids)
-
-        def sessions() -> "Sessions":
-            return self._open().sessions
-
-        def get(session_id: str) -> Awaitable[Session]:  # the cache was asked before
-            self._counters.calls += 1
-            return sessions().get(session_id, fresh=fresh)
-
-        service = jobs.Service(
-            cached=lambda ids: sessions().cached(ids, fresh=fresh),
-            page=lambda query, take: sessions().page(query, take, fresh=fresh),
-            get=get,
-        )
-        return jobs.PagedGets(service, ids, thrift, window)
+        return jobs.PagedGets(self._open, ids, thrift, window, fresh=fresh)
 
     def stream(
         self,

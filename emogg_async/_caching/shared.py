@@ -29,7 +29,7 @@ from emogg_async._caching.guard import (
     wrapped,
 )
 from emogg_async._caching.outages import Past
-from emogg_async._caching.policy import JITTER, CacheBackend, CachePolicy, jittered
+from emogg_async._caching.policy import JITTER, CacheBackend, CachePolicy
 from emogg_async._wire.converter import to_dict
 from emogg_async._wire.protocol import Request
 from emogg_async.models import Session, SessionState
@@ -144,7 +144,7 @@ class SharedCache:
         await asyncio.gather(*(self.put(session, asked_at) for session in sessions))
 
     async def _set(self, key: str, value: Any, ttl: float, **facts: Any) -> None:
-        ttl = jittered(ttl, self._rng)
+        ttl *= self._rng.uniform(1 - JITTER, 1 + JITTER)
         envelope = wrapped(value, ttl, time.time(), **facts)
         async with self._turns.of(key):
             await self._guard.ask(lambda: self._store(key, envelope, ttl))

@@ -457,7 +457,7 @@ def test_a_long_pause_is_looked_into_every_minute(priority):
                     refuse(gate, 30_000.0, call)
         assert (3, 117) == (len(looks), len(waits))
         assert min(waits) > 29_000
-        assert 32 == gate._free
+        assert [0, 0] == gate._taken
         await asyncio.sleep(60.0)
         call = Call(priority, simulated.now() + 10.0, allowance=10.0)
         await gate.enter(call)
@@ -516,6 +516,23 @@ def test_lost_requests_do_not_starve_a_small_bucket():
             assert gate.enter_nowait(call, simulated.now())
             gate.failed(call, ConnectionLostError("reset"))
         assert 1.0 == pytest.approx(await enter(gate, deadline=2.0), abs=1e-3)
+
+    simulated.run(main())
+
+
+def test_a_call_that_lacks_only_a_slot_is_not_refused_a_token():
+    """With tokens left, a call that comes too late is not blamed on the rate limit."""
+
+    async def main():
+        gate = gate_that_knows(50, slots=1)
+        await asyncio.sleep(1.0)
+        call = Call(Priority.SINGLE, math.inf)
+        assert gate.enter_nowait(call, simulated.now())
+        late = asyncio.create_task(enter(gate, deadline=0.5))
+        await asyncio.sleep(0)
+        assert not late.done()
+        gate.answered(call, simulated.now(), told(49))
+        assert 1.0 == pytest.approx(await late)
 
     simulated.run(main())
 
@@ -645,7 +662,7 @@ def test_law_tokens_are_conserved(plan, remaining):
         assert remaining - sent == pytest.approx(model.level(simulated.now()), abs=0.1)
         model.level(simulated.now() + 6)
         assert 0 == model.in_flight
-        assert 4 == gate._free
+        assert [0, 0] == gate._taken
         assert [0, 0] == [len(queue) for queue in gate.queues]
 
     simulated.run(main())
@@ -659,13 +676,12 @@ def test_a_turn_that_nobody_takes_is_given_back():
         task = asyncio.create_task(enter(gate))
         await asyncio.sleep(0)
         next(iter(gate.queues[Priority.SINGLE]))
-        gate._pacer.send(0.0, Priority.SINGLE)
-        gate.admit(Priority.SINGLE)
+        gate.admit(Priority.SINGLE, 0.0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (0.0, 0) == (model_of(gate).level(0.0), model_of(gate).in_flight)
-        assert 32 == gate._free
+        assert [0, 0] == gate._taken
 
     simulated.run(main())
 

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from simulation import read_headers, simulate
 
-from emogg_async._calls.bucket import BucketModel, RateEstimate
+from emogg_async._calls.bucket import BucketModel, Others, RateBounds
 from emogg_async._wire.protocol import RateLimit
 from emogg_async.testing._bucket import ROUNDINGS, TokenBucket
 
@@ -55,9 +55,9 @@ def model_that_knows(remaining, now=0.0, **options):
 )
 def test_rate_of_one_answer(limit, rate):
     """The policy's rate is taken as far as level and reset do not contradict it."""
-    estimate = RateEstimate()
-    estimate.narrow(limit)
-    assert rate == pytest.approx(estimate.value(limit))
+    others = Others()
+    others.begin(limit)
+    assert rate == pytest.approx(others.rate)
 
 
 buckets = st.tuples(st.integers(1, 2_000), st.floats(1, 3_600))
@@ -68,15 +68,15 @@ steps = st.lists(st.tuples(st.floats(0, 20), st.integers(0, 50)), max_size=40)
 @given(buckets, st.sampled_from([*ROUNDINGS]), steps)
 def test_law_the_true_rate_is_within_the_bounds(size, rounding, steps):
     """Whatever the bucket and the rounding, no answer excludes the true rate."""
-    bucket, estimate, now = TokenBucket(*size, rounding), RateEstimate(), 0.0
+    bucket, bounds, now = TokenBucket(*size, rounding), RateBounds(), 0.0
     for wait, sends in steps:
         now += wait
         for _ in range(sends):
             bucket.take(now)
-        estimate.narrow(read_headers(bucket.headers(now)))
+        bounds.narrow(read_headers(bucket.headers(now)))
         true = bucket.capacity / bucket.window
-        assert estimate.low <= true * (1 + 1e-6)
-        assert true <= estimate.high * (1 + 1e-6)
+        assert bounds.low <= true * (1 + 1e-6)
+        assert true <= bounds.high * (1 + 1e-6)
 
 
 @pytest.mark.property
@@ -87,27 +87,29 @@ def test_law_the_true_rate_is_within_the_bounds(size, rounding, steps):
 )
 def test_law_a_change_of_the_rate_is_found(factor, rounding, spent):
     """Ten answers after a change, the rate is one that the newest of them allow."""
-    estimate, limit = RateEstimate(), None
+    others, limit = Others(), told(C)
+    others.begin(limit)
     for window, levels in ((W, [*range(0, 80, 8)]), (W / factor, spent)):
         bucket = TokenBucket(C, window, rounding)
         for taken in levels:
             bucket._level = C - taken
             limit = read_headers(bucket.headers(0.0))
-            estimate.narrow(attrs.evolve(limit, policy="100;w=60"))
-    assert limit is not None
-    newest = RateEstimate()
+            others.learn(0.0, attrs.evolve(limit, policy="100;w=60"))
+    newest, found = RateBounds(), others._bounds
     newest.narrow(limit)
-    true = factor * RATE
-    assert newest.low <= estimate.low <= estimate.high <= newest.high
-    assert true == pytest.approx(estimate.value(limit), rel=0.15)
+    assert newest.low <= found.low <= found.high <= newest.high
+    others.learn(0.0, limit)  # with the policy that is true
+    assert factor * RATE == pytest.approx(others.rate, rel=0.15)
 
 
 def test_an_answer_that_says_nothing_new_changes_nothing():
-    """The usual answer contains what is known already, and costs next to nothing."""
-    estimate = RateEstimate()
-    assert estimate.narrow(told(10))
-    assert not estimate.narrow(told(10))
-    assert not estimate.narrow(told(90))
+    """The usual answer contains what is known already, and is passed over."""
+    bounds = RateBounds()
+    bounds.narrow(told(10))
+    known = bounds.low, bounds.high, [*bounds._bounds]
+    for remaining in (10, 90, 10):
+        bounds.narrow(told(remaining))
+        assert known == (bounds.low, bounds.high, [*bounds._bounds])
 
 
 # -- the level -------------------------------------------------------------------------
@@ -415,9 +417,9 @@ def test_bulk_slows_down_as_the_bucket_empties():
     waits = []
     for remaining in (100, 51, 26, 13, 2):
         model = model_that_knows(remaining)
-        model.bulk_wait(0.0, math.inf)
+        model.wait(0.0, math.inf)
         model.bulk.price, model.bulk.credit = 1.0, 0.0
-        waits.append(model.bulk_wait(0.0, math.inf))
+        waits.append(model.wait(0.0, math.inf))
     assert sorted(waits) == waits
     assert 1 / RATE / 16 == pytest.approx(waits[0], rel=0.05)
     assert 1 / RATE == pytest.approx(waits[2], rel=0.1)
@@ -433,13 +435,13 @@ def test_a_bulk_that_fits_is_drained():
     bucket = TokenBucket(C, W)
     assert bucket.take(0.0, 40)
     while left or flying:
-        while left and not model.bulk_wait(now, left):
+        while left and not model.wait(now, left):
             model.send(now, bulk=True)
             heapq.heappush(flying, (now + 0.15, now))
             sent.append(now)
             left -= 1
         if not flying:
-            now += model.bulk_wait(now, left)
+            now += model.wait(now, left)
             continue
         now, begun = heapq.heappop(flying)
         assert bucket.take(now)
@@ -451,7 +453,7 @@ def test_a_bulk_that_fits_is_drained():
 def test_the_window_closes_when_others_are_about():
     """A token that is missing halves the window of a drain."""
     model = model_that_knows(90)
-    model.bulk_wait(0.0, 5)
+    model.wait(0.0, 5)
     model.bulk.window = 8
     model.send(0.01, bulk=True)
     model.answer(0.01, 0.02, told(80), bulk=True)
@@ -476,7 +478,7 @@ def test_law_a_wait_is_enough(plan, remaining):
             model.answer(sent, now, told(remaining), bulk=bulk)
             continue
         bulk = kind == "bulk"
-        ask = (lambda at: model.bulk_wait(at, math.inf)) if bulk else model.wait
+        ask = (lambda at: model.wait(at, math.inf)) if bulk else model.wait
         wait = ask(now)
         assume(model.in_flight < remaining + 1)
         assert 0 <= wait < math.inf

@@ -4,6 +4,7 @@ import gc
 import itertools
 import traceback
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 import simulated
@@ -22,7 +23,7 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
-from emogg_async._many.jobs import Calls, PagedGets, Service
+from emogg_async._many.jobs import Calls, PagedGets
 from emogg_async._many.plan import THRIFTY
 from emogg_async._many.stream import OutcomeStream, collect
 
@@ -476,16 +477,15 @@ class TestTurns:
         """A cache that has all sessions is asked for few of them in one turn."""
         found = 0
 
-        async def cached(session_ids):
+        async def cached(session_ids, **_):
             nonlocal found
             found += len(session_ids)
             return dict.fromkeys(session_ids, "a session")
 
-        async def never(*_):
-            raise AssertionError
+        parts = SimpleNamespace(sessions=SimpleNamespace(cached=cached))
 
         def jobs(ids):
-            return PagedGets(Service(cached, never, never), ids, THRIFTY, None)
+            return PagedGets(lambda: parts, ids, THRIFTY, None)
 
         ids = [f"{number:024x}" for number in range(20_000)]
         bulk = collect(jobs, ids, 24, nothing_to_drain)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from aiocache import SimpleMemoryCache
@@ -18,7 +19,7 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
-from emogg_async._many.jobs import PagedGets, Service
+from emogg_async._many.jobs import PagedGets
 from emogg_async._many.plan import THRIFTY
 from emogg_async._many.stream import OutcomeStream
 from emogg_async.testing import EmoggEmulator
@@ -301,22 +302,25 @@ class TestFailures:
         """A stream asks a list that fails three times, and gets all ids without it."""
         pages = 0
 
-        async def cached(session_ids):
+        async def cached(session_ids, **_):
             return {}
 
-        async def page(query, take):
+        async def page(query, take, **_):
             nonlocal pages
             pages += 1
             raise ServerError("down", status=500)
 
-        async def get(session_id):
-            return session_id
+        async def read(request, *_, **__):
+            return request.session_id
 
         async def nothing_to_drain():
             """Stand for the loads of a client that has none."""
 
         ids = [f"{number:024x}" for number in range(100)]
-        jobs = PagedGets(Service(cached, page, get), ids, THRIFTY, window=10)
+        parts = SimpleNamespace(
+            sessions=SimpleNamespace(cached=cached, page=page, read=read)
+        )
+        jobs = PagedGets(lambda: parts, ids, THRIFTY, window=10)
         async with OutcomeStream(jobs, 4, nothing_to_drain) as outcomes:
             assert sorted(ids) == sorted([each.unwrap() async for each in outcomes])
         assert 3 == pages
