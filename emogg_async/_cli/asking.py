@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 
 from emogg_async import AsyncEmoggClient, Batch, EmoggError, Session
-from emogg_async._cli.exits import CommandError, Exit
-from emogg_async._cli.ids import IdLines, Wanted
+from emogg_async._cli.exits import Exit
+from emogg_async._cli.ids import Wanted
 from emogg_async._cli.options import Connection
 from emogg_async._cli.output.tables import session_table
 from emogg_async._cli.running import run
@@ -55,7 +55,7 @@ def asks(prompt: str, wanted: Wanted, connection: Connection) -> Agreed:
     """
     if wanted.reads_stdin or not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         raise _NeedsYes("There is no terminal to ask whether to go on.")
-    ids = _ids(wanted)
+    ids = wanted.read()
     batch = run(connection, lambda client: _look_up(client, ids))
     if len(ids) == 1:
         for error in batch.errors.values():
@@ -72,18 +72,6 @@ async def _look_up(client: AsyncEmoggClient, ids: Sequence[str]) -> Batch[Sessio
 
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
-
-
-def _ids(wanted: Wanted) -> Sequence[str]:
-    if wanted.from_file is None:
-        return wanted.session_ids
-    lines = IdLines()
-    try:
-        return [*lines.feed(wanted.from_file.read()), *lines.finish()]
-    except OSError as error:
-        raise CommandError(
-            f"cannot read ids: {error.strerror}", "Name another file by --from-file"
-        ) from error
 
 
 def _is_agreed(prompt: str, sessions: Sequence[Session], missing: int) -> bool:
