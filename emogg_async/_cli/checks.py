@@ -36,11 +36,10 @@ EMULATOR: Final = "emogg-emulator"  # its `Server`; its clock is made up
 PROXIES: Final = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 LIBRARIES: Final = "aiocache aiohttp attrs cattrs tenacity click rich"
 
-CONFIGURATION: Final = ("base URL", "token", "proxy")
 WAY: Final = ("DNS", "TCP", "TLS", "HTTP")
 ACCOUNT: Final = ("authentication", "latency", "rate limit")
 SOFTWARE: Final = ("versions", "libraries", "platform")
-NAMES: Final = (*CONFIGURATION, *WAY, "clock", *ACCOUNT, *SOFTWARE)
+NAMES: Final = ("base URL", "token", "proxy", *WAY, "clock", *ACCOUNT, *SOFTWARE)
 
 _STEPS: Final = {
     "DNS": "Check the base URL for typing errors, and this machine's DNS",

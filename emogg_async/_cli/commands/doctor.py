@@ -45,15 +45,16 @@ def doctor(connection: Connection, form: str) -> Exit:
     from emogg_async._cli.checks import examine  # noqa: PLC0415 - brings the client
     from emogg_async._cli.output.tables import make_console  # noqa: PLC0415 - brings rich
 
-    console, seen, is_text = make_console(), [], form == "text"
+    console = make_console()
+    seen: list[Finding] = []
     time = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-    if is_text and not connection.quiet:
+    if form == "text" and not connection.quiet:
         console.print(f"emogg doctor {__version__}, {time}\n", soft_wrap=True)
     for each in examine(connection):
         seen.append(each)
-        if is_text and (each.status == "fail" or not connection.quiet):
+        if form == "text" and (each.status == "fail" or not connection.quiet):
             console.print(_line(each, console.encoding), soft_wrap=True)
-    if not is_text:
+    if form == "json":
         click.echo(json.dumps({"time": time} | _report(seen), indent=2))
     elif not connection.quiet:
         console.print(f"\n{_summary(seen)}", soft_wrap=True)

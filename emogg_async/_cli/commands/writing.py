@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Self
 
 import attrs
@@ -22,7 +21,7 @@ from emogg_async import (
     RetryPolicy,
     StatusError,
 )
-from emogg_async._cli.asking import Agreed, asks
+from emogg_async._cli.asking import asks
 from emogg_async._cli.commands.get import for_each
 from emogg_async._cli.exits import Advice, Exit, advising
 from emogg_async._cli.ids import Wanted
@@ -176,15 +175,16 @@ def change_each(
     wanted = wanted.without_repeats()
     if dry_run:
         return rehearse(partial(_show_each, change, wanted))
-    source, agreed = wanted.source, Agreed((), {})
+    source = wanted.source
+    failed: Mapping[str, EmoggError] = {}
     if not yes:
         agreed = asks(change.prompt, wanted, connection)
-        source = agreed.ids
+        source, failed = tuple(agreed), agreed.errors
 
     async def work(client: AsyncEmoggClient) -> Exit:
         stream = partial(client.stream, partial(change.to, client))
         with open_writer() as writer:
-            tally = await for_each(stream, source, writer, agreed.failed)
+            tally = await for_each(stream, source, writer, failed)
         if sys.stderr.isatty() and not connection.quiet:
             done = counted(tally.succeeded, "session")
             click.echo(f"{change.done} {done}.", err=True)
@@ -227,12 +227,7 @@ class Rehearsal:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Stop the server."""
         await self.client.aclose()
         self._server.close()
