@@ -266,7 +266,7 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, what):
             assert (2, 1) == (pipeline.gate._free, pipeline.gate._free_for_bulk)
             assert not pipeline.flights._aloft
             assert not pipeline.flights._joinable
-            assert not pipeline.flights.alarms._slots
+            assert not pipeline.flights.alarms.due
         await call()
 
 
