@@ -64,7 +64,7 @@ class Service:
         self.ends = list(ends)
         self.sends = []
         self.waits = []
-        self.request = Request(**FACTS, repeat=repeat)
+        self.request = Request("GET", FACTS["path"], repeat=repeat)
         self.retrier = Retrier(
             policy or RetryPolicy(),
             rng=random.Random(seed),
