@@ -190,19 +190,24 @@ class Transport:
             DeadlineError: The time of the attempt or the call is up.
             ConfigurationError: The session passed as `http=` cannot send requests.
         """
-        if self._http.closed:
-            raise ConfigurationError("the ClientSession passed as http= is closed")
         if not self._owns_http:
+            if self._http.closed:
+                raise ConfigurationError("the ClientSession passed as http= is closed")
             close_spoilt(self._http, self._host)
         limit = min(self._attempt_timeout, time_left)
+        options = self._plain
+        if more_headers or request.repeat is not SAFE or request.body is not None:
+            options = self._options(request, limit, more_headers)
         try:
             with Limit(self._alarms, self._alarms.loop.time() + limit):
                 response = await self._http.request(
                     request.method,
                     URL(self._base_url + request.target, encoded=True),
-                    **self._options(request, limit, more_headers),
+                    **options,
                 )
-                return await self._receive(request, response)
+                if self._proxy and not self._tunnels:
+                    _check_proxy(self._proxy, response, request)
+                return await _received(request, response)
         except TimeoutError as error:
             raise self._too_late(request, limit, error) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -237,24 +242,6 @@ class Transport:
             headers = {**(options["headers"] or {}), **kind}
             options = options | {"headers": headers, "data": request.body}
         return options
-
-    async def _receive(
-        self, request: Request, response: aiohttp.ClientResponse
-    ) -> Response:
-        if self._proxy and not self._tunnels and response.status == _PROXY_REFUSES:
-            response.close()
-            raise _refused_by_proxy(self._proxy, response.status, request)
-        try:
-            ok = 200 <= response.status < 300
-            limit = request.max_body if ok else MAX_ERROR_BODY_BYTES
-            body = await _read(response, limit)
-        except BaseException:
-            response.close()
-            raise
-        headers, problem = response.headers, "" if body is not None else TOO_LONG
-        if body and (coding := headers.get("Content-Encoding")):
-            body, problem = unpacked(body, coding, limit)
-        return Response(response.status, headers, body or b"", not problem, problem)
 
     def _too_late(
         self, request: Request, limit: float, error: TimeoutError
@@ -339,25 +326,43 @@ def _connecting(limit: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=min(CONNECT_SECONDS, 0.9 * limit))
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """Read the body without unpacking it; None if it has more than *limit* bytes."""
+def _check_proxy(
+    proxy: Proxy, response: aiohttp.ClientResponse, request: Request
+) -> None:
+    """Raise the error for an answer that is of *proxy* itself."""
+    if response.status == _PROXY_REFUSES:
+        response.close()
+        raise _refused_by_proxy(proxy, response.status, request)
+
+
+async def _received(request: Request, response: aiohttp.ClientResponse) -> Response:
+    """Read the answer, without its body if that is longer than *request* allows."""
+    ok = 200 <= response.status < 300
+    limit = request.max_body if ok else MAX_ERROR_BODY_BYTES
     content = response.content
     chunks: list[bytes] = []
     size = 0
     try:
-        while not content.at_eof():
+        while size <= limit and not content.at_eof():
             chunk = await content.read(READ_BYTES)
             chunks.append(chunk)
             size += len(chunk)
-            if size > limit:
-                response.close()  # closing is cheaper than reading the rest
-                return None
-    # aiohttp raises these for a lost connection and, without its compiled parser, for
-    # an invalid chunk.
-    except (RuntimeError, HttpProcessingError) as error:
-        raise aiohttp.ClientPayloadError(type(error).__name__) from error
-    response.release()
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    except BaseException as error:
+        response.close()
+        # aiohttp raises these for a lost connection and, without its compiled parser,
+        # for an invalid chunk.
+        if isinstance(error, RuntimeError | HttpProcessingError):
+            raise aiohttp.ClientPayloadError(type(error).__name__) from error
+        raise
+    if size > limit:
+        response.close()  # closing is cheaper than reading the rest
+        return Response(response.status, response.headers, b"", TOO_LONG)
+    if not response.closed:  # it is, unless the connection was upgraded
+        response.release()
+    body, problem = b"".join(chunks), ""
+    if body and (coding := response.headers.get("Content-Encoding")):
+        body, problem = unpacked(body, coding, limit)
+    return Response(response.status, response.headers, body, problem)
 
 
 def _translated(

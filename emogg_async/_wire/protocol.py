@@ -149,15 +149,14 @@ class Response:
         status: The HTTP status.
         headers: The response headers.
         body: The body, unpacked; empty if it was left out.
-        complete: False if the body was left out.
-        problem: Why the body was left out, as the end of the sentence "the answer is".
+        problem: Why the body was left out, as the end of the sentence "the answer is";
+            empty if it was not.
     """
 
     status: int
     headers: Headers = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
-    complete: bool = True
-    problem: str = TOO_LONG
+    problem: str = ""
 
 
 @attrs.frozen
@@ -255,7 +254,7 @@ def decipher(
     """
     if not 200 <= response.status < 300:
         raise _status_error(request, response, now(), secret)
-    if not response.complete:
+    if response.problem:
         raise _undecodable(request, response, response.problem, secret)
     if response.status == HTTPStatus.NO_CONTENT or not (
         response.body or request.repeat is SAFE
