@@ -265,7 +265,7 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, what):
             assert 0 == client.stats.in_flight
             assert (2, 1) == (pipeline.gate._free, pipeline.gate._free_for_bulk)
             assert not pipeline.flights._aloft
-            assert not pipeline.flights._joinable
+            assert not pipeline.flights.joinable
             assert not pipeline.flights.alarms.due
         await call()
 

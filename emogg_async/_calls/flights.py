@@ -119,17 +119,16 @@ class Flights:
 
     Args:
         alarms: Wake waiters at their deadlines.
+
+    Attributes:
+        joinable: Those that other calls may join, by their keys.
     """
 
     def __init__(self, alarms: Alarms) -> None:
         self.alarms = alarms
         self._aloft: set[Flight[Any]] = set()
-        self._joinable: dict[Hashable, Flight[Any]] = {}
+        self.joinable: dict[Hashable, Flight[Any]] = {}
         self._dying: set[asyncio.Task[Any]] = set()
-
-    def find(self, key: Hashable) -> Flight[Any] | None:
-        """Return the load that a call with this *key* may join, or None."""
-        return self._joinable.get(key)
 
     def start(
         self,
@@ -145,7 +144,7 @@ class Flights:
         flight: Flight[T] = Flight(self, key, call)
         self._aloft.add(flight)
         if key is not None:
-            self._joinable[key] = flight
+            self.joinable[key] = flight
         context = copy_context()
         # Each `set` copies a part of the context, and single calls need none of them.
         if deadline.get() < math.inf or backlog.get() is not UNKNOWN or priority.get():
@@ -158,20 +157,20 @@ class Flights:
 
     def detach(self, key: Hashable) -> None:
         """Let no other call join the load of *key*, and let the load store nothing."""
-        flight = self._joinable.pop(key, None)
+        flight = self.joinable.pop(key, None)
         if flight is not None:
             flight.call.is_detached = True
 
     def detach_if(self, matches: Callable[[Any], bool]) -> None:
         """Detach all loads whose key *matches*."""
-        for key in [key for key in self._joinable if matches(key)]:
+        for key in [key for key in self.joinable if matches(key)]:
             self.detach(key)
 
     def forget(self, flight: Flight[Any]) -> None:
         """Remove *flight*, which is over; no other call can join it."""
         self._aloft.discard(flight)
-        if self._joinable.get(flight.key) is flight:
-            del self._joinable[flight.key]
+        if self.joinable.get(flight.key) is flight:
+            del self.joinable[flight.key]
 
     def abandon(self, flight: Flight[Any]) -> None:
         """Cancel a load, and let no other call join it."""
