@@ -4,10 +4,12 @@ aiohttp's exceptions become ours here. They lose the headers of the request, bec
 token is in them.
 """
 
+import asyncio
 import os
 import socket
 import ssl as tls
 from collections.abc import Mapping
+from contextvars import Context
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,7 +21,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from emogg_async._calls.alarms import Alarms, Limit
-from emogg_async._calls.connector import Connector, UnaskedError, close_spoilt
 from emogg_async._calls.frames import bare, without_aiohttp
 from emogg_async._wire.protocol import SAFE, TOO_LONG, Request, Response, unpacked
 from emogg_async.errors import (
@@ -37,6 +38,8 @@ CONNECT_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 15.0
 READ_BYTES: Final = 256 * 1024
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
+MAX_SPOILT: Final = 100
+"""Connections with unasked answers that are closed before a request gives up."""
 
 _REPEATED_BY_AIOHTTP = frozenset({"DELETE", "PUT"})
 """The writes that aiohttp itself repeats when an idle connection is dead."""
@@ -193,7 +196,7 @@ class Transport:
         if not self._owns_http:
             if self._http.closed:
                 raise ConfigurationError("the ClientSession passed as http= is closed")
-            close_spoilt(self._http, self._host)
+            _close_spoilt(self._http, self._host)
         limit = min(self._attempt_timeout, time_left)
         options = self._plain
         if more_headers or request.repeat is not SAFE or request.body is not None:
@@ -278,11 +281,56 @@ class _SendOnce:
         return await handler(request)
 
 
+class _UnaskedError(aiohttp.ClientConnectorError):
+    """Every connection received an answer before a request was sent."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector that closes connections with unasked answers.
+
+    aiohttp would take such an answer for the one to the next request.
+
+    Connections, and the timer that closes them, are made in an empty context, because
+    they outlive the load that makes them and would keep its context alive.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's
+    ) -> Any:
+        for _ in range(MAX_SPOILT):
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or not protocol.should_close:
+                return connection
+            connection.close()
+        raise _UnaskedError(req.connection_key, OSError())
+
+    async def _create_connection(self, *args: Any) -> Any:
+        task: asyncio.Task[Any] = Context().run(
+            self._loop.create_task, super()._create_connection(*args)
+        )
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.done() and not task.cancelled() and task.exception() is None:
+                task.result().close()  # connected, but the request is gone
+            raise
+
+    def _release(self, *args: Any, **options: Any) -> None:
+        if getattr(self, "_cleanup_handle", None) is None:  # the call starts the timer
+            Context().run(super()._release, *args, **options)
+        else:
+            super()._release(*args, **options)
+
+
 class _TunnelError(aiohttp.ClientProxyConnectionError):
     """A proxy closed the connection, or sent no valid answer, instead of a tunnel."""
 
 
-class _Tunneller(Connector):
+class _Tunneller(_Connector):
     """A connector whose errors at a proxy say that no request was sent.
 
     aiohttp raises the same error for a proxy that disconnects as for a request that was
@@ -306,7 +354,7 @@ class _Tunneller(Connector):
 
 
 def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSession:
-    kind = _Tunneller if route.proxy else Connector
+    kind = _Tunneller if route.proxy else _Connector
     return aiohttp.ClientSession(
         headers=headers,
         # No limit, because the gate has one. The resolver is threaded, because c-ares
@@ -319,6 +367,19 @@ def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSessio
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+
+
+def _close_spoilt(http: aiohttp.ClientSession, host: str | None) -> None:
+    """Close the idle connections to *host* that have received an unasked answer.
+
+    The session is the caller's, so its connector is not a `_Connector`. `_conns` is
+    private to aiohttp; without it, this does nothing.
+    """
+    for key, idle in getattr(http.connector, "_conns", {}).items():
+        if key.host == host:
+            for protocol, *_ in idle:
+                if protocol.should_close:
+                    protocol.close()
 
 
 def _connecting(limit: float) -> aiohttp.ClientTimeout:
@@ -451,7 +512,7 @@ def _forget_words(error: Exception) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, _TunnelError):
         return "it closed the connection, or did not answer as a proxy"
-    if isinstance(error, UnaskedError):
+    if isinstance(error, _UnaskedError):
         return "it answers before it is asked"
     cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
     if isinstance(cause, tls.SSLError):
