@@ -198,15 +198,19 @@ class Transport:
                 raise ConfigurationError("the ClientSession passed as http= is closed")
             _close_spoilt(self._http, self._host)
         limit = min(self._attempt_timeout, time_left)
-        options = self._plain
-        if more_headers or request.repeat is not SAFE or request.body is not None:
-            options = self._options(request, limit, more_headers)
+        # No local variable holds the options: the token is in them, and the frame of a
+        # bug in a middleware is shown.
+        is_plain = request.repeat is SAFE and request.body is None and not more_headers
         try:
             with Limit(self._alarms, self._alarms.loop.time() + limit):
                 response = await self._http.request(
                     request.method,
                     URL(self._base_url + request.target, encoded=True),
-                    **options,
+                    **(
+                        self._plain
+                        if is_plain
+                        else self._options(request, limit, more_headers)
+                    ),
                 )
                 if self._proxy and not self._tunnels:
                     _check_proxy(self._proxy, response, request)
