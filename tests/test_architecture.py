@@ -41,7 +41,7 @@ DEFERRED = {
 """The imports of the client that wait until they are needed, and why."""
 
 HOMES = {
-    "aiohttp": ["_calls.connector", "_calls.transport", "integrations", "testing"],
+    "aiohttp": ["_calls.transport", "integrations", "testing"],
     "yarl": ["_calls.transport", "testing"],
     "tenacity": ["_calls.retry"],
     "aiocache": ["_caching.memory", "_caching.redis_backend"],

@@ -776,5 +776,5 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, call):
             assert {asyncio.current_task()} == asyncio.all_tasks()
             assert not sessions._being_written
             assert not sessions.pipeline.flights._aloft
-            assert not sessions.pipeline.flights._joinable
+            assert not sessions.pipeline.flights.joinable
             assert [0, 0] == sessions.pipeline.gate._taken
