@@ -627,3 +627,91 @@ def test_half_of_the_headers_missing():
     run = simulate(headers=lambda limit: limit if chance.random() < 0.5 else None)
     assert 0 == run.refused
     assert run.used >= 0.93
+
+
+# -- losses and refusals ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lingers", [True, False])
+def test_a_lost_answer_may_have_been_served_last(lingers):
+    """News from before a request was lost does not tell what that one has taken."""
+    model = model_that_knows(10)
+    model.send(0.5, bulk=False)
+    model.send(1.0, bulk=False)
+    model.lose(1.5, bulk=False, lingers=lingers)
+    model.answer(1.0, 2.0, told(30), bulk=False)
+    assert model.level(2.0) <= 10 + 2 * RATE
+    model.send(2.5, bulk=False)
+    model.answer(2.5, 2.6, told(30), bulk=False)  # this one tells
+    assert 30 - lingers == model.level(2.6)
+
+
+def test_a_lost_request_may_be_served_as_long_as_it_lingers():
+    """News from before that time was up does not tell what it has taken."""
+    model = model_that_knows(10)
+    model.send(0.5, bulk=False)
+    model.lose(1.0, bulk=False, lingers=True)
+    model.send(5.5, bulk=False)
+    model.answer(5.5, 6.5, told(30), bulk=False)
+    assert model.level(6.5) <= 10 + 6.5 * RATE
+
+
+def test_after_a_refusal_nothing_is_left():
+    """An empty bucket has nothing for what is in flight, whatever the headers say."""
+    model = model_that_knows(50)
+    for _ in range(3):
+        model.send(1.0, bulk=False)
+    model.refuse(1.0, 1.1, told(50), None, bulk=False)
+    assert -2 == model.level(1.1)
+    assert model.forecast(1.1, 1) >= 3 / RATE
+
+
+@pytest.mark.parametrize("others", [0.0, 0.5, 1.0])
+def test_a_refused_request_is_taken_for_no_use(others):
+    """Refused requests cost no token, so what is missing was used by others."""
+    model = model_that_knows(0)
+    growth = RATE - others
+    for now in map(float, range(1, 61)):
+        model.send(now, bulk=False)
+        model.refuse(now, now, told(int(now * growth)), 0.0, bulk=False)
+    missing = 99 - model.level(60.0)
+    assert missing / growth == pytest.approx(model.forecast(60.0, 99), rel=0.1)
+
+
+def test_pauses_after_a_refusal_differ():
+    """Processes that were refused at once do not come back at once."""
+    waits = []
+    for seed in range(50):
+        model = BucketModel(random.Random(seed))
+        model.send(0.0, bulk=False)
+        model.refuse(0.0, 0.0, told(0), None, bulk=False)
+        waits.append(model.wait(0.0) * RATE)
+    assert 1.4 < max(waits) <= 1.5
+    assert 20 <= len(set(waits))  # the others wait for a token, and no longer
+
+
+def test_old_bounds_of_the_rate_are_forgotten():
+    """A narrow bound is not kept for ever by answers that only leave it as it is."""
+    estimate = RateEstimate()
+    estimate.narrow(told(0, 59))
+    narrow = estimate.low
+    for _ in range(200):
+        estimate.narrow(told(50, 59))
+    assert estimate.low < narrow
+
+
+@pytest.mark.parametrize("how", ["take_back", "lose"])
+def test_bulk_requests_without_an_answer_hold_nobody_back(how):
+    """What was lost, or not sent at all, takes no room in the window of a drain."""
+    model = model_that_knows(90)
+    for _ in range(20):
+        model.send(0.0, bulk=True)
+        if how == "lose":
+            model.lose(0.0, bulk=True, lingers=False)
+        else:
+            model.take_back(0.0, bulk=True)
+    assert 0.0 == model.bulk_wait(10.0, 5)
+    model.send(10.0, bulk=True)
+    model.answer(10.0, 10.1, told(int(model.level(10.1))), bulk=True)
+    model.send(10.1, bulk=True)
+    assert 0.0 == model.bulk_wait(10.1, 3)  # two at a time by now

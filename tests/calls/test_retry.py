@@ -69,8 +69,12 @@ class Service:
             policy or RetryPolicy(),
             rng=random.Random(seed),
             paced=paced,
-            on_retry=lambda *facts: self.waits.append(facts[-1]),
+            on_retry=self.note,
         )
+
+    def note(self, request, call, wait):
+        assert request is self.request
+        self.waits.append(wait)
 
     async def attempt(self, request, call):
         assert request is self.request
@@ -93,6 +97,7 @@ TABLE = [
     # failure, GET, PATCH and PUT, DELETE, POST
     (NOT_SENT, "RETRY", "RETRY", "RETRY", "RETRY"),
     (UNSENT_LATE, "RETRY", "RETRY", "RETRY", "RETRY"),
+    (NotSentError("password", final=True), "RAISE", "RAISE", "RAISE", "RAISE"),
     (rate_limited(), "RETRY_FREE", "RETRY_FREE", "RETRY_FREE", "RETRY_FREE"),
     (LOST, "RETRY", "RETRY", "RETRY", "RAISE"),
     (LATE, "RETRY", "RETRY", "RETRY", "RAISE"),
@@ -308,6 +313,8 @@ class TestWrites:
                 simulated.run(service.run())
             assert lost is caught.value.__cause__
             assert 1 == caught.value.attempts == len(service.sends)
+            facts = {"method": caught.value.method, "path": caught.value.path}
+            assert FACTS == facts
 
     def test_a_create_that_was_not_sent_is_retried(self):
         """What surely never left, or was refused by the limiter, may be sent again."""
@@ -370,6 +377,14 @@ class TestBudget:
         for _ in range(5):
             budget.give(0.2)
         assert budget.take(1.0)
+
+    def test_what_was_not_sent_takes_half(self):
+        """A budget of one pays for two retries of what never left, else for one."""
+        for error, sends in ((NOT_SENT, 3), (LOST, 2)):
+            service = Service(*[error] * 9, policy=RetryPolicy(budget=1.0))
+            with pytest.raises(type(error)):
+                simulated.run(service.run())
+            assert sends == len(service.sends)
 
     def test_one_in_five_failing_costs_nobody_a_call(self):
         """With 20 % of all attempts failing, a hundred callers lose next to nothing."""
