@@ -700,18 +700,71 @@ def test_old_bounds_of_the_rate_are_forgotten():
     assert estimate.low < narrow
 
 
-@pytest.mark.parametrize("how", ["take_back", "lose"])
-def test_bulk_requests_without_an_answer_hold_nobody_back(how):
-    """What was lost, or not sent at all, takes no room in the window of a drain."""
+@pytest.mark.parametrize("end", ["take_back", "lose", "refuse"])
+def test_bulk_requests_that_failed_hold_nobody_back(end):
+    """What was lost, refused or not sent takes no room in the window of a drain."""
     model = model_that_knows(90)
     for _ in range(20):
         model.send(0.0, bulk=True)
-        if how == "lose":
+        if end == "lose":
             model.lose(0.0, bulk=True, lingers=False)
+        elif end == "refuse":
+            model.refuse(0.0, 0.0, told(90), None, bulk=True)
         else:
             model.take_back(0.0, bulk=True)
-    assert 0.0 == model.bulk_wait(10.0, 5)
-    model.send(10.0, bulk=True)
-    model.answer(10.0, 10.1, told(int(model.level(10.1))), bulk=True)
-    model.send(10.1, bulk=True)
-    assert 0.0 == model.bulk_wait(10.1, 3)  # two at a time by now
+    assert 0.0 == model.bulk_wait(100.0, 5)
+    model.send(100.0, bulk=True)
+    model.answer(100.0, 100.1, told(int(model.level(100.1))), bulk=True)
+    model.send(100.1, bulk=True)
+    assert 0.0 == model.bulk_wait(100.1, 3)  # two at a time by now
+
+
+@pytest.mark.parametrize(("missing", "more"), [(0, 5), (2, 5), (4, 0)])
+def test_a_drain_goes_on_for_what_may_be_on_its_way(missing, more):
+    """With four in flight, two missing tokens are no sign of others, but four are."""
+    large = {"capacity": 1_000, "policy": "1000;w=60"}
+    model, now = model_that_knows(900, **large), 0.0
+    for left in range(899, 892, -1):
+        now += 1e-6
+        assert 0.0 == model.bulk_wait(now, 20)
+        model.send(now, bulk=True)
+        model.answer(now, now, told(left, **large), bulk=True)
+    for _ in range(5):
+        assert 0.0 == model.bulk_wait(now, 20)
+        model.send(now, bulk=True)
+    now += 1e-6
+    model.answer(now - 1e-7, now, told(892 - missing, **large), bulk=True)
+    sent = 0
+    while not model.bulk_wait(now, 20):
+        model.send(now, bulk=True)
+        sent += 1
+    assert more == sent
+
+
+def test_the_law_gives_the_same_however_often_it_is_asked():
+    """A bulk that waited for an empty bucket goes on when it should, and no sooner."""
+    waits = []
+    for looks in ([], [0.1 * n for n in range(60)]):
+        model = model_that_knows(5)
+        for _ in range(12):
+            model.send(0.0, bulk=True)
+            model.bulk_wait(0.0, math.inf)
+        for now in looks:
+            model.level(now)
+        waits.append(model.bulk_wait(6.0, math.inf))
+    assert waits[0] == pytest.approx(waits[1], rel=1e-6)
+
+
+def test_what_was_not_sent_lets_no_older_news_be_forgotten():
+    """A token that comes back is one token: what is believed rises by no more."""
+    model = model_that_knows(10)
+    model.send(0.5, bulk=False)
+    model.send(0.6, bulk=False)
+    model.answer(0.6, 1.0, told(10), bulk=False)
+    model.send(1.01, bulk=False)
+    model.answer(0.5, 1.02, told(8), bulk=False)
+    before = model.level(1.02)
+    model.send(1.03, bulk=False)
+    model.take_back(1.04, bulk=False)
+    model.answer(1.01, 1.05, told(30), bulk=False)
+    assert model.level(1.05) <= before + 0.1

@@ -6,6 +6,7 @@ import pytest
 import simulated
 from hypothesis import given
 from hypothesis import strategies as st
+from simulation import client_of
 
 from emogg_async._calls.call import Call, Priority
 from emogg_async._calls.policy import RetryPolicy
@@ -14,6 +15,7 @@ from emogg_async._wire.protocol import Repeat, Request
 from emogg_async.errors import (
     AuthenticationError,
     BadRequestError,
+    ClientClosedError,
     ConnectionLostError,
     DeadlineError,
     EmoggError,
@@ -320,6 +322,22 @@ class TestWrites:
         """What surely never left, or was refused by the limiter, may be sent again."""
         service = Service(NOT_SENT, UNSENT_LATE, rate_limited(), repeat=Repeat.ONCE)
         assert "done" == simulated.run(service.run())
+
+    def test_a_create_that_is_cut_off_before_it_was_sent_is_no_doubt(self):
+        """Closed while it waits to be tried again, it surely had no effect."""
+
+        async def answer(request, _):
+            raise NotSentError("refused")
+
+        async def main():
+            client = client_of(answer, retry=RetryPolicy(base=4.0))
+            create = asyncio.create_task(client.request("POST", "/v1/x"))
+            await asyncio.sleep(0.1)
+            await client.aclose()
+            with pytest.raises(ClientClosedError):
+                await create
+
+        simulated.run(main())
 
     def test_a_definite_refusal_is_no_doubt(self):
         """A write that was refused for good is simply refused."""
