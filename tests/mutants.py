@@ -36,6 +36,7 @@ pytest_add_cli_args_test_selection =
     tests/calls/test_rate_limit.py
     tests/calls/test_retry.py
     tests/calls/test_small_buckets.py
+    tests/many/test_bulk.py::TestTimeOfItems
     tests/many/test_bulk_pages.py::TestCache
 pytest_add_cli_args =
     --timeout=20

@@ -21,6 +21,7 @@ from emogg_async.errors import (
     DeadlineError,
     NotSentError,
     RateLimitedError,
+    ServerError,
 )
 from emogg_async.testing._bucket import TokenBucket
 
@@ -130,6 +131,30 @@ def test_each_eighth_turn_is_bulks():
         assert ([False] * 7 + [True]) * 8 == turns[1:65]
         await client.aclose()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    simulated.run(main())
+
+
+def test_a_retry_of_bulk_goes_before_what_was_not_sent():
+    """The time of an item that failed runs already, so its retry does not queue."""
+
+    async def main():
+        sends = []
+
+        async def answer(request, _):
+            sends.append(int(request.session_id))
+            await asyncio.sleep(1.0)
+            if [1] == sends:
+                raise ServerError("down", status=503)
+            return session_of(request.session_id)
+
+        client = client_of(answer, concurrency=1, cache=None)
+        asked = [f"{n:024}" for n in range(1, 7)]
+        calls = (client.get_sessions([each], via="get") for each in asked)
+        for batch in await asyncio.gather(*calls):
+            assert not batch.errors
+        assert [1, 2, 1, 3, 4, 5, 6] == sends
+        await client.aclose()
 
     simulated.run(main())
 

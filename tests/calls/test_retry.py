@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import math
 import random
 
@@ -304,6 +305,30 @@ def test_concurrent_calls_get_their_own_errors():
     errors = simulated.run(main())
     assert [f"number {number}" for number in range(10)] == [e.message for e in errors]
     assert {3} == {error.attempts for error in errors}
+
+
+class TestGivingUp:
+    def test_a_call_may_decline_a_retry(self):
+        """It is told of the error and of the time of the retry, and decides."""
+        for declines, sends in ((True, 1), (False, 2)):
+            service, asked = Service(LOST), []
+
+            def gives_up(*facts, asked=asked, declines=declines):
+                asked.append(facts)
+                return declines
+
+            async def main(service=service, gives_up=gives_up):
+                call = Call(Priority.SINGLE, 60.0, gives_up=gives_up)
+                retrier, request = service.retrier, service.request
+                with contextlib.suppress(ConnectionLostError):
+                    await retrier.run(request, call, service.attempt)
+                return call
+
+            call = simulated.run(main())
+            [(told, error, retry_at)] = asked
+            assert (call, LOST) == (told, error)
+            assert 0.0 < retry_at <= 0.25
+            assert [0.0, retry_at][:sends] == service.sends
 
 
 class TestWrites:
