@@ -693,10 +693,10 @@ def test_pauses_after_a_refusal_differ():
 def test_old_bounds_of_the_rate_are_forgotten():
     """A narrow bound is not kept for ever by answers that only leave it as it is."""
     estimate = RateEstimate()
-    estimate.narrow(told(0, 59))
+    estimate.narrow(told(0, 60))
     narrow = estimate.low
     for _ in range(200):
-        estimate.narrow(told(50, 59))
+        estimate.narrow(told(90, 6))
     assert estimate.low < narrow
 
 
