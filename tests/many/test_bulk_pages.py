@@ -1,6 +1,7 @@
 """Bulks that are answered by pages of the list, over the real emulator."""
 
 import asyncio
+import contextlib
 import random
 from datetime import timedelta
 from types import SimpleNamespace
@@ -379,6 +380,32 @@ class TestStream:
             task.cancel()
             await asyncio.wait([task])
             assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_nothing_more_is_taken_after_it_was_left(self):
+        """After work that ignores its cancellation, no page and no get follows."""
+        taken = []
+
+        async def cached(session_ids):
+            taken.append("cached")
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            return {}
+
+        async def page(query, take):
+            taken.append("page")
+            return []
+
+        async def get(session_id):
+            taken.append("get")
+
+        async def nothing_to_drain():
+            """Stand for the loads of a client that has none."""
+
+        ids = [f"{number:024x}" for number in range(100)]
+        jobs = PagedGets(Service(cached, page, get), ids, THRIFTY)
+        async with OutcomeStream(jobs, 4, nothing_to_drain):
+            await asyncio.sleep(0.01)
+        assert ["cached"] == taken
 
     async def test_a_slow_consumer_slows_it_down(self, emulator, client, ids):
         """No page is asked for while the last one waits to be taken."""
