@@ -64,7 +64,8 @@ class Pacer:
         self.crowded: OrderedDict[Gate, None] = OrderedDict()
         self._cold = True
         self._probed = -math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = math.inf
         self._plausible = True
 
     def waiting(self, priority: Priority) -> int:
@@ -205,9 +206,11 @@ class Pacer:
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._rings_at <= when:
                 return  # when it rings, it finds out that it is early
             self._timer.cancel()
+        # Noted here, because uvloop returns a handle without a time if it is short.
+        self._rings_at = when
         self._timer = self._loop.call_at(when, self._ring, context=Context())
 
     def _ring(self) -> None:
