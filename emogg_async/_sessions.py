@@ -332,10 +332,12 @@ class Sessions:
     def _note_failure(self, call: Call, error: BaseException) -> None:
         """Tell the outage how a read has failed; one that was not sent tells nothing.
 
+        Each request counts once, also when its failure is noted again as the call's.
         A load is cancelled when its time is up, and also when its last waiter leaves.
         """
-        if self._outage is None or not call.attempts:
+        if self._outage is None or call.attempts == call.noted:
             return
+        call.noted = call.attempts
         now = self.loop.time()
         if not isinstance(error, EmoggError):
             if now >= call.deadline:

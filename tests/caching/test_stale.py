@@ -401,6 +401,23 @@ class TestWhileItLasts:
         assert all(each.stale for each in found)
         assert before + 1 == len(emulator.requests)
 
+    @pytest.mark.parametrize(
+        "retry",
+        [RetryPolicy(attempts=1), RetryPolicy(), RetryPolicy(budget=0.0)],
+        ids=["no retry", "no time for one", "no budget"],
+    )
+    async def test_each_failed_request_counts_once(self, emulator, retry):
+        """It takes three failed requests, also where none of them is repeated."""
+        ids = [each.id for each in emulator.sessions[: FAILURES_IN_A_ROW + 3]]
+        async with emulator.client(cache=policy(), retry=retry) as client:
+            await client.get_sessions(ids)
+            await grow_old()
+            before = client.stats.requests
+            emulator.fail(status=503, headers={"Retry-After": "5"})
+            for each in ids:
+                assert (await client.get_session(each)).stale
+            assert before + FAILURES_IN_A_ROW == client.stats.requests
+
     async def test_only_the_one_who_asks_waits(
         self, emulator, client, finished, clocks
     ):
