@@ -28,6 +28,7 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
+from emogg_async import _core as core_module
 from emogg_async.events import AttemptFailed, RateLimited, RetryScheduled
 from emogg_async.integrations.otel import instrument
 
@@ -438,6 +439,24 @@ class TestDeadlines:
         """Outside of async code there is no clock to set a deadline by."""
         with pytest.raises(ConfigurationError, match="event loop"):
             emulator.client().deadline(1)
+
+    async def test_does_not_count_the_time_to_open_the_client(
+        self, emulator, ids, monkeypatch
+    ):
+        """A first call has all of its time, whatever had to be imported for it."""
+        assemble = core_module.assemble
+
+        def slow(*args, **options):
+            time.sleep(0.6)
+            return assemble(*args, **options)
+
+        monkeypatch.setattr(core_module, "assemble", slow)
+        client = emulator.client()
+        with client.deadline(0.5):
+            assert ids[0] == (await client.get_session(ids[0])).id
+        await client.aclose()
+        with client.deadline(0.5), pytest.raises(ClientClosedError):
+            await client.get_session(ids[0])
 
     async def test_ends_with_its_block(self, emulator, client, ids):
         """After the `with` the call has its ordinary time."""
