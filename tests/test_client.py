@@ -440,6 +440,23 @@ class TestDeadlines:
         with pytest.raises(ConfigurationError, match="event loop"):
             emulator.client().deadline(1)
 
+    async def test_no_request_is_sent_after_it(self, emulator, ids):
+        """A retry for which a busy loop was too late is not sent: it did nothing."""
+        emulator.fail("PATCH", status=429, headers={"Retry-After": "0.05"}, times=1)
+
+        def be_busy(event):
+            if isinstance(event, RetryScheduled):
+                asyncio.get_running_loop().call_soon(time.sleep, 0.5)
+
+        options = {"pace": False, "on_event": be_busy, "retry": RetryPolicy(base=0.001)}
+        async with emulator.client(**options) as client:
+            await client.get_session(ids[0])
+            with client.deadline(0.4), pytest.raises(DeadlineError) as caught:
+                await client.update_session(ids[0], name="Late")
+            assert not caught.value.sent
+            await asyncio.sleep(0.05)
+        assert ["GET", "PATCH"] == [each.method for each in emulator.requests]
+
     async def test_does_not_count_the_time_to_open_the_client(
         self, emulator, ids, monkeypatch
     ):
