@@ -341,9 +341,9 @@ class Sessions:
         now = self.loop.time()
         if not isinstance(error, EmoggError):
             if now >= call.deadline:
-                self._outage.fail(now)
+                self._outage.fail(now, call.departed)
         elif is_outage(error):
-            self._outage.fail(now)
+            self._outage.fail(now, call.departed)
         else:
             self._outage.close()
 
