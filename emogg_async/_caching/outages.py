@@ -26,8 +26,8 @@ RETRY_WITHIN: Final = 1.0
 """Seconds after its first request in which a call with a past value may try again."""
 
 MEMORY: Final = 10.0
-"""Seconds without a failure or a probe after which an outage is forgotten, or a bulk at
-night would be served what an outage of the day has left."""
+"""Seconds without a failure or a probe after which an outage is forgotten. Otherwise a
+bulk at night would be served what an outage of the day has left."""
 
 
 @attrs.frozen

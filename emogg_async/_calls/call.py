@@ -85,9 +85,8 @@ def deadline_in(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        deadline.set(
-            previous
-        )  # `reset` fails if a generator is left in another context
+        # Not `reset`, which fails if a generator is left in another context.
+        deadline.set(previous)
 
 
 @attrs.define(eq=False)
