@@ -232,6 +232,8 @@ class AsyncEmoggClient:
             raise ConfigurationError(
                 "deadline() needs a running event loop: call it in a coroutine"
             ) from None
+        if self._core is None and not self._is_closed:
+            self._open()  # its imports would use up the time of a first call
         return deadline_in(seconds)
 
     @property

@@ -319,16 +319,18 @@ class Sessions:
     def _note_failure(self, call: Call, error: BaseException) -> None:
         """Tell the outage how a read has failed; one that was not sent tells nothing.
 
+        Each request counts once, also when its failure is noted again as the call's.
         A load is cancelled when its time is up, and also when its last waiter leaves.
         """
-        if self._outage is None or not call.attempts:
+        if self._outage is None or call.attempts == call.noted:
             return
+        call.noted = call.attempts
         now = self.loop.time()
         if not isinstance(error, EmoggError):
             if now >= call.deadline:
-                self._outage.fail(now)
+                self._outage.fail(now, call.departed)
         elif is_outage(error):
-            self._outage.fail(now)
+            self._outage.fail(now, call.departed)
         else:
             self._outage.close()
 

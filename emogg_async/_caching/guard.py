@@ -141,10 +141,18 @@ def unwrapped(
     return body if of_ours and fresh_for > -grace else None
 
 
-def _let_cancellation_pass() -> None:
-    """Raise the cancellation of this task, which a backend may have swallowed."""
+def _cancellations() -> int:
+    """Return how often this task was cancelled."""
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    return task.cancelling() if task is not None else 0
+
+
+def _let_cancellation_pass(before: int) -> None:
+    """Raise the cancellation of this task, which a backend may have swallowed.
+
+    A task that cleans up after earlier ones, *before* in number, still gets answers.
+    """
+    if _cancellations() > before:
         raise asyncio.CancelledError
 
 
@@ -190,7 +198,7 @@ class Guard:
             # One caller finds out for all whether it is back. It may have to connect.
             patience = IN_ALL * BACKEND_TIMEOUT
             self._paused_until = now + PAUSE
-        limit = _Limit(patience)
+        limit, cancellations = _Limit(patience), _cancellations()
         try:
             async with limit.timeout:
                 answer = await question()
@@ -198,12 +206,14 @@ class Guard:
             # A caller that leaves has waited, too. Otherwise calls with less time than
             # the timeout would ask a hanging server again and again.
             self._spend_since(now)
-            _let_cancellation_pass()
+            if isinstance(error, asyncio.CancelledError):
+                cancellations = 0  # it may be one that was due before the question
+            _let_cancellation_pass(cancellations)
             self._note(error, is_error=not limit.timeout.expired())
             return None
         finally:
             limit.timer.cancel()
-        _let_cancellation_pass()
+        _let_cancellation_pass(cancellations)
         self._spent, self._paused_until = 0.0, -math.inf
         return answer
 

@@ -15,7 +15,7 @@ from emogg_async._wire.protocol import RateLimit
 __all__ = ["BucketModel", "Others", "RateBounds"]
 
 LINGER_SECONDS: Final = 5.0
-"""A request without an answer may still reach the service for so long."""
+"""A request without an answer may still reach the service this much later."""
 
 OTHERS_AVERAGE_SECONDS: Final = 10.0
 """The use of others is averaged over this time."""
@@ -47,10 +47,10 @@ MIN_RAMP_SHARE: Final = 1 / 64
 """A bulk may have so much in flight from its beginning, as a share of the level."""
 
 BULK_GAP_SECONDS: Final = 1.0
-"""A bulk request after so long without one begins another bulk."""
+"""A bulk request after this time without one begins another bulk."""
 
 TIMER_LAG_SECONDS: Final = 0.02
-"""Timers may be so late without any loss to the law for bulk."""
+"""Timers may be late by this much without any loss to the law for bulk."""
 
 MAX_OTHERS_SHARE: Final = 0.95
 """Others are taken to use no more of the rate than this: each wait must end."""
@@ -62,13 +62,13 @@ They are longer only where a token takes longer, or where the service asks for i
 """
 
 TRIAL_SECONDS: Final = 1.0
-"""A request after a refusal goes alone for so long, unless it ends before."""
+"""A request after a refusal goes alone for this time, unless it ends before."""
 
 LOOK_EVERY_SECONDS: Final = 60.0
-"""In a long pause, one request may look so often whether it is over already."""
+"""The time from one request that looks whether a long pause is over to the next."""
 
 ROUNDING_TOKENS: Final = 1e-9
-"""Floating point may be off by so much."""
+"""Floating point may be off by this much."""
 
 
 class RateBounds:

@@ -32,7 +32,7 @@ class Abandoned(Exception):  # noqa: N818 - a signal inside the package, no erro
 
 
 class Cut(Exception):  # noqa: N818 - a signal inside the package, no error
-    """The load was cancelled although it had waiters: the client was closed."""
+    """The load was cancelled although it had waiters, mostly by closing the client."""
 
 
 @attrs.define(eq=False)

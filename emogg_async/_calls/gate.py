@@ -7,6 +7,7 @@ a slot, every eighth turn is bulk's; for tokens, bulk always yields.
 """
 
 import asyncio
+import math
 import random
 from collections import OrderedDict
 from contextlib import AbstractContextManager
@@ -69,7 +70,8 @@ class Pacer:
         self.loop = loop
         self.model = BucketModel(rng, is_blind=is_blind)
         self.crowded: OrderedDict[Gate, None] = OrderedDict()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = math.inf
 
     def waiting(self, priority: Priority) -> int:
         """Return how many wait for a token, in all gates."""
@@ -128,9 +130,11 @@ class Pacer:
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._rings_at <= when:
                 return  # when it rings, it finds out that it is early
             self._timer.cancel()
+        # Noted here, because uvloop returns a handle without a time if it is short.
+        self._rings_at = when
         self._timer = self.loop.call_at(when, self._ring, context=Context())
 
     def _ring(self) -> None:

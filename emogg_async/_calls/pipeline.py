@@ -260,6 +260,8 @@ class Pipeline:
     async def _exchange(self, request: Request, call: Call) -> Any:
         """Wait for the turn of *request*, send it once, and decipher the answer."""
         began = self.loop.time()
+        if began >= call.deadline:  # the loop was busy when the wait was over
+            raise _too_late(request, call)
         if not self.gate.enter_nowait(call, began):
             began = await self._queue(request, call, began)
         counters = self._counters

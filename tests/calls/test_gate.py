@@ -242,10 +242,36 @@ def timers():
     return sum(not each.cancelled() for each in asyncio.get_running_loop()._scheduled)
 
 
+class HastyLoop(simulated.SimulatedLoop):
+    """A loop that, as uvloop, makes no timer for less than half a millisecond.
+
+    What it returns then is a handle without `when`.
+    """
+
+    def call_at(self, when, callback, *args, context=None):
+        if when - self.time() >= 0.0005:
+            return super().call_at(when, callback, *args, context=context)
+        self.clock.now = max(self.clock.now, when)
+        return self.call_soon(callback, *args, context=context)
+
+
 async def enter(gate, priority=Priority.SINGLE, deadline=math.inf, left=math.inf):
     """Enter the gate, and return when."""
     await gate.enter(Call(priority, deadline, backlog=Backlog(left)))
     return simulated.now()
+
+
+def test_a_loop_may_have_no_timers_for_short_times():
+    """Calls that wait for less than the loop's timers tell are served all the same."""
+
+    async def main():
+        gate = gate_that_knows(0, capacity=10_000, window=1)
+        calls = [asyncio.create_task(enter(gate)) for _ in range(5)]
+        await asyncio.gather(*calls)
+        assert not any(gate.queues)
+
+    with asyncio.Runner(loop_factory=HastyLoop) as runner:
+        runner.run(main())
 
 
 def test_one_probe_finds_out():
