@@ -694,7 +694,7 @@ def test_pauses_after_a_refusal_differ():
 
 def test_old_bounds_of_the_rate_are_forgotten():
     """A narrow bound is not kept for ever by answers that only leave it as it is."""
-    estimate = RateEstimate()
+    estimate = RateBounds()
     estimate.narrow(told(0, 60))
     narrow = estimate.low
     for _ in range(200):
@@ -714,11 +714,11 @@ def test_bulk_requests_that_failed_hold_nobody_back(end):
             model.refuse(0.0, 0.0, told(90), None, bulk=True)
         else:
             model.take_back(0.0, bulk=True)
-    assert 0.0 == model.bulk_wait(100.0, 5)
+    assert 0.0 == model.wait(100.0, 5)
     model.send(100.0, bulk=True)
     model.answer(100.0, 100.1, told(int(model.level(100.1))), bulk=True)
     model.send(100.1, bulk=True)
-    assert 0.0 == model.bulk_wait(100.1, 3)  # two at a time by now
+    assert 0.0 == model.wait(100.1, 3)  # two at a time by now
 
 
 @pytest.mark.parametrize(("missing", "more"), [(0, 5), (2, 5), (4, 0)])
@@ -728,16 +728,16 @@ def test_a_drain_goes_on_for_what_may_be_on_its_way(missing, more):
     model, now = model_that_knows(900, **large), 0.0
     for left in range(899, 892, -1):
         now += 1e-6
-        assert 0.0 == model.bulk_wait(now, 20)
+        assert 0.0 == model.wait(now, 20)
         model.send(now, bulk=True)
         model.answer(now, now, told(left, **large), bulk=True)
     for _ in range(5):
-        assert 0.0 == model.bulk_wait(now, 20)
+        assert 0.0 == model.wait(now, 20)
         model.send(now, bulk=True)
     now += 1e-6
     model.answer(now - 1e-7, now, told(892 - missing, **large), bulk=True)
     sent = 0
-    while not model.bulk_wait(now, 20):
+    while not model.wait(now, 20):
         model.send(now, bulk=True)
         sent += 1
     assert more == sent
@@ -750,10 +750,10 @@ def test_the_law_gives_the_same_however_often_it_is_asked():
         model = model_that_knows(5)
         for _ in range(12):
             model.send(0.0, bulk=True)
-            model.bulk_wait(0.0, math.inf)
+            model.wait(0.0, math.inf)
         for now in looks:
             model.level(now)
-        waits.append(model.bulk_wait(6.0, math.inf))
+        waits.append(model.wait(6.0, math.inf))
     assert waits[0] == pytest.approx(waits[1], rel=1e-6)
 
 

@@ -331,7 +331,7 @@ class TestGivingUp:
                 call = Call(Priority.SINGLE, 60.0, gives_up=gives_up)
                 retrier, request = service.retrier, service.request
                 with contextlib.suppress(ConnectionLostError):
-                    await retrier.run(request, call, service.attempt)
+                    await carry_out(retrier, request, call, service.attempt)
                 return call
 
             call = simulated.run(main())

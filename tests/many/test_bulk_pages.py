@@ -385,24 +385,27 @@ class TestStream:
         """After work that ignores its cancellation, no page and no get follows."""
         taken = []
 
-        async def cached(session_ids):
+        async def cached(session_ids, **_):
             taken.append("cached")
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(60)
             return {}
 
-        async def page(query, take):
+        async def page(query, take, **_):
             taken.append("page")
             return []
 
-        async def get(session_id):
+        async def read(request, *_, **__):
             taken.append("get")
 
         async def nothing_to_drain():
             """Stand for the loads of a client that has none."""
 
         ids = [f"{number:024x}" for number in range(100)]
-        jobs = PagedGets(Service(cached, page, get), ids, THRIFTY)
+        parts = SimpleNamespace(
+            sessions=SimpleNamespace(cached=cached, page=page, read=read)
+        )
+        jobs = PagedGets(lambda: parts, ids, THRIFTY)
         async with OutcomeStream(jobs, 4, nothing_to_drain):
             await asyncio.sleep(0.01)
         assert ["cached"] == taken
