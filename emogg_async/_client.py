@@ -142,8 +142,8 @@ class AsyncEmoggClient:
         trust_env: bool = False,
         http: ClientSession | None = None,
     ) -> None:
-        self._settings = Settings.checked(
-            token,
+        self._settings = Settings(
+            token=token,
             base_url=base_url,
             timeout=timeout,
             attempt_timeout=attempt_timeout,
