@@ -8,7 +8,6 @@ https://redis.readthedocs.io/en/stable/connections.html for `unix://`.
 """
 
 import re
-from collections.abc import Mapping
 from ssl import SSLContext, create_default_context
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -107,11 +106,7 @@ def redis_cache(
             "redis is not installed: pip install 'emogg-async[redis]'"
         ) from error
     backend: ClosableBackend = RedisBackend(
-        address.options(),
-        name=str(address),
-        tls=context,
-        max_connections=max_connections,
-        namespace=namespace,
+        address, tls=context, max_connections=max_connections, namespace=namespace
     )
     return backend
 
@@ -143,18 +138,6 @@ class Address:
             return f"unix://{self.path}?db={self.database}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"redis{'s' * self.tls}://{host}:{self.port}/{self.database}"
-
-    def options(self) -> Mapping[str, Any]:
-        """Return the options of a redis-py connection to it."""
-        place = (
-            {"path": self.path} if self.path else {"host": self.host, "port": self.port}
-        )
-        return {
-            **place,
-            "db": self.database,
-            "username": self.username,
-            "password": self.password,
-        }
 
 
 def parse_url(url: str) -> Address:
