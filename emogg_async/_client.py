@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import partial
 from os import PathLike
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from emogg_async._caching.policy import CachePolicy
@@ -173,12 +172,7 @@ class AsyncEmoggClient:
         self._open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the client."""
         await self.aclose()
 

@@ -9,7 +9,6 @@ https://redis.readthedocs.io/en/stable/connections.html for `unix://`.
 
 import re
 from ssl import SSLContext, create_default_context
-from types import TracebackType
 from typing import Any, Final, Protocol, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -36,12 +35,7 @@ class ClosableBackend(CacheBackend, Protocol):
     async def __aenter__(self) -> Self:
         """Return the cache itself."""
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close it."""
 
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -363,15 +364,11 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(datetime, _datetime)
     for kind in OpenEnum.__subclasses__():  # cattrs would take the hooks of `str`
         converter.register_structure_hook(kind, _open_enum(kind))
-        converter.register_unstructure_hook(kind, _plain_text)
+        converter.register_unstructure_hook(kind, attrgetter("value"))
     converter.register_unstructure_hook_factory(attrs.has)(_wire_form)
     converter.register_unstructure_hook(datetime, format_datetime)
     converter.register_unstructure_hook(float, _plain_number)
     return converter
-
-
-def _plain_text(member: OpenEnum) -> str:
-    return member.value
 
 
 def _is_tuple(kind: Any) -> bool:
