@@ -28,45 +28,8 @@ if TYPE_CHECKING:
     from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
     from emogg_async._wire.converter import to_dict
     from emogg_async._wire.protocol import RateLimit
-    from emogg_async.errors import (
-        AuthenticationError,
-        BadRequestError,
-        ClientClosedError,
-        ConfigurationError,
-        ConnectionLostError,
-        DeadlineError,
-        EmoggError,
-        InvalidArgumentError,
-        NotFoundError,
-        NotSentError,
-        OutcomeUnknownError,
-        PermissionDeniedError,
-        RateLimitedError,
-        ResponseShapeError,
-        ServerError,
-        StatusError,
-        TransportError,
-    )
-    from emogg_async.models import (
-        CustomEvent,
-        EmotionInterval,
-        EmotionMeasure,
-        EmotionsTimeline,
-        EmotionTotals,
-        FrozenMapping,
-        OpenEnum,
-        RegisteredSource,
-        SentimentInterval,
-        Sentiments,
-        SentimentTimeline,
-        Session,
-        SessionConfig,
-        SessionMeta,
-        SessionState,
-        SessionType,
-        SessionWorkerState,
-        Source,
-    )
+    from emogg_async.errors import *
+    from emogg_async.models import *
 
 __all__ = [
     "AsyncEmoggClient",

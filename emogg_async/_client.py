@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import partial
 from os import PathLike
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from emogg_async._caching.policy import CachePolicy
@@ -141,8 +140,8 @@ class AsyncEmoggClient:
         trust_env: bool = False,
         http: ClientSession | None = None,
     ) -> None:
-        self._settings = Settings.checked(
-            token,
+        self._settings = Settings(
+            token=token,
             base_url=base_url,
             timeout=timeout,
             attempt_timeout=attempt_timeout,
@@ -172,12 +171,7 @@ class AsyncEmoggClient:
         self._open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the client."""
         await self.aclose()
 

@@ -543,6 +543,7 @@ class TestOwedRemovals:
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch):
         monkeypatch.setattr(guard, "PAUSE", 0.2)
+        monkeypatch.setattr(guard, "QUESTION_TIMEOUT", 0.3)
         monkeypatch.setattr(shared, "PAUSE", 0.2)
         monkeypatch.setattr(shared, "FIRST_WAIT", 0.02)
 
