@@ -32,50 +32,8 @@ if TYPE_CHECKING:
     from emogg_async._wire.converter import to_dict
     from emogg_async._wire.live import Frequency
     from emogg_async._wire.protocol import RateLimit
-    from emogg_async.errors import (
-        AuthenticationError,
-        BadRequestError,
-        ClientClosedError,
-        ConfigurationError,
-        ConnectionLostError,
-        DeadlineError,
-        EmoggError,
-        InvalidArgumentError,
-        LiveLimitError,
-        NotFoundError,
-        NotSentError,
-        OutcomeUnknownError,
-        PermissionDeniedError,
-        RateLimitedError,
-        ResponseShapeError,
-        ServerError,
-        StatusError,
-        TransportError,
-    )
-    from emogg_async.models import (
-        CustomEvent,
-        EmotionCounts,
-        EmotionIntensities,
-        EmotionInterval,
-        EmotionMeasure,
-        EmotionsTimeline,
-        EmotionTotals,
-        FrozenMapping,
-        Gap,
-        OpenEnum,
-        RegisteredSource,
-        SentimentInterval,
-        Sentiments,
-        SentimentTimeline,
-        Session,
-        SessionConfig,
-        SessionMeta,
-        SessionState,
-        SessionType,
-        SessionWorkerState,
-        Source,
-        WorkerState,
-    )
+    from emogg_async.errors import *
+    from emogg_async.models import *
 
 __all__ = [
     "AsyncEmoggClient",

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import partial
 from os import PathLike
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from emogg_async._caching.policy import CachePolicy
@@ -54,7 +53,6 @@ from emogg_async.models import (
 if TYPE_CHECKING:
     from emogg_async._core import Core
     from emogg_async._live.hub import Hub
-    from emogg_async._sessions import Sessions
 
 __all__ = ["AsyncEmoggClient"]
 
@@ -147,8 +145,8 @@ class AsyncEmoggClient:
         trust_env: bool = False,
         http: ClientSession | None = None,
     ) -> None:
-        self._settings = Settings.checked(
-            token,
+        self._settings = Settings(
+            token=token,
             base_url=base_url,
             timeout=timeout,
             attempt_timeout=attempt_timeout,
@@ -180,12 +178,7 @@ class AsyncEmoggClient:
         self._open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the client."""
         await self.aclose()
 
@@ -240,6 +233,8 @@ class AsyncEmoggClient:
             raise ConfigurationError(
                 "deadline() needs a running event loop: call it in a coroutine"
             ) from None
+        if self._core is None and not self._is_closed:
+            self._open()  # its imports would use up the time of a first call
         return deadline_in(seconds)
 
     @property
@@ -294,17 +289,18 @@ class AsyncEmoggClient:
         sessions = self._open().sessions
         session_id = requests.check_session_id(session_id)
         names = NOTHING if expand is NOTHING else requests.check_expand(expand)
-        counters = self._counters
-        counters.calls += 1
         if not fresh and sessions.cache is not None and not names:
             session = sessions.cache.peek(session_id)
             if session is not None:
+                counters = self._counters
+                counters.calls += 1
                 counters.cache_hits += 1
                 if counters.is_watched:
                     counters.tell_hit(session_id)
                 return session
         try:
-            return await sessions.get(session_id, fresh=fresh, expand=names)
+            request = requests.get_session(session_id, names)
+            return await sessions.read(request, Session, fresh=fresh)
         except ENDS as error:  # `frameless` would cost a cached get a tenth
             error.__traceback__ = None
             raise
@@ -332,7 +328,6 @@ class AsyncEmoggClient:
         sessions = self._open().sessions
         session_id = requests.check_session_id(session_id)
         number("poll", poll, above=0, at_most=MAX_TIMEOUT_SECONDS)
-        self._counters.calls += 1
         return await sessions.wait_until_finished(session_id, poll)
 
     # -- live channels -------------------------------------------------------------
@@ -369,8 +364,7 @@ class AsyncEmoggClient:
         """
         sessions = self._open().sessions
         request = requests.get_emotions(session_id, expand)
-        self._counters.calls += 1
-        return await sessions.derived(request, EmotionTotals)
+        return await sessions.read(request, EmotionTotals)
 
     @frameless
     async def get_emotions_timeline(
@@ -403,8 +397,7 @@ class AsyncEmoggClient:
         request = requests.get_emotions_timeline(
             session_id, granularity, start, end, expand
         )
-        self._counters.calls += 1
-        return await sessions.derived(request, EmotionsTimeline)
+        return await sessions.read(request, EmotionsTimeline)
 
     @frameless
     async def get_transcription_sentiment(
@@ -436,8 +429,7 @@ class AsyncEmoggClient:
         request = requests.get_transcription_sentiment(
             session_id, granularity, start, end, expand
         )
-        self._counters.calls += 1
-        return await sessions.derived(request, SentimentTimeline)
+        return await sessions.read(request, SentimentTimeline)
 
     # -- writes --------------------------------------------------------------------
 
@@ -739,20 +731,7 @@ class AsyncEmoggClient:
         thrift = _THRIFT[via]
         if thrift is None or isinstance(ids, AsyncIterable):
             return jobs.Calls(partial(self.get_session, fresh=fresh), ids)
-
-        def sessions() -> "Sessions":
-            return self._open().sessions
-
-        def get(session_id: str) -> Awaitable[Session]:  # the cache was asked before
-            self._counters.calls += 1
-            return sessions().get(session_id, fresh=fresh)
-
-        service = jobs.Service(
-            cached=lambda ids: sessions().cached(ids, fresh=fresh),
-            page=lambda query, take: sessions().page(query, take, fresh=fresh),
-            get=get,
-        )
-        return jobs.PagedGets(service, ids, thrift, window)
+        return jobs.PagedGets(self._open, ids, thrift, window, fresh=fresh)
 
     def stream(
         self,

@@ -25,6 +25,7 @@ import attrs
 
 from emogg_async._caching.opening import SessionCache
 from emogg_async._caching.outages import RETRY_WITHIN, Outage, Past, is_outage
+from emogg_async._caching.shared import Origin
 from emogg_async._calls.call import BULK, Call, Priority, deadline
 from emogg_async._calls.frames import bare
 from emogg_async._calls.pipeline import Pipeline
@@ -59,9 +60,10 @@ __all__ = ["Sessions"]
 
 T = TypeVar("T")
 Kept = TypeVar("Kept", Session, EmotionTotals, EmotionsTimeline, SentimentTimeline)
-Derived = TypeVar("Derived", EmotionTotals, EmotionsTimeline, SentimentTimeline)
 
 Load = Callable[[Call], Coroutine[Any, Any, T]]
+Found = tuple[Origin | None, T | Past[T] | None]
+Look = Callable[[], Awaitable[Found[T]]]
 
 KNOWN_SOURCES: Final = 1_000
 """Registered sources whose format is remembered."""
@@ -127,76 +129,89 @@ class Sessions:
 
     # -- one session ---------------------------------------------------------------
 
-    def get(
-        self, session_id: str, *, fresh: bool, expand: tuple[str, ...] = ()
-    ) -> Awaitable[Session]:
-        """Load one session that a peek into the cache has not found.
+    def read(
+        self, request: Request, model: type[Kept], *, fresh: bool = False
+    ) -> Awaitable[Kept]:
+        """Load a session, or what is derived from one.
+
+        What is derived is kept if the cache holds the session as a finished one when
+        the load begins, and for as long as it holds that very session.
 
         Args:
-            session_id: The id, checked.
+            request: The request. A peek into the client's own cache has not found the
+                session that it asks for.
+            model: What it asks for.
             fresh: Whether to pass by the cache.
-            expand: Fields to expand, checked.
         """
-        request = requests.get_session(session_id, expand)
-        cache = None if expand else self.cache
+        self._counters.calls += 1
+        is_expanded = request.query and requests.is_expanded(request)
+        cache = None if is_expanded else self.cache
         if fresh:  # what is under way may be older than what this call will bring
             self._detach_gets(request, *Priority)
         # No closures: each cell of one is an object more for the collector.
         if cache is None or fresh or self._outage is None:
-            load = partial(self._load, request, cache, None, fresh)
+            load = partial(self._load, request, model, cache, None, fresh=fresh)
             return self.pipeline.share(request, load)
         hand = self._at_hand.setdefault(request.target, _AtHand())
-        load = partial(self._load, request, cache, hand, fresh)
-        return self._read(
-            request, load, partial(cache.get, session_id), hand, self._outage
-        )
+        load = partial(self._load, request, model, cache, hand, fresh=fresh)
+        look = partial(self._look, cache, request, model)
+        return self._share_or_serve(request, load, look, hand, self._outage)
 
     async def _load(
         self,
         request: Request,
+        model: type[Kept],
         cache: SessionCache | None,
         hand: _AtHand | None,
-        fresh: bool,
         call: Call,
-    ) -> Session:
+        *,
+        fresh: bool,
+    ) -> Kept:
+        origin = None
         if cache and not fresh:
-            if cache.is_shared or hand:  # else the peek has told all
-                epoch, found = self._epoch, await cache.get(request.session_id)
-                if isinstance(found, Session):
+            # The peek has told all that the client's own cache knows of a session.
+            if cache.is_shared or hand or model is not Session:
+                epoch = self._epoch
+                origin, found = await self._look(cache, request, model)
+                if isinstance(found, model):
                     self._counters.hit(request)
                     return found
                 self._keep_at_hand(hand, found, epoch)
             self._counters.miss(request)
         asked_at = time.time()
         try:
-            session = await self._fetch(request, call, Session, hand)
+            value = await self._fetch(request, call, model, hand)
         except _LOST:
             await self._lose(request.session_id)
             raise
         if fresh:  # a page, or a get of the other priority, may be older
             self._epoch += 1
             self._detach_gets(request, *({*Priority} - {call.priority}))
-        if cache and self._may_store(call, request.session_id):
-            await cache.put(session, asked_at)
+        is_outdated = call.is_detached or request.session_id in self._being_written
+        if cache and not is_outdated:
+            if isinstance(value, Session):
+                await cache.put(value, asked_at)
+            elif origin:
+                await cache.put_derived(request, origin, value)
         elif cache and fresh:  # the stored one may be older
             await cache.drop(request.session_id, is_written=False)
-        return session
+        return value
 
     async def look(self, session_id: str) -> Session:
         """Return a session, from the cache if it has a fresh one."""
         session = self.cache.peek(session_id) if self.cache else None
-        return session or await self.get(session_id, fresh=False)
+        return session or await self.read(requests.get_session(session_id), Session)
 
     async def wait_until_finished(self, session_id: str, poll: float) -> Session:
         """Get a session every *poll* seconds until it is finished.
 
         An outage or a refusal does not end it, only the deadline of the context.
         """
-        until = deadline.get()
+        request, until = requests.get_session(session_id), deadline.get()
         while True:
             failure: EmoggError | None = None
             try:
-                session = await self.get(session_id, fresh=True)
+                session = await self.read(request, Session, fresh=True)
             except _PASSING as error:
                 failure = error
             else:
@@ -207,47 +222,22 @@ class Sessions:
                 await asyncio.sleep(max(0.0, until - now))
                 raise DeadlineError(
                     "the session has not finished in time",
-                    method="GET",
-                    path=requests.get_session(session_id).path,
+                    method=request.method,
+                    path=request.path,
                 ) from failure
             await asyncio.sleep(poll)
 
-    async def derived(self, request: Request, model: type[Derived]) -> Derived:
-        """Load the answer to *request*, which is about a session.
+    async def _look(
+        self, cache: SessionCache, request: Request, model: type[Kept]
+    ) -> Found[Kept]:
+        """Return the session that an answer is derived from, and the answer, if kept.
 
-        It is kept if the cache holds the session as a finished one when the load
-        begins, and for as long as it holds that very session.
+        The answer may be past. A session is derived from none.
         """
-        cache = None if requests.is_expanded(request) else self.cache
-        hand: _AtHand | None = None
-
-        async def load(call: Call) -> Derived:
-            origin = None
-            if cache:
-                epoch = self._epoch
-                origin, found = await cache.get_derived(request, model)
-                if isinstance(found, model):
-                    self._counters.hit(request)
-                    return found
-                self._keep_at_hand(hand, found, epoch)
-                self._counters.miss(request)
-            try:
-                value = await self._fetch(request, call, model, hand)
-            except _LOST:
-                await self._lose(request.session_id)
-                raise
-            if cache and origin and self._may_store(call, request.session_id):
-                await cache.put_derived(request, origin, value)
-            return value
-
-        if cache is None or self._outage is None:
-            return await self.pipeline.share(request, load)
-
-        async def look() -> Derived | Past[Derived] | None:
-            return (await cache.get_derived(request, model))[1]
-
-        hand = self._at_hand.setdefault(request.target, _AtHand())
-        return await self._read(request, load, look, hand, self._outage)
+        if model is Session:
+            session: Any = await cache.get(request.session_id)
+            return None, session
+        return await cache.get_derived(request, model)
 
     def _fetch(
         self,
@@ -286,16 +276,13 @@ class Sessions:
             key = request.session_id, request.target, priority
             self.pipeline.flights.detach(key)
 
-    def _may_store(self, call: Call, session_id: str) -> bool:
-        return not call.is_detached and session_id not in self._being_written
-
     # -- outages -------------------------------------------------------------------
 
-    async def _read(
+    async def _share_or_serve(
         self,
         request: Request,
         load: Load[Kept],
-        look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
+        look: Look[Kept],
         hand: _AtHand,
         outage: Outage,
     ) -> Kept:
@@ -332,7 +319,7 @@ class Sessions:
     async def _find_past(
         self,
         request: Request,
-        look: Callable[[], Awaitable[Kept | Past[Kept] | None]],
+        look: Look[Kept],
         deadline: float,
         hand: _AtHand | None = None,
     ) -> Kept | None:
@@ -349,7 +336,7 @@ class Sessions:
             return value
         found = None
         with suppress(TimeoutError), self.pipeline.limit(deadline):
-            found = await look()
+            _, found = await look()
         return found.value if isinstance(found, Past) and epoch == self._epoch else None
 
     def _keep_at_hand(self, hand: _AtHand | None, found: object, epoch: int) -> None:
@@ -373,16 +360,18 @@ class Sessions:
     def _note_failure(self, call: Call, error: BaseException) -> None:
         """Tell the outage how a read has failed; one that was not sent tells nothing.
 
+        Each request counts once, also when its failure is noted again as the call's.
         A load is cancelled when its time is up, and also when its last waiter leaves.
         """
-        if self._outage is None or not call.attempts:
+        if self._outage is None or call.attempts == call.noted:
             return
+        call.noted = call.attempts
         now = self.loop.time()
         if not isinstance(error, EmoggError):
             if now >= call.deadline:
-                self._outage.fail(now)
+                self._outage.fail(now, call.departed)
         elif is_outage(error):
-            self._outage.fail(now)
+            self._outage.fail(now, call.departed)
         else:
             self._outage.close()
 
@@ -470,10 +459,7 @@ class Sessions:
 
     async def write(self, request: Request, model: type[T]) -> T:
         """Carry out a write and return what the service answers."""
-
-        async def load(call: Call) -> T:
-            return await self.pipeline.fetch(request, call, model)
-
+        load = partial(self.pipeline.fetch, request, model=model)
         return await self._outdate(request, load)
 
     async def stop(self, request: Request) -> Session:

@@ -8,24 +8,23 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from ipaddress import ip_address
 from os import PathLike, fspath
-from typing import Final, Self, TypeVar
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import attrs
+from attrs.validators import optional
 
 from emogg_async._caching.policy import CachePolicy
 from emogg_async._calls.policy import RetryPolicy
 from emogg_async._calls.transport import ClientSession, Proxy, Route, is_session
-from emogg_async._checks import number, whole_number
+from emogg_async._checks import number, whole
 from emogg_async._live.policy import LivePolicy
 from emogg_async._wire.protocol import DEFAULT_BASE_URL
 from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.events import Event
 
 __all__ = ["MAX_TIMEOUT_SECONDS", "Settings"]
-
-T = TypeVar("T")
 
 Listener = Callable[[Event], object]
 Trust = tls.SSLContext | str | PathLike[str]
@@ -36,126 +35,6 @@ MAX_TIMEOUT_SECONDS: Final = 1e9
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-@attrs.frozen(kw_only=True)
-class Settings:
-    """The checked arguments of a client.
-
-    Attributes:
-        token: The API token.
-        base_url: The URL of the service, without a slash at its end.
-        timeout: Seconds for a whole call.
-        attempt_timeout: Seconds for one HTTP exchange.
-        concurrency: Requests in flight at once.
-        retry: How to repeat failed requests.
-        cache: What to cache, for how long and where; None caches nothing.
-        pace: Whether to stay below the rate limit.
-        live: How to use live channels.
-        on_event: The function that gets each event; None reports nothing.
-        route: The proxy and the certificates.
-        http: The caller's aiohttp session; None makes one.
-    """
-
-    token: str = attrs.field(repr=False)
-    base_url: str
-    timeout: float
-    attempt_timeout: float
-    concurrency: int
-    retry: RetryPolicy
-    cache: CachePolicy | None
-    pace: bool
-    live: LivePolicy
-    on_event: Listener | None
-    route: Route
-    http: ClientSession | None
-
-    @classmethod
-    def checked(
-        cls,
-        token: str | None,
-        *,
-        base_url: str | None,
-        timeout: float,
-        attempt_timeout: float,
-        concurrency: int,
-        retry: RetryPolicy,
-        cache: CachePolicy | None,
-        pace: bool,
-        live: LivePolicy,
-        on_event: Listener | None,
-        allow_http: bool,
-        proxy: str | None,
-        ssl: Trust | None,
-        trust_env: bool,
-        http: ClientSession | None,
-    ) -> Self:
-        """Check the arguments of `AsyncEmoggClient`; its docstring explains them.
-
-        Raises:
-            ConfigurationError: The token, base URL, proxy or certificate is missing or
-                unusable.
-            InvalidArgumentError: Another argument is out of its range.
-        """
-        usable = usable_base_url(base_url, allow_http=allow_http)
-        _check_http(http, has_way=any((proxy, ssl, trust_env)))
-        return cls(
-            token=usable_token(token),
-            base_url=usable,
-            timeout=_seconds("timeout", timeout),
-            attempt_timeout=_seconds("attempt_timeout", attempt_timeout),
-            concurrency=whole_number("concurrency", concurrency, at_least=1),
-            retry=_instance("retry", retry, RetryPolicy),
-            cache=None if cache is None else _instance("cache", cache, CachePolicy),
-            route=usable_route(
-                usable,
-                proxy=proxy,
-                ssl=ssl,
-                trust_env=_instance("trust_env", trust_env, bool),
-                allow_http=allow_http,
-            ),
-            pace=_instance("pace", pace, bool),
-            live=_instance("live", live, LivePolicy),
-            on_event=_listener(on_event),
-            http=http,
-        )
-
-
-def _seconds(name: str, value: float) -> float:
-    return number(name, value, above=0, at_most=MAX_TIMEOUT_SECONDS)
-
-
-def _instance(name: str, value: T, kind: type) -> T:
-    if not isinstance(value, kind):
-        raise InvalidArgumentError(
-            f"{name}: expected a {kind.__name__}, got {type(value).__name__}"
-        )
-    return value
-
-
-def _listener(on_event: Listener | None) -> Listener | None:
-    if on_event is None:
-        return None
-    call = getattr(on_event, "__call__", None)  # noqa: B004 - an object's may be async
-    if call is None or iscoroutinefunction(on_event) or iscoroutinefunction(call):
-        raise InvalidArgumentError(
-            "on_event: expected a function that is not async, got "
-            f"{type(on_event).__name__}"
-        )
-    return on_event
-
-
-def _check_http(http: object, *, has_way: bool) -> None:
-    if http is None:
-        return
-    if not is_session(http):
-        raise InvalidArgumentError(
-            f"http: expected an aiohttp.ClientSession, got {type(http).__name__}"
-        )
-    if has_way:
-        raise InvalidArgumentError(
-            "http: your session has its own proxy, ssl and trust_env; set them there"
-        )
-
-
 # -- token and base URL ----------------------------------------------------------------
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
@@ -164,7 +43,7 @@ _VISIBLE = re.compile(r"[!-~]+")
 _PATH_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 
 
-def usable_token(token: str | None) -> str:
+def _usable_token(token: str | None) -> str:
     """Return *token*, or if that is None `EMOGG_API_TOKEN`, without outer spaces.
 
     Raises:
@@ -184,12 +63,11 @@ def usable_token(token: str | None) -> str:
     return found
 
 
-def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
+def _usable_base_url(base_url: str | None) -> str:
     """Return *base_url*, `EMOGG_BASE_URL` or the default, without a slash at its end.
 
     Raises:
-        ConfigurationError: The URL is not a base URL, or the token would travel
-            unencrypted to another machine without *allow_http*.
+        ConfigurationError: The URL is not a base URL.
     """
     given = os.environ.get("EMOGG_BASE_URL") if base_url is None else base_url
     url = given or DEFAULT_BASE_URL
@@ -201,7 +79,7 @@ def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
     except ValueError:
         host = ""
     if (
-        not is_host(host)
+        not _is_host(host)
         or parts.scheme not in {"http", "https"}
         or not _PATH_PREFIX.fullmatch(parts.path)
         or not _VISIBLE.fullmatch(url)
@@ -213,16 +91,11 @@ def usable_base_url(base_url: str | None, *, allow_http: bool) -> str:
         raise ConfigurationError(
             "base_url: expected no query, no fragment and no password in it"
         )
-    if parts.scheme == "http" and not (allow_http or is_loopback(host)):
-        raise ConfigurationError(
-            f"base_url: http:// would send the token to {host} unencrypted; use "
-            "https://, or pass allow_http=True"
-        )
     # The scheme in lower case: other code tests for TLS with `startswith("https:")`.
     return parts.scheme + url[len(parts.scheme) :].rstrip("/")
 
 
-def is_host(host: str) -> bool:
+def _is_host(host: str) -> bool:
     """Tell whether *host* is a valid host name or IP address."""
     try:
         return bool(ip_address(host))
@@ -230,40 +103,12 @@ def is_host(host: str) -> bool:
         return _HOST_NAME.fullmatch(host) is not None
 
 
-def is_loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     """Tell whether *host* is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def usable_route(
-    base_url: str,
-    *,
-    proxy: str | None,
-    ssl: Trust | None,
-    trust_env: bool,
-    allow_http: bool,
-) -> Route:
-    """Return the route to *base_url* by these arguments of a client.
-
-    Raises:
-        ConfigurationError: The proxy or the certificates cannot be used, or the token
-            would travel to the proxy unencrypted without *allow_http*.
-        InvalidArgumentError: *ssl* is neither a context nor a path.
-    """
-    found = None
-    if proxy is not None:
-        found = _usable_proxy("proxy", proxy)
-    elif trust_env:
-        found = _proxy_from_environment(urlsplit(base_url))
-    if found and base_url.startswith("http:") and not allow_http:
-        raise ConfigurationError(
-            "base_url: http:// would show the token to the proxy; use https://, or "
-            "pass allow_http=True"
-        )
-    return Route(proxy=found, ssl=None if ssl is None else _trust(ssl))
 
 
 def _proxy_from_environment(base_url: SplitResult) -> Proxy | None:
@@ -272,7 +117,7 @@ def _proxy_from_environment(base_url: SplitResult) -> Proxy | None:
     proxies = getproxies()
     if (
         base_url.scheme not in proxies
-        or is_loopback(host)  # a proxy would connect to its own loopback
+        or _is_loopback(host)  # a proxy would connect to its own loopback
         or any(proxy_bypass(name) for name in (host, f"{host}:{port}"))
     ):
         return None
@@ -292,7 +137,7 @@ def _usable_proxy(name: str, url: str) -> Proxy:
         parts, host, port = SplitResult("", "", "", "", ""), "", None
     if (
         parts.scheme not in DEFAULT_PORTS
-        or not is_host(host)
+        or not _is_host(host)
         or port == 0
         or parts.path not in {"", "/"}
         or parts.query
@@ -346,3 +191,100 @@ def _trust(ssl: Trust) -> tls.SSLContext:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
     raise ConfigurationError(f"ssl: cannot use {path!r}: {reason}")
+
+
+# -- all arguments ---------------------------------------------------------------------
+
+
+def _is_seconds(_: object, attribute: Any, value: Any) -> None:
+    number(attribute.name, value, above=0, at_most=MAX_TIMEOUT_SECONDS)
+
+
+def _is_a(kind: type) -> Callable[[Any, Any, Any], None]:
+    def check(_: object, attribute: Any, value: object) -> None:
+        if not isinstance(value, kind):
+            raise InvalidArgumentError(
+                f"{attribute.name}: expected a {kind.__name__}, "
+                f"got {type(value).__name__}"
+            )
+
+    return check
+
+
+def _is_listener(_: object, __: object, on_event: Listener | None) -> None:
+    call = getattr(on_event, "__call__", None)  # noqa: B004 - an object's may be async
+    if on_event is not None and (
+        call is None or iscoroutinefunction(on_event) or iscoroutinefunction(call)
+    ):
+        raise InvalidArgumentError(
+            "on_event: expected a function that is not async, got "
+            f"{type(on_event).__name__}"
+        )
+
+
+def _check_http(http: object, *, has_way: bool) -> None:
+    if http is None:
+        return
+    if not is_session(http):
+        raise InvalidArgumentError(
+            f"http: expected an aiohttp.ClientSession, got {type(http).__name__}"
+        )
+    if has_way:
+        raise InvalidArgumentError(
+            "http: your session has its own proxy, ssl and trust_env; set them there"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The checked arguments of `AsyncEmoggClient`, whose docstring explains them.
+
+    Attributes:
+        base_url: The URL of the service, without a slash at its end.
+        token: The API token.
+        route: The proxy and the certificates.
+
+    Raises:
+        ConfigurationError: The token, base URL, proxy or certificate is missing or
+            unusable.
+        InvalidArgumentError: Another argument is out of its range.
+    """
+
+    allow_http: bool
+    base_url: str = attrs.field(converter=_usable_base_url)
+    token: str = attrs.field(converter=_usable_token, repr=False)
+    timeout: float = attrs.field(validator=_is_seconds)
+    attempt_timeout: float = attrs.field(validator=_is_seconds)
+    concurrency: int = attrs.field(validator=whole(at_least=1))
+    retry: RetryPolicy = attrs.field(validator=_is_a(RetryPolicy))
+    cache: CachePolicy | None = attrs.field(validator=optional(_is_a(CachePolicy)))
+    pace: bool = attrs.field(validator=_is_a(bool))
+    live: LivePolicy = attrs.field(validator=_is_a(LivePolicy))
+    on_event: Listener | None = attrs.field(validator=_is_listener)
+    proxy: str | None = attrs.field(repr=False)
+    ssl: Trust | None
+    trust_env: bool = attrs.field(validator=_is_a(bool))
+    http: ClientSession | None
+    route: Route = attrs.field(init=False)
+
+    @route.default
+    def _usable_route(self) -> Route:
+        _check_http(self.http, has_way=any((self.proxy, self.ssl, self.trust_env)))
+        base_url = urlsplit(self.base_url)
+        is_refused = base_url.scheme == "http" and not self.allow_http
+        if is_refused and not _is_loopback(host := base_url.hostname or ""):
+            raise ConfigurationError(
+                f"base_url: http:// would send the token to {host} unencrypted; use "
+                "https://, or pass allow_http=True"
+            )
+        proxy = None
+        if self.proxy is not None:
+            proxy = _usable_proxy("proxy", self.proxy)
+        elif self.trust_env:
+            proxy = _proxy_from_environment(base_url)
+        if proxy and is_refused:
+            raise ConfigurationError(
+                "base_url: http:// would show the token to the proxy; use https://, or "
+                "pass allow_http=True"
+            )
+        return Route(proxy=proxy, ssl=None if self.ssl is None else _trust(self.ssl))

@@ -36,6 +36,7 @@ pytest_add_cli_args_test_selection =
     tests/calls/test_rate_limit.py
     tests/calls/test_retry.py
     tests/calls/test_small_buckets.py
+    tests/many/test_bulk.py::TestTimeOfItems
     tests/many/test_bulk_pages.py::TestCache
 pytest_add_cli_args =
     --timeout=20
@@ -106,6 +107,10 @@ def main() -> None:
         sample = rng.sample(mutants, min(chosen.count, len(mutants)))
         mutmut("run", "--max-children", "2", *sample, folder=folder)
         ends = results(folder)
+        # On a busy machine also what changes nothing may take too long.
+        if late := [each for each in sample if ends[each] == "timeout"]:
+            mutmut("run", "--max-children", "1", *late, folder=folder)
+            ends = results(folder)
         counts = collections.Counter(ends[each] in NOTICED for each in sample)
         for mutant in sorted(sample):
             if chosen.all or ends[mutant] not in NOTICED:

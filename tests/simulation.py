@@ -1,20 +1,25 @@
-"""Processes that share one token bucket, in simulated time.
+"""Processes that share one token bucket, and clients, in simulated time.
 
-Each has a gate and a pacer of its own, the real ones; what is simulated is the service,
-the network and the clock. A run of 300 seconds takes a fraction of one.
+Gates, pacers and clients are the real ones; the service, the network and the clock are
+simulated. A run of 300 seconds takes a fraction of one.
 """
 
 import asyncio
 import itertools
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 import simulated
+from multidict import CIMultiDict
 
+from emogg_async import AsyncEmoggClient
 from emogg_async._calls.call import Backlog, Call, Priority, bulk_share
 from emogg_async._calls.gate import Gate, Pacer
-from emogg_async._wire.protocol import RateLimit
+from emogg_async._core import assemble
+from emogg_async._wire.protocol import RateLimit, Request, Response
 from emogg_async.errors import RateLimitedError
 from emogg_async.testing._bucket import TokenBucket
 
@@ -23,20 +28,26 @@ SLOTS = 32
 
 @attrs.define
 class Process:
-    """What one process met."""
+    """What one process met.
+
+    Attributes:
+        accepted: Its requests that were accepted.
+        refused: Its requests that were refused.
+        finished: When its last request was answered.
+        sends: When it sent a request.
+        refusals: When it learnt of a refusal.
+    """
 
     accepted: int = 0
     refused: int = 0
     finished: float = 0.0
-    """When its last request was answered."""
-
     sends: list[float] = attrs.field(factory=list)
     refusals: list[float] = attrs.field(factory=list)
 
 
 @attrs.frozen
 class Run:
-    """What came of a simulation."""
+    """The result of a simulation."""
 
     processes: list[Process]
     capacity: int
@@ -216,3 +227,52 @@ def simulate(
 
     simulated.run(main())
     return Run(found, capacity, window, seconds)
+
+
+class Line:
+    """The end of a client's line, where a function answers.
+
+    Args:
+        answer: Takes a request and the seconds that it may take, and returns the JSON
+            of a 200, or raises.
+    """
+
+    def __init__(self, answer: Callable[[Request, float], Awaitable[Any]]) -> None:
+        self._answer = answer
+
+    async def send(self, request: Request, seconds: float) -> Response:
+        body = json.dumps(await self._answer(request, seconds)).encode()
+        return Response(200, CIMultiDict(), body)
+
+    async def close(self) -> None:
+        """Have nothing to close."""
+
+
+def client_of(
+    answer: Callable[[Request, float], Awaitable[Any]], **options: Any
+) -> AsyncEmoggClient:
+    """Open a client in the running loop whose requests *answer* answers."""
+    options = {"base_url": "http://localhost", "pace": False, **options}
+    client = AsyncEmoggClient("token", **options)
+    client._core = assemble(
+        client._settings,
+        client._counters,
+        transport=Line(answer),
+        rng=random.Random(0),
+    )
+    return client
+
+
+def session_of(session_id: str, name: str = "x") -> dict[str, Any]:
+    """Make a finished session, as the service writes it."""
+    return {
+        "_id": session_id,
+        "name": name,
+        "type": "live_analysis",
+        "state": "finished",
+        "timestamp": "2024-03-07T19:30:24.000Z",
+        "duration": 120,
+        "product": "p",
+        "user": "u",
+        "version": 3,
+    }

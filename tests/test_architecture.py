@@ -43,7 +43,7 @@ DEFERRED = {
 
 HOMES = {
     "aiohttp": [
-        *("_calls.connector", "_calls.transport", "_live.line", "_live.hub"),
+        *("_calls.transport", "_live.line", "_live.hub"),
         *("integrations", "testing"),
     ],
     "yarl": ["_calls.transport", "testing"],

@@ -138,3 +138,29 @@ async def test_memcached_hangs(emulator, own_memcached, monkeypatch):
     finally:
         own_memcached.go_on()
         await backend.close()
+
+
+async def test_memcached_hits_again(emulator, own_memcached, monkeypatch):
+    """A memcached that was silent for a while is used as before."""
+    guard = "emogg_async._caching.guard"
+    monkeypatch.setattr(f"{guard}.BACKEND_TIMEOUT", 0.1)
+    monkeypatch.setattr(f"{guard}.PAUSE", 0.1)
+    backend = MemcachedCache(endpoint="127.0.0.1", port=own_memcached.port, pool_size=1)
+    policy = CachePolicy(backend=backend, live_ttl=300.0)
+    one, two, *_ = [each.id for each in emulator.sessions]
+    try:
+        async with emulator.client(cache=policy) as client:
+            await client.get_session(one)
+            own_memcached.hang()
+            await client.get_session(two)  # neither its get nor its set is answered
+            own_memcached.go_on()
+            monkeypatch.setattr(f"{guard}.BACKEND_TIMEOUT", 100 * BACKEND_TIMEOUT)
+            await asyncio.sleep(0.2)
+            await client.get_session(two)
+            before = client.stats.cache_hits
+            for each in (one, two):
+                assert each == (await client.get_session(each)).id
+            assert before + 2 == client.stats.cache_hits
+    finally:
+        own_memcached.go_on()
+        await backend.close()

@@ -28,6 +28,7 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
+from emogg_async import _core as core_module
 from emogg_async.events import AttemptFailed, RateLimited, RetryScheduled
 from emogg_async.integrations.otel import instrument
 
@@ -438,6 +439,41 @@ class TestDeadlines:
         """Outside of async code there is no clock to set a deadline by."""
         with pytest.raises(ConfigurationError, match="event loop"):
             emulator.client().deadline(1)
+
+    async def test_no_request_is_sent_after_it(self, emulator, ids):
+        """A retry for which a busy loop was too late is not sent: it did nothing."""
+        emulator.fail("PATCH", status=429, headers={"Retry-After": "0.05"}, times=1)
+
+        def be_busy(event):
+            if isinstance(event, RetryScheduled):
+                asyncio.get_running_loop().call_soon(time.sleep, 0.5)
+
+        options = {"pace": False, "on_event": be_busy, "retry": RetryPolicy(base=0.001)}
+        async with emulator.client(**options) as client:
+            await client.get_session(ids[0])
+            with client.deadline(0.4), pytest.raises(DeadlineError) as caught:
+                await client.update_session(ids[0], name="Late")
+            assert not caught.value.sent
+            await asyncio.sleep(0.05)
+        assert ["GET", "PATCH"] == [each.method for each in emulator.requests]
+
+    async def test_does_not_count_the_time_to_open_the_client(
+        self, emulator, ids, monkeypatch
+    ):
+        """A first call has all of its time, whatever had to be imported for it."""
+        assemble = core_module.assemble
+
+        def slow(*args, **options):
+            time.sleep(0.6)
+            return assemble(*args, **options)
+
+        monkeypatch.setattr(core_module, "assemble", slow)
+        client = emulator.client()
+        with client.deadline(0.5):
+            assert ids[0] == (await client.get_session(ids[0])).id
+        await client.aclose()
+        with client.deadline(0.5), pytest.raises(ClientClosedError):
+            await client.get_session(ids[0])
 
     async def test_ends_with_its_block(self, emulator, client, ids):
         """After the `with` the call has its ordinary time."""

@@ -776,8 +776,25 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, call):
             assert {asyncio.current_task()} == asyncio.all_tasks()
             assert not sessions._being_written
             assert not sessions.pipeline.flights._aloft
-            assert not sessions.pipeline.flights._joinable
-            assert (2, 1) == (
-                sessions.pipeline.gate._free,
-                sessions.pipeline.gate._free_for_bulk,
-            )
+            assert not sessions.pipeline.flights.joinable
+            assert [0, 0] == sessions.pipeline.gate._taken
+
+
+class TestRetries:
+    @pytest.mark.parametrize(
+        ("failure", "retries"),
+        [({"fault": "close", "after": True}, 1), ({"status": 200, "body": {}}, 0)],
+        ids=["lost", "garbled"],
+    )
+    async def test_a_get_that_settles_a_stop_is_none(
+        self, emulator, client, active, failure, retries
+    ):
+        """The look whether a stop has worked repeats nothing, so it is no retry."""
+        emulator.fail("POST", **failure, times=1)
+        if not retries:
+            emulator.update_session(active, state="finished")
+        session = await client.stop_session(active)
+        assert SessionState.FINISHED == session.state
+        assert 1 == sent(emulator, "GET")
+        assert 1 + retries == sent(emulator, "POST")
+        assert retries == client.stats.retries

@@ -41,6 +41,9 @@ ROUNDING: Final = 0.001
 PARTS: Final = 5
 """Turns of the loop into which a timeout is divided."""
 
+QUESTION_TIMEOUT: Final = 5.0
+"""Seconds after which a question is cancelled that nobody waits for any more."""
+
 ERRORS_IN_A_ROW: Final = 5
 """Quick errors in a row after which a backend is left alone, as after `IN_ALL`."""
 
@@ -141,44 +144,39 @@ def unwrapped(
     return body if of_ours and fresh_for > -grace else None
 
 
-def _let_cancellation_pass() -> None:
-    """Raise the cancellation of this task, which a backend may have swallowed."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+async def _answer(question: Callable[[], Awaitable[T]]) -> T:
+    async with asyncio.timeout(QUESTION_TIMEOUT):
+        return await question()
 
 
-class _Limit:
-    """A timeout after *seconds*, of which a turn of the loop uses up a part at most.
-
-    A loop that was busy for a tenth of a second would otherwise blame the backend, and
-    switch the cache off just when there is most to do.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.timeout = asyncio.timeout(None)
-        self._loop = asyncio.get_running_loop()
-        self._part = seconds / PARTS
-        self._wait(PARTS)
-
-    def _wait(self, parts: int) -> None:
-        self.timer = self._loop.call_later(self._part, self._after, parts - 1)
-
-    def _after(self, parts: int) -> None:
-        if parts:
-            self._wait(parts)
-        else:
-            self.timeout.reschedule(self._loop.time())
+def _failure(task: "asyncio.Task[Any]") -> BaseException | None:
+    """Return why a backend gave no answer, or None if it did."""
+    if not task.done():
+        return TimeoutError()
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
 
 
 class Guard:
-    """Asks a backend; no failure of it hurts a call."""
+    """Asks a backend; no failure of it hurts a call.
+
+    Each question is a task of its own, which goes on when its callers leave. Clients
+    like aiomcache lose their place on a connection if a question is cancelled.
+    """
 
     def __init__(self) -> None:
         self._spent = 0.0
         self._failed_at = -math.inf
         self._paused_until = -math.inf
         self._quiet_until = -math.inf
+        self._left: set[asyncio.Task[Any]] = set()
+
+    async def close(self) -> None:
+        """End the questions that nobody waits for any more, and forget all failures."""
+        for task in self._left:
+            task.cancel()
+        if self._left:
+            await asyncio.wait(self._left, timeout=BACKEND_TIMEOUT)
+        self._spent, self._paused_until = 0.0, -math.inf
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
         """Return the backend's answer; None when it fails, hangs or is left alone."""
@@ -190,22 +188,31 @@ class Guard:
             # One caller finds out for all whether it is back. It may have to connect.
             patience = IN_ALL * BACKEND_TIMEOUT
             self._paused_until = now + PAUSE
-        limit = _Limit(patience)
+        task = asyncio.create_task(_answer(question))
         try:
-            async with limit.timeout:
-                answer = await question()
-        except (Exception, asyncio.CancelledError) as error:
-            # A caller that leaves has waited, too. Otherwise calls with less time than
-            # the timeout would ask a hanging server again and again.
-            self._spend_since(now)
-            _let_cancellation_pass()
-            self._note(error, is_error=not limit.timeout.expired())
-            return None
+            # A turn of the loop uses up a part at most. A loop that was busy for a
+            # tenth of a second would otherwise blame the backend, and switch the cache
+            # off just when there is most to do.
+            for _ in range(PARTS):
+                if not task.done():
+                    await asyncio.wait([task], timeout=patience / PARTS)
         finally:
-            limit.timer.cancel()
-        _let_cancellation_pass()
+            failure = _failure(task)
+            if failure is not None:
+                # A caller that leaves has waited, too. Otherwise calls with less time
+                # than the timeout would ask a hanging server again and again.
+                self._spend_since(now)
+                self._left.add(task)
+                task.add_done_callback(self._forget)
+        if failure is not None:
+            self._note(failure, is_error=task.done())
+            return None
         self._spent, self._paused_until = 0.0, -math.inf
-        return answer
+        return task.result()
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._left.discard(task)
+        _failure(task)  # which asyncio would log if nobody looked at it
 
     def _spend_since(self, asked_at: float) -> None:
         now = asyncio.get_running_loop().time()

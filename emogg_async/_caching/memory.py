@@ -5,13 +5,14 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from aiocache.backends.memory import SimpleMemoryCache
 
 from emogg_async._caching.outages import Past
-from emogg_async._caching.policy import CachePolicy, jittered
+from emogg_async._caching.policy import JITTER, CachePolicy
 from emogg_async._caching.shared import Origin, aged, opened
 from emogg_async._wire.protocol import Request
 from emogg_async.models import Session
@@ -61,17 +62,22 @@ class ExpiringLRU:
         self._entries.move_to_end(key)
         return entry[1]
 
-    def get_past(self, key: str) -> Past[Any] | None:
-        """Return what has expired under *key* and is still kept, or None."""
+    def find(self, key: str) -> Any:
+        """Return what is kept under *key*, as a `Past` if it has expired, or None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
+        expires, value, _ = entry
         now = self._clock()
-        left = entry[0] + self._grace - now
-        if entry[0] > now or left <= 0:
+        if now < expires:
+            found = value
+        elif now < expires + self._grace:
+            found = Past(value, expires + self._grace - now)
+        else:
+            self.pop(key)
             return None
         self._entries.move_to_end(key)
-        return Past(entry[1], left)
+        return found
 
     def put(self, key: str, value: object, ttl: float | None, weight: int = 1) -> None:
         """Store *value* for *ttl* seconds: None is for ever, 0 and less not at all."""
@@ -145,7 +151,7 @@ class OwnCache:
 
     def __init__(self, policy: CachePolicy, rng: random.Random) -> None:
         self.policy = policy
-        self._rng = rng
+        self._jitter = partial(rng.uniform, 1 - JITTER, 1 + JITTER)
         limits = policy.max_entries, time.monotonic, policy.stale_if_error
         self._sessions = LRUMemoryCache(*limits).entries
         # Apart, or one long timeline would push out hundreds of sessions.
@@ -153,21 +159,18 @@ class OwnCache:
         self._marks: WeakValueDictionary[str, _Mark] = WeakValueDictionary()
         self.peek = self._sessions.get
 
-    def _find(self, session_id: str) -> Session | Past[Session] | None:
-        session: Session | None = self._sessions.get(session_id)
-        return self._sessions.get_past(session_id) if session is None else session
-
     async def get(self, session_id: str) -> Session | Past[Session] | None:
-        return self._find(session_id)
+        found: Session | Past[Session] | None = self._sessions.find(session_id)
+        return found
 
     async def get_many(
         self, session_ids: Sequence[str]
     ) -> dict[str, Session | Past[Session]]:
-        found = ((each, self._find(each)) for each in session_ids)
+        found = zip(session_ids, map(self._sessions.find, session_ids), strict=True)
         return {each: value for each, value in found if value is not None}
 
     async def put(self, session: Session, asked_at: float | None = None) -> None:
-        ttl = jittered(self.policy.ttl_of(session), self._rng)
+        ttl = self.policy.ttl_of(session) * self._jitter()
         self._sessions.put(session.id.lower(), session, ttl)
 
     async def put_many(
@@ -179,7 +182,7 @@ class OwnCache:
     async def get_derived(
         self, request: Request, model: type[T]
     ) -> tuple[Origin | None, T | Past[T] | None]:
-        found = self._find(request.session_id)
+        found = self._sessions.find(request.session_id)
         session, lasts = opened(found)
         if session is None:
             return None, None
@@ -187,15 +190,15 @@ class OwnCache:
         mark = self._marks.setdefault(request.session_id, _Mark())
         origin = Origin(session, mark)
         fresh = origin if session is found else None
-        entry = self._derived.get(request.target)
-        if entry is None and (past := self._derived.get_past(request.target)):
-            entry, lasts = past.value, min(lasts, past.lasts)
+        entry = self._derived.find(request.target)
+        if isinstance(entry, Past):
+            entry, lasts = entry.value, min(lasts, entry.lasts)
         if entry is None or entry[0] != origin or type(entry[1]) is not model:
             return fresh, None
         return fresh, aged(entry[1], lasts)
 
     async def put_derived(self, request: Request, origin: Origin, value: T) -> None:
-        ttl = jittered(self.policy.ttl_of(origin.session), self._rng)
+        ttl = self.policy.ttl_of(origin.session) * self._jitter()
         weight = 1 + len(getattr(value, "intervals", ()))
         self._derived.put(request.target, (origin, value), ttl, weight)
 

@@ -26,8 +26,8 @@ RETRY_WITHIN: Final = 1.0
 """Seconds after its first request in which a call with a past value may try again."""
 
 MEMORY: Final = 10.0
-"""Seconds without a failure or a probe after which an outage is forgotten, or a bulk at
-night would be served what an outage of the day has left."""
+"""Seconds without a failure or a probe after which an outage is forgotten. Otherwise a
+bulk at night would be served what an outage of the day has left."""
 
 
 @attrs.frozen
@@ -77,9 +77,12 @@ class Outage:
         """Note that a call asks the service *now*."""
         self._next_probe, self._ends = now + PROBE_INTERVAL, now + MEMORY
 
-    def fail(self, now: float) -> None:
-        """Note that a request had no answer."""
-        self._failures = self._failures + 1 if now < self._ends else 1
+    def fail(self, now: float, since: float) -> None:
+        """Note *now* that a request had no answer, whose call was first sent *since*.
+
+        A request that hangs for long is in a row with a failure shortly before it.
+        """
+        self._failures = self._failures + 1 if since < self._ends else 1
         self._ends = now + MEMORY
         if self._failures == FAILURES_IN_A_ROW:
             self._next_probe = now + PROBE_INTERVAL

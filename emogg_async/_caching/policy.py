@@ -3,7 +3,6 @@
 Source: https://aiocache.aio-libs.org.
 """
 
-import random
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -13,7 +12,7 @@ from emogg_async._checks import non_negative, whole
 from emogg_async.errors import InvalidArgumentError
 from emogg_async.models import Session, SessionState
 
-__all__ = ["JITTER", "CacheBackend", "CachePolicy", "jittered"]
+__all__ = ["JITTER", "CacheBackend", "CachePolicy"]
 
 JITTER: Final = 0.1
 """The part by which a time to live is shortened or lengthened at most."""
@@ -90,8 +89,3 @@ class CachePolicy:
         """Return for how many seconds *session* may be kept; 0 is not at all."""
         finished = session.state == SessionState.FINISHED
         return self.ttl if finished else self.live_ttl
-
-
-def jittered(ttl: float, rng: random.Random) -> float:
-    """Return *ttl*, shortened or lengthened at random by up to a tenth."""
-    return ttl * rng.uniform(1 - JITTER, 1 + JITTER)

@@ -8,9 +8,7 @@ https://redis.readthedocs.io/en/stable/connections.html for `unix://`.
 """
 
 import re
-from collections.abc import Mapping
 from ssl import SSLContext, create_default_context
-from types import TracebackType
 from typing import Any, Final, Protocol, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -37,12 +35,7 @@ class ClosableBackend(CacheBackend, Protocol):
     async def __aenter__(self) -> Self:
         """Return the cache itself."""
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close it."""
 
 
@@ -107,11 +100,7 @@ def redis_cache(
             "redis is not installed: pip install 'emogg-async[redis]'"
         ) from error
     backend: ClosableBackend = RedisBackend(
-        address.options(),
-        name=str(address),
-        tls=context,
-        max_connections=max_connections,
-        namespace=namespace,
+        address, tls=context, max_connections=max_connections, namespace=namespace
     )
     return backend
 
@@ -143,18 +132,6 @@ class Address:
             return f"unix://{self.path}?db={self.database}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"redis{'s' * self.tls}://{host}:{self.port}/{self.database}"
-
-    def options(self) -> Mapping[str, Any]:
-        """Return the options of a redis-py connection to it."""
-        place = (
-            {"path": self.path} if self.path else {"host": self.host, "port": self.port}
-        )
-        return {
-            **place,
-            "db": self.database,
-            "username": self.username,
-            "password": self.password,
-        }
 
 
 def parse_url(url: str) -> Address:

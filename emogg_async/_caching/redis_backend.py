@@ -7,9 +7,8 @@ emptying the whole database, knows no unix sockets, and closes in a deprecated w
 
 import asyncio
 import re
-from collections.abc import Mapping
 from ssl import SSLContext
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiocache.backends.redis import RedisCache
 from aiocache.base import BaseCache
@@ -19,6 +18,9 @@ from redis.asyncio.connection import UnixDomainSocketConnection
 from redis.credentials import UsernamePasswordCredentialProvider
 
 from emogg_async._caching.redis_client import Client
+
+if TYPE_CHECKING:
+    from emogg_async._caching.redis import Address
 
 __all__ = ["RedisBackend"]
 
@@ -33,8 +35,7 @@ class RedisBackend(RedisCache):
     """A Redis as a cache of aiocache.
 
     Args:
-        options: The address and the user, as redis-py's connections take them.
-        name: The same for people, without a password.
+        address: Where it is, and the user.
         tls: The certificates to trust; None is no TLS.
         max_connections: Connections for each event loop at most.
         namespace: The beginning of each key, before a colon.
@@ -42,28 +43,26 @@ class RedisBackend(RedisCache):
 
     def __init__(
         self,
-        options: Mapping[str, Any],
+        address: "Address",
         *,
-        name: str,
         tls: SSLContext | None,
         max_connections: int,
         namespace: str,
     ) -> None:
         kind: type[Any] = Connection
-        extra: dict[str, Any] = {}
-        if "path" in options:
-            kind = UnixDomainSocketConnection
+        place: dict[str, Any] = {"host": address.host, "port": address.port}
+        if address.path:
+            kind, place = UnixDomainSocketConnection, {"path": address.path}
         elif tls is not None:
-            kind, extra = _TLSConnection, {"context": tls}
-        place = {**options}
-        user = place.pop("username"), place.pop("password")
+            kind, place["context"] = _TLSConnection, tls
+        user = address.username, address.password
         if any(user):  # passed so, no `repr` of redis-py shows the password
-            extra["credential_provider"] = UsernamePasswordCredentialProvider(*user)
+            place["credential_provider"] = UsernamePasswordCredentialProvider(*user)
         self._options = {
             "connection_class": kind,
             "max_connections": max_connections,
+            "db": address.database,
             **place,
-            **extra,
         }
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
         # Not aiocache's own `__init__`, which makes one client for all event loops.
@@ -73,10 +72,10 @@ class RedisBackend(RedisCache):
             namespace=namespace or None,
             timeout=None,  # aiocache's own loses cancellations
         )
-        self._name = name
+        self._address = address
 
     def __repr__(self) -> str:
-        return f"<redis_cache {self._name}>"
+        return f"<redis_cache {self._address}>"
 
     @property
     def client(self) -> Client:

@@ -125,14 +125,19 @@ class Client(Redis):  # type: ignore[misc,type-arg,unused-ignore]
                 await self.connection_pool.disconnect(inuse_connections)
 
     async def aclose(self, _: object = None) -> None:
-        """Close all connections; commands under way fail with `ConfigurationError`."""
+        """Close all connections; commands under way fail with `ConfigurationError`.
+
+        If it is cancelled, it closes them all the same.
+        """
         self._is_closed = True
         asked, self._asked = self._asked, {}
         _settle(asked, [_closed()] * len(asked))
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.wait([self._sender])
-        await self._disconnect(inuse_connections=True)
+        try:
+            if self._sender is not None:
+                self._sender.cancel()
+                await asyncio.wait([self._sender])
+        finally:
+            await self._disconnect(inuse_connections=True)
 
 
 def _closed() -> ConfigurationError:

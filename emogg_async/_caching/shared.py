@@ -29,7 +29,7 @@ from emogg_async._caching.guard import (
     wrapped,
 )
 from emogg_async._caching.outages import Past
-from emogg_async._caching.policy import JITTER, CacheBackend, CachePolicy, jittered
+from emogg_async._caching.policy import JITTER, CacheBackend, CachePolicy
 from emogg_async._wire.converter import to_dict
 from emogg_async._wire.protocol import Request
 from emogg_async.models import Session, SessionState
@@ -144,10 +144,14 @@ class SharedCache:
         await asyncio.gather(*(self.put(session, asked_at) for session in sessions))
 
     async def _set(self, key: str, value: Any, ttl: float, **facts: Any) -> None:
-        ttl = jittered(ttl, self._rng)
+        ttl *= self._rng.uniform(1 - JITTER, 1 + JITTER)
         envelope = wrapped(value, ttl, time.time(), **facts)
-        async with self._turns.of(key):
-            await self._guard.ask(lambda: self._store(key, envelope, ttl))
+
+        async def store() -> None:
+            async with self._turns.of(key):
+                await self._store(key, envelope, ttl)
+
+        await self._guard.ask(store)
 
     async def _store(self, key: str, text: str, ttl: float) -> None:
         """Have the backend keep *text* as long as it may be served, fresh or past.
@@ -210,18 +214,18 @@ class SharedCache:
         key = self._prefix + session_id
 
         async def remove() -> bool:
-            steps = [self._backend.delete(key)]
-            if is_written:  # nobody can list what is derived, but it has another mark
-                mark = f"{self._rng.getrandbits(64):x}"
-                ttl = max(1.0, self.policy.ttl * (1 + JITTER))
-                steps.append(self._store(self._mark_prefix + session_id, mark, ttl))
-            await asyncio.gather(*steps)
+            async with self._turns.of(key):  # a store under way is waited out
+                steps = [self._backend.delete(key)]
+                if is_written:  # nobody can list what is derived, but its mark changes
+                    mark = f"{self._rng.getrandbits(64):x}"
+                    ttl = max(1.0, self.policy.ttl * (1 + JITTER))
+                    steps.append(self._store(self._mark_prefix + session_id, mark, ttl))
+                await asyncio.gather(*steps)
             return True
 
         is_done = None
         try:
-            async with self._turns.of(key):  # a store under way is waited out
-                is_done = await self._guard.ask(remove)
+            is_done = await self._guard.ask(remove)
         finally:
             if is_done:
                 self._owed.pop(session_id, None)
@@ -257,10 +261,11 @@ class SharedCache:
         if self._paying is not None:
             self._paying.cancel()
             await asyncio.wait([self._paying])
-            self._guard = Guard()  # there is no later: a pause would be the end
+            await self._guard.close()  # there is no later: a pause would be the end
             with suppress(TimeoutError):
                 async with asyncio.timeout(BACKEND_TIMEOUT):
                     await self._pay_all()
+        await self._guard.close()
 
     def _note_write(self, session_id: str) -> None:
         """Accept nothing of a session that was asked for until now."""

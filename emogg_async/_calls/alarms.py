@@ -1,21 +1,21 @@
-"""Alarms that share the loop's timers.
+"""Alarms that share one timer of the loop.
 
 Every call has two deadlines, its own and its attempt's, and nearly all alarms are
 disarmed within milliseconds. One timer of the loop for each would take a tenth of the
-time of a request; here all alarms in the same hundredth of a second share one.
+time of a request. Here one timer rings when the earliest alarm is due that was armed
+since it rang last, and looks for the next one then.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable
+import math
 from contextvars import Context
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Final, Self, cast
 
 __all__ = ["Alarms", "Limit"]
 
-K = TypeVar("K", bound=Hashable)
-
-SLOT_SECONDS: Final = 0.01
-"""The time that shares a timer. An alarm may be late by that much; it is never early.
+PAUSE_SECONDS: Final = 0.01
+"""The time between two looks at all alarms. An alarm may be late by that much; it is
+never early.
 """
 
 
@@ -24,39 +24,49 @@ class Alarms:
 
     Args:
         loop: The event loop whose clock and timers they use.
+
+    Attributes:
+        due: When each alarm is due, on the loop's clock. Removing it disarms it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._slots: dict[int, dict[Any, Callable[[Any], None]]] = {}
-        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self.due: dict[Limit | asyncio.Future[None], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = math.inf
+        self._earliest = -math.inf  # the next look is no earlier than this
 
-    def arm(self, when: float, key: K, ring: Callable[[K], None]) -> int:
-        """Call `ring(key)` at *when* on the loop's clock; return its slot."""
-        slot = int(when / SLOT_SECONDS) + 1
-        alarms = self._slots.get(slot)
-        if alarms is None:
-            alarms = self._slots[slot] = {}
-            # Without a context of its own, the timer would keep the first caller's.
-            self._timers[slot] = self.loop.call_at(
-                slot * SLOT_SECONDS, self._strike, slot, context=Context()
-            )
-        alarms[key] = ring
-        return slot
+    def arm(self, alarm: "Limit | asyncio.Future[None]", when: float) -> None:
+        """Wake *alarm* at *when*: a limit strikes, and a future is done."""
+        self.due[alarm] = when
+        if when < self._next:
+            self._set_timer(when)
 
-    def disarm(self, slot: int, key: Hashable) -> None:
-        """Remove an alarm; do nothing if it has rung already."""
-        alarms = self._slots.get(slot)
-        if alarms is not None and key in alarms:
-            del alarms[key]
-            if not alarms:
-                del self._slots[slot]
-                self._timers.pop(slot).cancel()
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = max(when, self._earliest)
+        # Without a context of its own, the timer would keep the first caller's.
+        self._timer = self.loop.call_at(self._next, self._look, context=Context())
 
-    def _strike(self, slot: int) -> None:
-        del self._timers[slot]
-        for key, ring in self._slots.pop(slot).items():
-            ring(key)
+    def _look(self) -> None:
+        now = self.loop.time()
+        self._timer, self._next = None, math.inf
+        self._earliest = now + PAUSE_SECONDS
+        for alarm in [alarm for alarm, when in self.due.items() if when <= now]:
+            del self.due[alarm]
+            if isinstance(alarm, Limit):
+                alarm.strike()
+            elif not alarm.done():
+                alarm.set_result(None)
+        if self.due:
+            self._set_timer(min(self.due.values()))
+
+    def close(self) -> None:
+        """Cancel the timer, which is of no use until something is armed again."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._next = None, math.inf
 
 
 class Limit:
@@ -70,31 +80,31 @@ class Limit:
         TimeoutError: On leaving, if the deadline passed first.
     """
 
-    __slots__ = ("_alarms", "_cancelling", "_slot", "_struck", "_task", "_when")
+    __slots__ = ("_alarms", "_cancelling", "_task", "_when")
 
     def __init__(self, alarms: Alarms, when: float) -> None:
         self._alarms = alarms
         self._when = when
-        self._struck = False
 
     def __enter__(self) -> Self:
         task = asyncio.current_task(self._alarms.loop)
         self._task = cast("asyncio.Task[object]", task)
         self._cancelling = self._task.cancelling()
-        self._slot = self._alarms.arm(self._when, self, Limit._strike)
+        self._alarms.arm(self, self._when)
         return self
 
-    def _strike(self) -> None:
-        self._struck = True
+    def strike(self) -> None:
+        """Cancel the body: the deadline has passed."""
         self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
-        if not self._struck:
-            self._alarms.disarm(self._slot, self)
+        is_armed = self._alarms.due.pop(self, None) is not None
         # Other code may have cancelled the task at the same time: its error goes on.
-        elif (
-            self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
+        if (
+            not is_armed
+            and self._task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
         ):
             raise TimeoutError from error

@@ -12,10 +12,10 @@ from typing import Final
 
 from emogg_async._wire.protocol import RateLimit
 
-__all__ = ["BucketModel", "RateEstimate"]
+__all__ = ["BucketModel", "Others", "RateBounds"]
 
 LINGER_SECONDS: Final = 5.0
-"""A request without an answer may still reach the service for so long."""
+"""A request without an answer may still reach the service this much later."""
 
 OTHERS_AVERAGE_SECONDS: Final = 10.0
 """The use of others is averaged over this time."""
@@ -47,10 +47,10 @@ MIN_RAMP_SHARE: Final = 1 / 64
 """A bulk may have so much in flight from its beginning, as a share of the level."""
 
 BULK_GAP_SECONDS: Final = 1.0
-"""A bulk request after so long without one begins another bulk."""
+"""A bulk request after this time without one begins another bulk."""
 
 TIMER_LAG_SECONDS: Final = 0.02
-"""Timers may be so late without any loss to the law for bulk."""
+"""Timers may be late by this much without any loss to the law for bulk."""
 
 MAX_OTHERS_SHARE: Final = 0.95
 """Others are taken to use no more of the rate than this: each wait must end."""
@@ -62,22 +62,22 @@ They are longer only where a token takes longer, or where the service asks for i
 """
 
 TRIAL_SECONDS: Final = 1.0
-"""A request after a refusal goes alone for so long, unless it ends before."""
+"""A request after a refusal goes alone for this time, unless it ends before."""
 
 LOOK_EVERY_SECONDS: Final = 60.0
-"""In a long pause, one request may look so often whether it is over already."""
+"""The time from one request that looks whether a long pause is over to the next."""
 
 ROUNDING_TOKENS: Final = 1e-9
-"""Floating point may be off by so much."""
+"""Floating point may be off by this much."""
 
 
-class RateEstimate:
-    """The rate at which the bucket refills, in tokens a second, between two bounds.
+class RateBounds:
+    """Two bounds of the rate at which the bucket refills, in tokens a second.
 
     `Remaining` is rounded down, and nobody tells how `Reset` is rounded, so each answer
     gives two bounds. The bounds of the newest answers are intersected. Older ones that
-    contradict them belong to a former rate. Most answers that leave the bounds as they
-    are get passed over, but not all, so that old bounds are forgotten.
+    contradict them belong to a former rate. Ten in eleven answers that leave the bounds
+    as they are get passed over; the others make room for newer bounds.
 
     Attributes:
         low: The rate is at least this.
@@ -92,72 +92,58 @@ class RateEstimate:
         self.low = 0.0
         self.high = math.inf
 
-    def narrow(self, limit: RateLimit) -> bool:
-        """Take in one answer; return whether the bounds may have changed."""
+    def narrow(self, limit: RateLimit) -> None:
+        """Take in one answer."""
         missing, reset = limit.limit - limit.remaining, limit.reset
         if not missing:
-            return False  # a full bucket says nothing about its rate
+            return  # a full bucket says nothing about its rate
         low = (missing - 1) / (reset + 1.0)
         high = missing / (reset - 1.0) if reset > 1.0 else math.inf
         if low <= self.low and high >= self.high and self._skipped < self._KEPT:
             self._skipped += 1
-            return False
+            return
         self._skipped = 0
         self._bounds.append((low, high))
-        lows, highs = zip(*self._bounds, strict=True)
-        self.low, self.high = max(lows), min(highs)
-        if self.low > self.high:
-            self._forget_former_rate()
-        return True
-
-    def _forget_former_rate(self) -> None:
-        low, high = 0.0, math.inf
-        kept = 0
-        for lower, upper in reversed(self._bounds):
-            if max(low, lower) > min(high, upper):
-                break
-            low, high, kept = max(low, lower), min(high, upper), kept + 1
+        self.low, self.high, kept = 0.0, math.inf, 0
+        for low, high in reversed(self._bounds):
+            if low > self.high or high < self.low:
+                break  # it belongs to a former rate
+            self.low, self.high = max(self.low, low), min(self.high, high)
+            kept += 1
         while len(self._bounds) > kept:
             self._bounds.popleft()
-        self.low, self.high = low, high
-
-    def value(self, limit: RateLimit) -> float:
-        """Return the best guess: what the policy says, within the bounds."""
-        named = limit.limit / (limit.window or ASSUMED_WINDOW_SECONDS)
-        return max(MIN_TOKENS_PER_SECOND, min(max(named, self.low), self.high))
 
 
 class Others:
     """What flows into the bucket, and what others take out of it.
 
     Attributes:
-        rate: Tokens a second that flow in.
+        rate: Tokens a second that flow in: what the policy says, within the bounds.
         used: Tokens a second that others use, as measured: below 0 at times.
         growth: Tokens a second by which the level grows: the rate less what others use,
             within reason.
     """
 
     def __init__(self) -> None:
-        self.rate = self.used = self.growth = 0.0
-        self._estimate = RateEstimate()
+        self.rate = self.used = self.growth = self._named = 0.0
+        self._bounds = RateBounds()
         self._policy: str | None = None
         self._arrival_rate = 0.0
         self._all_arrived = -math.inf
 
     def begin(self, limit: RateLimit) -> None:
         """Forget all that was learnt: *limit* tells of another bucket."""
-        self._estimate, self._policy = RateEstimate(), limit.policy
-        self._estimate.narrow(limit)
-        self.rate = self.growth = self._estimate.value(limit)
-        self.used = 0.0
+        self._bounds, self.used = RateBounds(), 0.0
+        self._read_policy(limit)
+        self.learn(-math.inf, limit)
 
     def learn(
         self,
         now: float,
         limit: RateLimit,
-        shortfall: float,
-        elapsed: float,
-        trip: float | None,
+        shortfall: float = 0.0,
+        elapsed: float = 0.0,
+        trip: float | None = None,
     ) -> None:
         """Take in an answer.
 
@@ -168,9 +154,12 @@ class Others:
             elapsed: Seconds in which those went; 0 when the answer does not tell.
             trip: Seconds of its round trip; None unless a bulk begins.
         """
-        if self._estimate.narrow(limit) or limit.policy != self._policy:
-            self._policy = limit.policy
-            self.rate = self._estimate.value(limit)
+        bounds = self._bounds
+        bounds.narrow(limit)
+        if limit.policy != self._policy:
+            self._read_policy(limit)
+        rate = min(max(self._named, bounds.low), bounds.high)
+        self.rate = max(MIN_TOKENS_PER_SECOND, rate)
         most = MAX_OTHERS_SHARE * self.rate
         if elapsed > 0.0:
             used = shortfall / elapsed + min(max(self.used, 0.0), most)
@@ -181,6 +170,10 @@ class Others:
                 self._arrival_rate = sent / UNSEEN_ROUND_TRIPS
                 self._all_arrived = now + UNSEEN_ROUND_TRIPS * trip
         self.growth = self.rate - min(max(self.used, 0.0), most)
+
+    def _read_policy(self, limit: RateLimit) -> None:
+        self._policy = limit.policy
+        self._named = limit.limit / (limit.window or ASSUMED_WINDOW_SECONDS)
 
     def unseen(self, now: float) -> float:
         """Return how many of their requests are taken to be on the way at *now*."""
@@ -224,20 +217,22 @@ class Level:
 
     def begin(self, now: float, limit: RateLimit) -> None:
         """Begin anew: this is the first answer, or the bucket has become another."""
+        self.advance(now)
+        self.in_flight -= 1
         self.capacity = limit.limit
         self.time = self._defined = now
         self.left = self.predicted = limit.remaining - self.in_flight
         self._ceiling = math.inf
 
-    def advance(self, now: float) -> None:
-        """Let the time pass until *now*."""
+    def advance(self, now: float) -> float:
+        """Let the time pass until *now*, and return the tokens that are left."""
         while self._lingering and self._lingering[0] <= now:
             self._lingering.popleft()
             self.in_flight -= 1
             self.cap(now, self.left)
         elapsed = now - self.time
         if elapsed <= 0.0:
-            return
+            return self.left
         gain = elapsed * self._others.growth
         before, since, self.time = self.left, self.time, now
         # A full bucket loses what flows in, also while our requests are on their way.
@@ -247,46 +242,30 @@ class Level:
         self._ceiling += gain
         if self.law is not None:
             self.law.earn(before, since)
+        return self.left
 
-    def spend(self, now: float, least: float = -math.inf) -> bool:
-        """Spend a token *now* if at least *least* are left; return whether it was."""
-        self.advance(now)
-        if self.left < least:
-            return False
-        self.left -= 1.0
-        self.predicted -= 1.0
-        self._ceiling -= 1.0
-        self.in_flight += 1
-        return True
-
-    def land(self, now: float) -> None:
-        """Note that a request has ended."""
-        self.advance(now)
-        self.in_flight -= 1
-
-    def refund(self, now: float) -> None:
-        """Put back the token of a request that was not sent."""
-        self.land(now)
-        self.left += 1.0
-        self.predicted += 1.0
-        self._ceiling += 1.0
+    def spend(self, now: float, tokens: int) -> None:
+        """Spend a token for a request that leaves *now*, or -1 to put it back."""
+        if now > self.time:  # who asked for the wait has advanced it already
+            self.advance(now)
+        self.left -= tokens
+        self.predicted -= tokens
+        self._ceiling -= tokens
+        self.in_flight += tokens
 
     def lose(self, now: float, *, lingers: bool) -> None:
         """Note that a request has ended without an answer; it may still linger."""
-        self.land(now)
+        self.advance(now)
         if lingers:
-            self.in_flight += 1
             self._lingering.append(now + LINGER_SECONDS)
+        else:
+            self.in_flight -= 1
         self.cap(now, self.left)
 
     def cap(self, now: float, level: float) -> None:
         """Raise the level no further than this, until there is later news."""
         self._ceiling = min(self._ceiling, level)
         self._capped = now
-
-    def empty(self) -> None:
-        """Note that the bucket has nothing for the requests in flight, either."""
-        self.left = min(self.left, -float(self.in_flight))
 
     def answer(self, sent: float, now: float, remaining: int) -> tuple[float, float]:
         """Take in the answer to a request that was *sent* at that time.
@@ -389,13 +368,13 @@ class BulkLaw:
     def wait(self, now: float, demand: float) -> float:
         """Return the seconds until the law lets the next request go.
 
+        The level is that of *now*.
+
         Args:
             now: The present time.
             demand: How many bulk requests are yet to be sent, as far as is known.
         """
         level = self._level
-        level.law = self  # from the first bulk on
-        level.advance(now)
         if self._drains(now, demand) or level.capacity < 2:
             return 0.0  # of a single token nothing can be left for others
         wait = 0.0
@@ -430,23 +409,34 @@ class BulkLaw:
 class BucketModel:
     """The user's token bucket: its level, the others, the law for bulk, and refusals.
 
+    While nothing is known, one request goes ahead to find out. If its answer says
+    nothing of a bucket, requests go unpaced until one does.
+
     Args:
         rng: The source of jitter.
+        is_blind: Whether headers tell it nothing, so that requests always go unpaced.
 
     Attributes:
         limit: What the last answer with headers said; None before the first.
         others: What flows in, and what others use.
         bulk: The law for bulk requests.
         resumes: When the service, having refused a request, may be asked again.
+        is_cold: Whether nothing was heard of the service yet.
+        is_cause: Whether the last refusal came from an empty bucket. Nobody knows that
+            without headers, those of the refusal included. When they tell of tokens
+            left, the refusal has another reason.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, is_blind: bool = False) -> None:
         self._rng = rng
+        self._is_blind = is_blind
+        self.is_cold = not is_blind
         self.limit: RateLimit | None = None
         self.others = Others()
         self._level = Level(self.others)
         self.bulk = BulkLaw(self._level, self.others, rng)
         self.resumes = -math.inf
+        self.is_cause = False
         # Refusals in a row; those of requests that were out together count as one.
         self._refusals = 0
         self._refused = self._looked = self._trial_ends = -math.inf
@@ -458,33 +448,23 @@ class BucketModel:
 
     def level(self, now: float) -> float:
         """Return the tokens that are ours to spend *now*; below 0 they are owed."""
-        self._level.advance(now)
-        return self._level.left
+        return self._level.advance(now)
 
     # -- what happens --------------------------------------------------------------
 
     def send(self, now: float, *, bulk: bool) -> None:
         """Note that a request leaves *now*."""
-        self._level.spend(now)
-        if self._refusals:
+        self._level.spend(now, 1)
+        if self._refusals or self.is_cold:
             self._trial_ends = now + TRIAL_SECONDS
         if bulk:
             self.bulk.send(now)
 
-    def send_nowait(self, now: float) -> bool:
-        """Send a single call *now* if it need not wait; return whether it was sent."""
-        if now < self.resumes or now < self._trial_ends:
-            return False
-        if not self._level.spend(now, 1.0 - ROUNDING_TOKENS):
-            return False
-        if self._refusals:
-            self._trial_ends = now + TRIAL_SECONDS
-        return True
-
     def look(self, now: float, *, bulk: bool) -> bool:
         """Send one request in spite of a long pause, if none was sent for a minute.
 
-        The service may be wrong about the pause, or open again before its end.
+        The service may be wrong about the pause, or open again before its end. Only a
+        call that would be refused looks; a call that has the time waits.
         """
         if not self.resumes > now >= self._looked + LOOK_EVERY_SECONDS:
             return False
@@ -494,8 +474,9 @@ class BucketModel:
 
     def take_back(self, now: float, *, bulk: bool) -> None:
         """Put back the token of a request that was not sent."""
-        self._end(bulk)
-        self._level.refund(now)
+        self._trial_ends = -math.inf
+        self.bulk.in_flight -= bulk
+        self._level.spend(now, -1)
 
     def lose(self, now: float, *, bulk: bool, lingers: bool) -> None:
         """Note that a request will have no answer.
@@ -506,7 +487,8 @@ class BucketModel:
             lingers: Whether it may still be on its way; it is not when its connection
                 is gone.
         """
-        self._end(bulk)
+        self._trial_ends = -math.inf
+        self.bulk.in_flight -= bulk
         self._level.lose(now, lingers=lingers)
 
     def answer(
@@ -520,19 +502,18 @@ class BucketModel:
             limit: What its headers say; None when they say nothing.
             bulk: Whether its request was one of many.
         """
-        self._trial_ends = -math.inf  # however it ended
+        self.is_cold, self._trial_ends = False, -math.inf  # however it ended
         law = self.bulk
         if bulk:
             law.in_flight -= 1
             law.ramp += 1
         if self._refusals and sent > self._refused:
             self._refusals, self.resumes = 0, -math.inf
-        if limit is None:
+        if limit is None or self._is_blind:
             self._level.lose(now, lingers=False)
             return
         known, self.limit = self.limit, limit
         if known is None or known.limit != limit.limit:
-            self._level.land(now)
             self._level.begin(now, limit)
             self.others.begin(limit)
             law.begin(limit.limit)
@@ -572,23 +553,32 @@ class BucketModel:
         self.answer(sent, now, limit, bulk=bulk)
         if self.limit is None:
             return
-        self._level.empty()
+        self.is_cause = limit is not None and limit.remaining < 1
+        level = self._level  # nothing is there for the requests in flight, either
+        level.left = min(level.left, -float(level.in_flight))
         token = 1.0 / self.others.rate
         doubled = token * 2.0 ** min(self._refusals - 1, 64)
         pause = max(token, min(doubled, MAX_PAUSE_SECONDS))
         pause *= self._rng.uniform(0.5, 1.5)
         self.resumes = max(self.resumes, now + max(pause, retry_after or 0.0))
 
-    def _end(self, bulk: bool) -> None:
-        """Note that a request has ended, without an answer."""
-        self._trial_ends = -math.inf
-        self.bulk.in_flight -= bulk
-
     # -- who may send --------------------------------------------------------------
 
-    def wait(self, now: float) -> float:
-        """Return the seconds until the next single call may send."""
-        return max(self._trial_ends - now, self.forecast(now, 1))
+    def wait(self, now: float, demand: float | None = None) -> float:
+        """Return the seconds until the next request may be sent.
+
+        Args:
+            now: The present time.
+            demand: How many bulk requests are yet to be sent, as far as is known; None
+                if the request is a single call.
+        """
+        trial = self._trial_ends - now
+        if self.limit is None:
+            return max(0.0, trial) if self.is_cold else 0.0
+        if demand is None:
+            return max(trial, self.forecast(now, 1))
+        self._level.law = self.bulk  # it earns from the first bulk on
+        return max(trial, self.forecast(now, 1), self.bulk.wait(now, demand))
 
     def forecast(self, now: float, position: int) -> float:
         """Return the least seconds until a single call may send.
@@ -597,17 +587,10 @@ class BucketModel:
             now: The present time.
             position: Its place among those that wait, from 1.
         """
-        missing = position - self.level(now)
+        if self.limit is None:
+            return 0.0
+        missing = position - self._level.advance(now)
         wait = self.resumes - now
         if missing > ROUNDING_TOKENS:
             wait = max(wait, missing / self.others.growth)
         return max(0.0, wait)
-
-    def bulk_wait(self, now: float, demand: float) -> float:
-        """Return the seconds until the next bulk request may send.
-
-        Args:
-            now: The present time.
-            demand: How many bulk requests are yet to be sent, as far as is known.
-        """
-        return max(self.bulk.wait(now, demand), self.wait(now))

@@ -85,9 +85,8 @@ def deadline_in(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        deadline.set(
-            previous
-        )  # `reset` fails if a generator is left in another context
+        # Not `reset`, which fails if a generator is left in another context.
+        deadline.set(previous)
 
 
 @attrs.define(eq=False)
@@ -104,6 +103,7 @@ class Call:
         backlog: The rest of the bulk that it belongs to.
         since: The time of the wall clock when it began; None for reads.
         attempts: Requests sent for it.
+        noted: Requests whose failure the memory of outages has been told.
         ends: The time when the allowance of its last waiter is used up; infinite before
             its first request.
         departed: The time when its first request was sent; infinite before.
@@ -125,6 +125,7 @@ class Call:
     backlog: Backlog = UNKNOWN
     since: datetime | None = None
     attempts: int = 0
+    noted: int = 0
     ends: float = math.inf
     departed: float = math.inf
     gives_up: "Callable[[Call, EmoggError, float], bool] | None" = None

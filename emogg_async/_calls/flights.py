@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine, Hashable
 from contextvars import copy_context
 from typing import Any, Final, Generic, TypeVar, cast
 
+import attrs
+
 from emogg_async._calls.alarms import Alarms
 from emogg_async._calls.call import SINGLE, UNKNOWN, Call, backlog, deadline, priority
 from emogg_async._calls.frames import bare
@@ -30,39 +32,28 @@ class Abandoned(Exception):  # noqa: N818 - a signal inside the package, no erro
 
 
 class Cut(Exception):  # noqa: N818 - a signal inside the package, no error
-    """The load was cancelled although it had waiters: the client was closed."""
+    """The load was cancelled although it had waiters, mostly by closing the client."""
 
 
+@attrs.define(eq=False)
 class Flight(Generic[T]):
     """One load and its waiters.
 
-    Args:
-        flights: The loads of the client.
+    Attributes:
         key: The key by which other calls can join it; None lets nobody join.
         call: The record of the load.
+        task: The task that it runs in; None once it is over.
     """
 
-    __slots__ = (
-        "_error",
-        "_flights",
-        "_is_loaded",
-        "_over",
-        "_value",
-        "_waiters",
-        "call",
-        "key",
-        "task",
-    )
-
-    def __init__(self, flights: "Flights", key: Hashable | None, call: Call) -> None:
-        self.key = key
-        self.call = call
-        self.task: asyncio.Task[T] | None = None
-        self._flights = flights
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._over = self._is_loaded = False
-        self._value: T | None = None
-        self._error: BaseException | None = None
+    _flights: "Flights"
+    key: Hashable | None
+    call: Call
+    task: "asyncio.Task[T] | None" = None
+    _waiters: set[asyncio.Future[None]] = attrs.field(factory=set)
+    _over: bool = False
+    _is_loaded: bool = False
+    _value: T | None = None
+    _error: BaseException | None = None
 
     def land(self, task: "asyncio.Task[T] | None" = None) -> None:
         """Take the result or the error of *task*, and wake all waiters.
@@ -80,7 +71,8 @@ class Flight(Generic[T]):
         # The task keeps the error, whose frames keep this flight.
         self.task, self._over = None, True
         for alarm in self._waiters:
-            _ring(alarm)
+            if not alarm.done():
+                alarm.set_result(None)
 
     async def wait(self, deadline: float) -> T:
         """Wait for the result until *deadline* on the loop's clock.
@@ -92,26 +84,23 @@ class Flight(Generic[T]):
         if not self._over:
             alarms = self._flights.alarms
             alarm: asyncio.Future[None] = alarms.loop.create_future()
-            slot = None if deadline == math.inf else alarms.arm(deadline, alarm, _ring)
             self._waiters.add(alarm)
+            if deadline < math.inf:
+                alarms.arm(alarm, deadline)
             try:
                 await alarm
             finally:
-                if slot is not None:
-                    alarms.disarm(slot, alarm)
-                self._leave(alarm, deadline)
+                alarms.due.pop(alarm, None)
+                self._waiters.discard(alarm)
+                if not self._waiters and not self._over:
+                    # The last waiter decides whether the load ends for want of time.
+                    self.call.deadline = min(self.call.deadline, deadline)
+                    self._flights.abandon(self)
         if self._is_loaded:
             return cast("T", self._value)
         if self._error is not None:
             raise self._failure(self._error)
         raise Cut if self._over else Abandoned
-
-    def _leave(self, alarm: asyncio.Future[None], deadline: float) -> None:
-        self._waiters.discard(alarm)
-        if not self._waiters and not self._over:
-            # The last waiter decides whether the load ends because its time is up.
-            self.call.deadline = min(self.call.deadline, deadline)
-            self._flights.abandon(self)
 
     def _failure(self, error: BaseException) -> BaseException:
         """Return a copy of the error for each waiter, or tracebacks would add up."""
@@ -125,27 +114,21 @@ class Flight(Generic[T]):
         return twin
 
 
-def _ring(alarm: asyncio.Future[None]) -> None:
-    if not alarm.done():
-        alarm.set_result(None)
-
-
 class Flights:
     """The loads of a client that are under way.
 
     Args:
         alarms: Wake waiters at their deadlines.
+
+    Attributes:
+        joinable: Those that other calls may join, by their keys.
     """
 
     def __init__(self, alarms: Alarms) -> None:
         self.alarms = alarms
         self._aloft: set[Flight[Any]] = set()
-        self._joinable: dict[Hashable, Flight[Any]] = {}
+        self.joinable: dict[Hashable, Flight[Any]] = {}
         self._dying: set[asyncio.Task[Any]] = set()
-
-    def find(self, key: Hashable) -> Flight[Any] | None:
-        """Return the load that a call with this *key* may join, or None."""
-        return self._joinable.get(key)
 
     def start(
         self,
@@ -161,7 +144,7 @@ class Flights:
         flight: Flight[T] = Flight(self, key, call)
         self._aloft.add(flight)
         if key is not None:
-            self._joinable[key] = flight
+            self.joinable[key] = flight
         context = copy_context()
         # Each `set` copies a part of the context, and single calls need none of them.
         if deadline.get() < math.inf or backlog.get() is not UNKNOWN or priority.get():
@@ -174,20 +157,20 @@ class Flights:
 
     def detach(self, key: Hashable) -> None:
         """Let no other call join the load of *key*, and let the load store nothing."""
-        flight = self._joinable.pop(key, None)
+        flight = self.joinable.pop(key, None)
         if flight is not None:
             flight.call.is_detached = True
 
     def detach_if(self, matches: Callable[[Any], bool]) -> None:
         """Detach all loads whose key *matches*."""
-        for key in [key for key in self._joinable if matches(key)]:
+        for key in [key for key in self.joinable if matches(key)]:
             self.detach(key)
 
     def forget(self, flight: Flight[Any]) -> None:
         """Remove *flight*, which is over; no other call can join it."""
         self._aloft.discard(flight)
-        if self._joinable.get(flight.key) is flight:
-            del self._joinable[flight.key]
+        if self.joinable.get(flight.key) is flight:
+            del self.joinable[flight.key]
 
     def abandon(self, flight: Flight[Any]) -> None:
         """Cancel a load, and let no other call join it."""
@@ -216,6 +199,7 @@ class Flights:
         finally:
             for flight in flights:
                 flight.land()  # a load cancelled before its first step has not
+            self.alarms.close()
 
 
 def _forget_ours() -> None:

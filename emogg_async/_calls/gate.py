@@ -10,10 +10,13 @@ import asyncio
 import math
 import random
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from contextvars import Context
 from functools import partial
-from typing import Final, Self
+from typing import Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import attrs
 
 from emogg_async._calls.bucket import BucketModel
 from emogg_async._calls.call import BULK, SINGLE, Call, Priority, bulk_share
@@ -28,8 +31,8 @@ from emogg_async.errors import (
 
 __all__ = ["Gate", "Pacer", "Turn", "shared_pacer"]
 
-MAX_PROBE_SECONDS: Final = 1.0
-"""A first request without an answer holds back all others no longer than this."""
+SHORT_PAUSE_SECONDS: Final = 1.0
+"""A pause of the service that is no longer than this turns nobody away."""
 
 MIN_TIMER_SECONDS: Final = 1e-4
 """No timer is set for less, or rounding could let it fire for ever."""
@@ -44,48 +47,35 @@ Queue = OrderedDict[asyncio.Future[None], Call]
 class Pacer:
     """Gives out the tokens of one bucket, to the gates of all clients that share it.
 
-    While nothing is known, one request goes ahead to find out. If its answer says
-    nothing of a bucket, requests go unpaced until one does.
-
     There is one timer, for the first of those who wait.
 
     Args:
         loop: The loop of those gates.
         rng: The source of jitter.
+        is_blind: Whether the bucket is left out of account: there is always a token.
 
     Attributes:
+        loop: The loop of those gates.
         model: What is known of the bucket.
         crowded: The gates where somebody waits, in the order of their next turns.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rng: random.Random) -> None:
-        self.model = BucketModel(rng)
-        self._loop = loop
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rng: random.Random,
+        *,
+        is_blind: bool = False,
+    ) -> None:
+        self.loop = loop
+        self.model = BucketModel(rng, is_blind=is_blind)
         self.crowded: OrderedDict[Gate, None] = OrderedDict()
-        self._cold = True
-        self._probed = -math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        self._plausible = True
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = math.inf
 
     def waiting(self, priority: Priority) -> int:
         """Return how many wait for a token, in all gates."""
         return sum(gate.thirst(priority) for gate in self.crowded)
-
-    def demand(self, call: Call) -> float:
-        """Return how many requests, as far as is known, the bulk of *call* needs."""
-        queued = sum(len(gate.queues[call.priority]) for gate in self.crowded)
-        return queued + call.backlog.left
-
-    def wait(self, now: float, priority: Priority, demand: float) -> float:
-        """Return the seconds until the next request of *priority* may leave."""
-        model = self.model
-        if model.limit is not None:
-            if priority is SINGLE:
-                return model.wait(now)
-            return model.bulk_wait(now, demand)
-        if self._cold and model.in_flight:
-            return max(0.0, self._probed + MAX_PROBE_SECONDS - now)
-        return 0.0
 
     def forecast(self, now: float, gate: "Gate", priority: Priority, own: int) -> float:
         """Return the least seconds that one more of *priority* will have to wait.
@@ -97,8 +87,6 @@ class Pacer:
             own: How many of its priority go first in its gate. Gates take turns, so
                 each of the others lets as many go first, but at least one.
         """
-        if self.model.limit is None:
-            return 0.0
         ahead = own + sum(
             min(each.thirst(priority), max(own, 1))
             for each in self.crowded
@@ -108,78 +96,9 @@ class Pacer:
             ahead += self.waiting(SINGLE)
         return self.model.forecast(now, ahead + 1)
 
-    def look(self, call: Call, now: float) -> bool:
-        """Take a token for a look whether a long pause is over, if it is time for one.
-
-        Only a call that would be refused looks; a call that has the time waits.
-        """
-        return self.model.look(now, bulk=call.priority is BULK)
-
-    def is_cause(self) -> bool:
-        """Return whether the last refusal came from an empty bucket.
-
-        Nobody knows that without headers, those of the refusal included. When they tell
-        of tokens left, the refusal has another reason.
-        """
-        return self.model.limit is not None and self._plausible
-
-    def send_nowait(self, call: Call, now: float) -> bool:
-        """Take a token, if one is there and nobody waits for it."""
-        priority = call.priority
-        if self.crowded and (self.waiting(SINGLE) or self.waiting(priority)):
-            return False
-        if priority is SINGLE and self.model.limit is not None:
-            return self.model.send_nowait(now)
-        if self.wait(now, priority, 1 + call.backlog.left) > 0.0:
-            return False
-        self.send(now, priority)
-        return True
-
-    def send(self, now: float, priority: Priority) -> None:
-        """Take a token."""
-        if self._cold:
-            self._probed = now
-        self.model.send(now, bulk=priority is BULK)
-
-    def take_back(self, priority: Priority) -> None:
-        """Put a token back, whose request was not sent."""
-        self.model.take_back(self._loop.time(), bulk=priority is BULK)
-
-    def answer(
-        self,
-        call: Call,
-        sent: float,
-        limit: RateLimit | None,
-        refusal: RateLimitedError | None,
-    ) -> None:
-        """Take in the answer to the request of *call* that was *sent* at that time."""
-        self._cold = False
-        now, bulk = self._loop.time(), call.priority is BULK
-        if refusal is None:
-            self.model.answer(sent, now, limit, bulk=bulk)
-            return
-        self._plausible = limit is not None and limit.remaining < 1
-        self.model.refuse(sent, now, limit, refusal.retry_after, bulk=bulk)
-        self._turn_away(now)
-
-    def fail(self, call: Call, error: BaseException | None) -> None:
-        """Take in that the request of *call* has ended in *error*, with no answer."""
-        if isinstance(error, asyncio.CancelledError):
-            self._probed = -math.inf  # nothing is known yet, so the next may try
-        else:
-            self._cold = False
-        if isinstance(error, NotSentError) or (
-            isinstance(error, DeadlineError) and not error.sent
-        ):
-            self.take_back(call.priority)
-            return
-        lingers = not isinstance(error, ConnectionLostError | ResponseShapeError)
-        bulk = call.priority is BULK
-        self.model.lose(self._loop.time(), bulk=bulk, lingers=lingers)
-
     def pump(self) -> None:
         """Let all go that may, and set the timer for the first that may not."""
-        now = self._loop.time()
+        now = self.loop.time()
         for priority in Priority:
             wait = self._admit(priority, now)
             if wait is not None:
@@ -190,33 +109,41 @@ class Pacer:
         """Return the seconds until the next may go; None if nobody waits for that."""
         for gate in list(self.crowded):
             while (call := gate.first(priority)) is not None:
-                wait = self.wait(now, priority, self.demand(call))
+                wait = self._wait(call, now)
                 if wait > 0.0:
                     return wait
                 owed = gate.owed()
-                if owed and not self.wait(now, BULK, self.demand(owed)):
+                if owed and not self._wait(owed, now):
                     call = owed
-                self.send(now, call.priority)
-                gate.admit(call.priority)
+                gate.admit(call.priority, now)
                 self.crowded.move_to_end(gate)
             if not any(gate.queues):
                 del self.crowded[gate]
         return None
 
+    def _wait(self, call: Call, now: float) -> float:
+        """Return the seconds until *call*, the first of those that wait, may go."""
+        if call.priority is SINGLE:
+            return self.model.wait(now)
+        queued = sum(len(gate.queues[BULK]) for gate in self.crowded)
+        return self.model.wait(now, queued + call.backlog.left)
+
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._rings_at <= when:
                 return  # when it rings, it finds out that it is early
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._ring, context=Context())
+        # Noted here, because uvloop returns a handle without a time if it is short.
+        self._rings_at = when
+        self._timer = self.loop.call_at(when, self._ring, context=Context())
 
     def _ring(self) -> None:
         self._timer = None
         self.pump()
 
-    def _turn_away(self, now: float) -> None:
+    def turn_away(self, now: float) -> None:
         """Refuse the calls whose time is up before the service may be asked again."""
-        if self.model.resumes > now + MAX_PROBE_SECONDS:
+        if self.model.resumes > now + SHORT_PAUSE_SECONDS:
             for gate in self.crowded:
                 gate.turn_away(now, self.model.resumes)
 
@@ -252,19 +179,30 @@ class Gate:
     def __init__(self, slots: int, pacer: Pacer | None = None) -> None:
         self.queues: tuple[Queue, ...] = (OrderedDict(), OrderedDict())
         self.turn = partial(Turn, self)
-        self._free = slots
-        self._free_for_bulk = bulk_share(slots)
+        self._slots = slots
+        self._slots_for_bulk = bulk_share(slots)
+        self._taken = [0, 0]  # slots, for each priority
         self._passed = 0  # turns of single calls while bulk waited
-        self._pacer = pacer
+        self._pacer = pacer or Pacer(
+            asyncio.get_running_loop(),
+            random.Random(),  # noqa: S311 - jitter, not cryptography
+            is_blind=True,
+        )
+        self._model, self._now = self._pacer.model, self._pacer.loop.time
 
     def enter_nowait(self, call: Call, now: float) -> bool:
         """Take a slot and a token, if both are there and nobody waits for them."""
         priority, pacer = call.priority, self._pacer
-        if self.queues[priority] or not self._has_room(priority):
+        if not self._has_room(priority):
             return False
-        if pacer is not None and not pacer.send_nowait(call, now):
+        if pacer.crowded and (pacer.waiting(SINGLE) or pacer.waiting(priority)):
             return False
-        self._take(priority)
+        is_bulk = priority is BULK
+        demand = 1 + call.backlog.left if is_bulk else None
+        if self._model.wait(now, demand) > 0.0:
+            return False
+        self._model.send(now, bulk=is_bulk)
+        self._taken[priority] += 1
         return True
 
     async def enter(self, call: Call) -> None:
@@ -275,43 +213,37 @@ class Gate:
         Raises:
             RateLimitedError: The call's deadline is too near to wait for a token.
         """
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if self.enter_nowait(call, now):
-            return
-        again = call.attempts > 0 and call.priority is BULK
-        if self._pacer is not None:
-            own = 0 if again else len(self.queues[call.priority])
-            wait = self._pacer.forecast(now, self, call.priority, own)
-            closed = self._pacer.model.resumes > _patience(call, now)
-            if closed and self._has_room(call.priority) and self._pacer.look(call, now):
-                self._take(call.priority)
+        pacer, priority = self._pacer, call.priority
+        now = self._now()
+        queue, is_bulk = self.queues[priority], priority is BULK
+        again = call.attempts > 0 and is_bulk
+        wait = pacer.forecast(now, self, priority, 0 if again else len(queue))
+        if self._model.resumes > _patience(call, now):
+            if self._has_room(priority) and self._model.look(now, bulk=is_bulk):
+                self._taken[priority] += 1
                 return
-            if closed or now + wait > call.deadline:
-                raise too_long(wait)
-        turn: asyncio.Future[None] = loop.create_future()
-        queue = self.queues[call.priority]
+            raise too_long(wait)
+        if wait and now + wait > call.deadline:
+            raise too_long(wait)
+        turn: asyncio.Future[None] = pacer.loop.create_future()
         queue[turn] = call
         if again:  # its time runs already, and that of unsent bulk calls does not
             queue.move_to_end(turn, last=False)
-        if self._pacer is not None:
-            self._pacer.crowded[self] = None
-        self._pump()
+        pacer.crowded[self] = None
+        pacer.pump()
         try:
             await turn
         except asyncio.CancelledError:
-            self.queues[call.priority].pop(turn, None)
+            queue.pop(turn, None)
             if turn.done() and not turn.cancelled() and not turn.exception():
                 self.leave(call)  # it was our turn, and nobody is left to take it
             raise
 
     def after_refusal(self) -> float | None:
         """Return the least seconds until another try; None when nobody knows."""
-        pacer = self._pacer
-        if pacer is None or not pacer.is_cause():
+        if not self._model.is_cause:
             return None
-        now = asyncio.get_running_loop().time()
-        return pacer.forecast(now, self, SINGLE, self.thirst(SINGLE))
+        return self._pacer.forecast(self._now(), self, SINGLE, self.thirst(SINGLE))
 
     def thirst(self, priority: Priority) -> int:
         """Return how many wait for a token, and not for a slot."""
@@ -319,15 +251,22 @@ class Gate:
 
     def leave(self, call: Call) -> None:
         """Give back the slot and the token of a request that was not sent after all."""
-        if self._pacer is not None:
-            self._pacer.take_back(call.priority)
-        self._release(call.priority)
+        self._model.take_back(self._now(), bulk=call.priority is BULK)
+        self._release(call)
 
     def failed(self, call: Call, error: BaseException | None) -> None:
         """Give the slot back: the request of *call* ended in *error*, unanswered."""
-        if self._pacer is not None:
-            self._pacer.fail(call, error)
-        self._release(call.priority)
+        now, model, is_bulk = self._now(), self._model, call.priority is BULK
+        if not isinstance(error, asyncio.CancelledError):
+            model.is_cold = False
+        if isinstance(error, NotSentError) or (
+            isinstance(error, DeadlineError) and not error.sent
+        ):
+            model.take_back(now, bulk=is_bulk)
+        else:
+            lingers = not isinstance(error, ConnectionLostError | ResponseShapeError)
+            model.lose(now, bulk=is_bulk, lingers=lingers)
+        self._release(call)
 
     def answered(
         self,
@@ -344,9 +283,14 @@ class Gate:
             limit: What its headers say of the bucket; None when they say nothing.
             refusal: The answer, if it is a 429.
         """
-        if self._pacer is not None:
-            self._pacer.answer(call, sent, limit, refusal)
-        self._release(call.priority)
+        now, is_bulk = self._now(), call.priority is BULK
+        if refusal is None:
+            self._model.answer(sent, now, limit, bulk=is_bulk)
+        else:
+            after = refusal.retry_after
+            self._model.refuse(sent, now, limit, after, bulk=is_bulk)
+            self._pacer.turn_away(now)
+        self._release(call)
 
     def first(self, priority: Priority) -> Call | None:
         """Return the first call that waits, if there is a slot for it."""
@@ -362,13 +306,13 @@ class Gate:
         """Return the first bulk call, if enough single calls have passed it."""
         return self.first(BULK) if self._passed >= TURNS_PER_BULK_TURN - 1 else None
 
-    def admit(self, priority: Priority) -> None:
-        """Let the first call that waits go."""
+    def admit(self, priority: Priority, now: float) -> None:
+        """Let the first call that waits go, with a slot and a token."""
         turn, _ = self.queues[priority].popitem(last=False)
-        self._passed = (
-            self._passed + 1 if priority is SINGLE and self.queues[BULK] else 0
-        )
-        self._take(priority)
+        is_passing = priority is SINGLE and self.queues[BULK]
+        self._passed = self._passed + 1 if is_passing else 0
+        self._model.send(now, bulk=priority is BULK)
+        self._taken[priority] += 1
         turn.set_result(None)
 
     def turn_away(self, now: float, until: float) -> None:
@@ -379,61 +323,44 @@ class Gate:
                     del queue[turn]
                     turn.set_exception(too_long(until - now))
 
-    def _release(self, priority: Priority) -> None:
-        self._free += 1
-        if priority is BULK:
-            self._free_for_bulk += 1
-        if self._pacer is None or self._pacer.crowded:
-            self._pump()
-
-    def _pump(self) -> None:
-        if self._pacer is not None:
-            self._pacer.pump()
-            return
-        for priority in Priority:
-            while self.first(priority) is not None:
-                self.admit(BULK if self.owed() else priority)
-
     def _has_room(self, priority: Priority) -> bool:
-        return self._free > 0 and (priority is SINGLE or self._free_for_bulk > 0)
+        taken = self._taken
+        return taken[SINGLE] + taken[BULK] < self._slots and (
+            priority is SINGLE or taken[BULK] < self._slots_for_bulk
+        )
 
-    def _take(self, priority: Priority) -> None:
-        self._free -= 1
-        if priority is BULK:
-            self._free_for_bulk -= 1
+    def _release(self, call: Call) -> None:
+        self._taken[call.priority] -= 1
+        if self._pacer.crowded:
+            self._pacer.pump()
 
 
-class Turn:
+@attrs.define(eq=False)
+class Turn(AbstractContextManager["Turn"]):
     """A slot and a token, while their request is out.
 
-    Args:
+    Attributes:
         gate: The gate that gave them.
         call: The call that has them.
         began: When its request leaves: now.
-
-    Attributes:
         is_answered: Whether there is an answer.
         limit: What its headers say of the bucket; None when they say nothing.
     """
 
-    __slots__ = ("_began", "_call", "_gate", "is_answered", "limit")
-
-    def __init__(self, gate: Gate, call: Call, began: float) -> None:
-        self._gate, self._call, self._began = gate, call, began
-        self.is_answered = False
-        self.limit: RateLimit | None = None
-
-    def __enter__(self) -> Self:
-        return self
+    gate: Gate
+    call: Call
+    began: float
+    is_answered: bool = False
+    limit: RateLimit | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
         if self.is_answered:
             refusal = error if isinstance(error, RateLimitedError) else None
-            self._gate.answered(self._call, self._began, self.limit, refusal)
+            self.gate.answered(self.call, self.began, self.limit, refusal)
         else:
-            self._gate.failed(self._call, error)
+            self.gate.failed(self.call, error)
 
 
 def _patience(call: Call, now: float) -> float:

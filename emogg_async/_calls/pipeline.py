@@ -10,7 +10,7 @@ import math
 import random
 import time
 import unicodedata
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 from emogg_async import events
 from emogg_async._calls import call as context
 from emogg_async._calls.alarms import Alarms, Limit
-from emogg_async._calls.call import BULK, Backlog, Call, Priority
+from emogg_async._calls.call import BULK, SINGLE, Backlog, Call, Priority
 from emogg_async._calls.flights import Abandoned, Cut, Flights
 from emogg_async._calls.frames import bare
 from emogg_async._calls.gate import Gate, Pacer
 from emogg_async._calls.policy import RetryPolicy
-from emogg_async._calls.retry import Retrier, outcome_unknown
+from emogg_async._calls.retry import REWARD, Retrier, outcome_unknown
 from emogg_async._calls.telemetry import Counters, Instrument, Trace, log
 from emogg_async._calls.transport import Transport
 from emogg_async._wire.converter import structure
@@ -128,21 +128,21 @@ class Pipeline:
             OutcomeUnknownError: A write was cut off after it was sent.
             EmoggError: The error of the load.
         """
-        call = self._new_call(priority or context.priority.get(), allowance)
-        deadline = call.deadline
-        if deadline <= self.loop.time():
-            raise _too_late(request, call)
+        now = self.loop.time()
+        deadline = self.deadline(now)
+        if deadline <= now:
+            raise _too_late(request, Call(SINGLE, deadline))
+        priority = priority or context.priority.get()
         key = flight = None
-        if request.repeat is not SAFE:
-            call.since = _utc_now()
-        elif request.session_id:
-            key = request.session_id, request.target, call.priority
-            flight = self.flights.find(key)
+        if request.repeat is SAFE and request.session_id:
+            key = request.session_id, request.target, priority
+            flight = self.flights.joinable.get(key)
         if flight is None:
+            call = self._new_call(request, priority, deadline, allowance)
             flight = self.flights.start(key, call, load)
         else:
             self._counters.coalesced += 1
-            flight.call.extend(deadline, self.loop.time())
+            flight.call.extend(deadline, now)
         try:
             result: T = await flight.wait(deadline)
         except (Abandoned, Cut) as signal:
@@ -171,14 +171,23 @@ class Pipeline:
             return nullcontext()
         return Limit(self.flights.alarms, deadline)
 
-    def _new_call(self, priority: Priority, allowance: float | None) -> Call:
-        deadline = self.deadline(self.loop.time())
+    def _new_call(
+        self,
+        request: Request,
+        priority: Priority,
+        deadline: float,
+        allowance: float | None,
+    ) -> Call:
         if context.priority.get() is BULK:
-            backlog = context.backlog.get()
-            return Call(priority, deadline, allowance or self._timeout, backlog)
-        # A listing has the priority of a bulk without being part of one: its time in
-        # the queue counts, and it has no backlog.
-        return Call(priority, deadline, backlog=_ALONE)
+            call = Call(priority, deadline, allowance or self._timeout)
+            call.backlog = context.backlog.get()
+        else:
+            # A listing has the priority of a bulk without being part of one: its time
+            # in the queue counts, and it has no backlog.
+            call = Call(priority, deadline, backlog=_ALONE)
+        if request.repeat is not SAFE:
+            call.since = _utc_now()
+        return call
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
         """Make the error of a waiter that has no result."""
@@ -196,24 +205,30 @@ class Pipeline:
     async def payload(self, request: Request, call: Call) -> Any:
         """Carry out *request* and return the parsed JSON as it is.
 
+        Most requests succeed at once, and the retrier hears of the others only.
+
         Raises:
             EmoggError: The last failure.
         """
-        return await self._carry_out(request, call)
+        instrument = self._counters.instrument
+        if instrument is not None and call.trace is None:
+            return await self._payload_traced(instrument, request, call)
+        try:
+            payload = await self._exchange(request, call)
+        except EmoggError as error:
+            return await self._retrier.retry(request, call, self._exchange, error)
+        budget = self._retrier.budget
+        if budget.level < budget.capacity:
+            budget.give(REWARD)
+        return payload
 
-    def _carry_out(self, request: Request, call: Call) -> Awaitable[Any]:
-        # Not a coroutine, which would cost time in every call: most are not traced.
-        if self._counters.instrument is None:
-            return self._retrier.run(request, call, self._exchange)
-        return self._carry_out_traced(self._counters.instrument, request, call)
-
-    async def _carry_out_traced(
+    async def _payload_traced(
         self, instrument: Instrument, request: Request, call: Call
     ) -> Any:
         call.trace = trace = instrument(request)
         failure: BaseException | None = None
         try:
-            return await self._retrier.run(request, call, self._exchange)
+            return await self.payload(request, call)
         except BaseException as error:
             failure = self._reason(request, call, error)
             raise
@@ -228,7 +243,7 @@ class Pipeline:
             OutcomeUnknownError: The answer to a write does not fit it.
             EmoggError: The last failure.
         """
-        payload = await self._carry_out(request, call)
+        payload = await self.payload(request, call)
         try:
             value = structure(payload, model)
             _check_subject(request, value)
@@ -245,6 +260,8 @@ class Pipeline:
     async def _exchange(self, request: Request, call: Call) -> Any:
         """Wait for the turn of *request*, send it once, and decipher the answer."""
         began = self.loop.time()
+        if began >= call.deadline:  # the loop was busy when the wait was over
+            raise _too_late(request, call)
         if not self.gate.enter_nowait(call, began):
             began = await self._queue(request, call, began)
         counters = self._counters
@@ -277,7 +294,6 @@ class Pipeline:
             call.deadline = min(call.deadline, call.ends)
         call.attempts += 1
         call.status, call.is_out = 0, True
-        counters.look_around()
         # A read goes on until the deadline of its last waiter, and the waiters watch
         # their deadlines themselves. A write ends with its one deadline, early enough
         # to say whether it was sent.
@@ -288,7 +304,7 @@ class Pipeline:
     ) -> RateLimit | None:
         """Note an answer; return its rate limit, None if it has none."""
         call.status, call.is_out = response.status, False
-        if self._counters.is_watched:
+        if logger.isEnabledFor(logging.DEBUG):
             _log_answer(request, response, self.loop.time() - began)
         self._last_headers, self._last_heard = response.headers, time.time()
         limit = RateLimit.from_headers(response.headers)

@@ -47,7 +47,7 @@ from emogg_async.errors import (
     StatusError,
 )
 
-__all__ = ["Budget", "Retrier", "Verdict", "outcome_unknown", "verdict"]
+__all__ = ["REWARD", "Budget", "Retrier", "Verdict", "outcome_unknown", "verdict"]
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class Budget:
     """The retries that all calls of a client together may still make."""
 
     def __init__(self, capacity: float) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self.level = capacity
 
     def take(self, price: float) -> bool:
@@ -77,7 +77,7 @@ class Budget:
 
     def give(self, amount: float) -> None:
         """Put something back, up to the capacity."""
-        self.level = min(self._capacity, self.level + amount)
+        self.level = min(self.capacity, self.level + amount)
 
 
 class Verdict(Enum):
@@ -164,27 +164,17 @@ class Retrier:
         self.on_retry = on_retry
         self._sleep = sleep
 
-    async def run(self, request: Request, call: Call, attempt: Attempt[T]) -> T:
-        """Return what *attempt* returns, trying again as the table allows.
+    async def retry(
+        self, request: Request, call: Call, attempt: Attempt[T], first: EmoggError
+    ) -> T:
+        """Go on after the *first* failure of *attempt*, as the table allows.
+
+        Returns:
+            What *attempt* returns.
 
         Raises:
             EmoggError: The last failure, or `OutcomeUnknownError` chained to it.
         """
-        try:
-            result = await attempt(request, call)
-        except EmoggError as error:
-            return await self._retry(request, call, attempt, error)
-        self.budget.give(REWARD)
-        return result
-
-    async def _retry(
-        self,
-        request: Request,
-        call: Call,
-        attempt: Attempt[T],
-        first: EmoggError,
-    ) -> T:
-        """Go on after the *first* failure, so that other calls need no tenacity."""
         course = _Course(self, request, call)
         failed: list[EmoggError] = [first]
 

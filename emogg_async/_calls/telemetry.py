@@ -140,7 +140,9 @@ class Counters:
 
     Attributes:
         instrument: Makes a trace for each request; None traces nothing.
-        is_watched: Whether anything listens to answers, hits and misses.
+        is_watched: Whether anything listens to hits and misses. They are frequent,
+            so without a listener they cost no more than a look at this flag. Each miss
+            updates it, so that a log can be switched on at any time.
     """
 
     __slots__ = (
@@ -174,19 +176,7 @@ class Counters:
         self.instrument: Instrument | None = None
         self._on_event = on_event
         self._is_dead = False
-        self.look_around()
-
-    def look_around(self) -> None:
-        """Update `is_watched`: whether to report answers, hits and misses.
-
-        They are frequent, so without a listener they cost no more than a look at that
-        flag. Each request updates it, so that a log can be switched on at any time.
-        """
-        self.is_watched = (
-            self._on_event is not None
-            or http.isEnabledFor(logging.DEBUG)
-            or cache.isEnabledFor(logging.DEBUG)
-        )
+        self.is_watched = on_event is not None or cache.isEnabledFor(logging.DEBUG)
 
     def hit(self, of: Request | str) -> None:
         """Count a hit; *of* is the request that it saved, or the session's id."""
@@ -203,12 +193,14 @@ class Counters:
         self.cache_misses += 1
         if self.is_watched:
             self.tell(events.CacheMiss, _spared(of))
+        self.is_watched = self._on_event is not None or cache.isEnabledFor(
+            logging.DEBUG
+        )
 
     def stale(self, request: Request, why: EmoggError | None = None) -> None:
         """Count a stale value; *why* is the error, None during a known outage."""
         self.stale_served += 1
-        if self.is_watched:
-            self.tell(events.StaleServed, request, error=why)
+        self.tell(events.StaleServed, request, error=why)
 
     def tell(self, kind: type[Event], request: Request, **facts: Any) -> None:
         """Report an event of that *kind* to the log and to `on_event`."""

@@ -9,6 +9,7 @@ import os
 import socket
 import ssl as tls
 from collections.abc import Mapping
+from contextvars import Context
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -20,7 +21,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from emogg_async._calls.alarms import Alarms, Limit
-from emogg_async._calls.connector import Connector, UnaskedError, close_spoilt
 from emogg_async._calls.frames import bare, without_aiohttp
 from emogg_async._wire.protocol import (
     HANDSHAKE,
@@ -48,6 +48,8 @@ KEEPALIVE_SECONDS: Final = 15.0
 READ_BYTES: Final = 256 * 1024
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
 MAX_FRAME_BYTES: Final = 2**20
+MAX_SPOILT: Final = 100
+"""Connections with unasked answers that are closed before a request gives up."""
 
 _REPEATED_BY_AIOHTTP = frozenset({"DELETE", "PUT"})
 """The writes that aiohttp itself repeats when an idle connection is dead."""
@@ -203,19 +205,28 @@ class Transport:
             DeadlineError: The time of the attempt or the call is up.
             ConfigurationError: The session passed as `http=` cannot send requests.
         """
-        if self._http.closed:
-            raise ConfigurationError("the ClientSession passed as http= is closed")
         if not self._owns_http:
-            close_spoilt(self._http, self._host)
+            if self._http.closed:
+                raise ConfigurationError("the ClientSession passed as http= is closed")
+            _close_spoilt(self._http, self._host)
         limit = min(self._attempt_timeout, time_left)
+        # No local variable holds the options: the token is in them, and the frame of a
+        # bug in a middleware is shown.
+        is_plain = request.repeat is SAFE and request.body is None and not more_headers
         try:
             with Limit(self._alarms, self._alarms.loop.time() + limit):
                 response = await self._http.request(
                     request.method,
                     URL(self._base_url + request.target, encoded=True),
-                    **self._options(request, limit, more_headers),
+                    **(
+                        self._plain
+                        if is_plain
+                        else self._options(request, limit, more_headers)
+                    ),
                 )
-                return await self._receive(request, response)
+                if self._proxy and not self._tunnels:
+                    _check_proxy(self._proxy, response, request)
+                return await _received(request, response)
         except TimeoutError as error:
             raise self._too_late(request, limit, error) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -250,24 +261,6 @@ class Transport:
             headers = {**(options["headers"] or {}), **kind}
             options = options | {"headers": headers, "data": request.body}
         return options
-
-    async def _receive(
-        self, request: Request, response: aiohttp.ClientResponse
-    ) -> Response:
-        if self._proxy and not self._tunnels and response.status == _PROXY_REFUSES:
-            response.close()
-            raise _refused_by_proxy(self._proxy, response.status, request)
-        try:
-            ok = 200 <= response.status < 300
-            limit = request.max_body if ok else MAX_ERROR_BODY_BYTES
-            body = await _read(response, limit)
-        except BaseException:
-            response.close()
-            raise
-        headers, problem = response.headers, "" if body is not None else TOO_LONG
-        if body and (coding := headers.get("Content-Encoding")):
-            body, problem = unpacked(body, coding, limit)
-        return Response(response.status, headers, body or b"", not problem, problem)
 
     def _too_late(
         self, request: Request, limit: float, error: TimeoutError
@@ -353,11 +346,56 @@ class _SendOnce:
         return await handler(request)
 
 
+class _UnaskedError(aiohttp.ClientConnectorError):
+    """Every connection received an answer before a request was sent."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector that closes connections with unasked answers.
+
+    aiohttp would take such an answer for the one to the next request.
+
+    Connections, and the timer that closes them, are made in an empty context, because
+    they outlive the load that makes them and would keep its context alive.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's
+    ) -> Any:
+        for _ in range(MAX_SPOILT):
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or not protocol.should_close:
+                return connection
+            connection.close()
+        raise _UnaskedError(req.connection_key, OSError())
+
+    async def _create_connection(self, *args: Any) -> Any:
+        task: asyncio.Task[Any] = Context().run(
+            self._loop.create_task, super()._create_connection(*args)
+        )
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.done() and not task.cancelled() and task.exception() is None:
+                task.result().close()  # connected, but the request is gone
+            raise
+
+    def _release(self, *args: Any, **options: Any) -> None:
+        if getattr(self, "_cleanup_handle", None) is None:  # the call starts the timer
+            Context().run(super()._release, *args, **options)
+        else:
+            super()._release(*args, **options)
+
+
 class _TunnelError(aiohttp.ClientProxyConnectionError):
     """A proxy closed the connection, or sent no valid answer, instead of a tunnel."""
 
 
-class _Tunneller(Connector):
+class _Tunneller(_Connector):
     """A connector whose errors at a proxy say that no request was sent.
 
     aiohttp raises the same error for a proxy that disconnects as for a request that was
@@ -381,7 +419,7 @@ class _Tunneller(Connector):
 
 
 def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSession:
-    kind = _Tunneller if route.proxy else Connector
+    kind = _Tunneller if route.proxy else _Connector
     return aiohttp.ClientSession(
         headers=headers,
         # No limit, because the gate has one. The resolver is threaded, because c-ares
@@ -430,30 +468,61 @@ def _session_for_sockets(http: aiohttp.ClientSession) -> aiohttp.ClientSession:
     )
 
 
+def _close_spoilt(http: aiohttp.ClientSession, host: str | None) -> None:
+    """Close the idle connections to *host* that have received an unasked answer.
+
+    The session is the caller's, so its connector is not a `_Connector`. `_conns` is
+    private to aiohttp; without it, this does nothing.
+    """
+    for key, idle in getattr(http.connector, "_conns", {}).items():
+        if key.host == host:
+            for protocol, *_ in idle:
+                if protocol.should_close:
+                    protocol.close()
+
+
 def _connecting(limit: float) -> aiohttp.ClientTimeout:
     """Limit the time to connect, so that it ends before *limit*, the attempt's."""
     return aiohttp.ClientTimeout(total=None, connect=min(CONNECT_SECONDS, 0.9 * limit))
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """Read the body without unpacking it; None if it has more than *limit* bytes."""
+def _check_proxy(
+    proxy: Proxy, response: aiohttp.ClientResponse, request: Request
+) -> None:
+    """Raise the error for an answer that is of *proxy* itself."""
+    if response.status == _PROXY_REFUSES:
+        response.close()
+        raise _refused_by_proxy(proxy, response.status, request)
+
+
+async def _received(request: Request, response: aiohttp.ClientResponse) -> Response:
+    """Read the answer, without its body if that is longer than *request* allows."""
+    ok = 200 <= response.status < 300
+    limit = request.max_body if ok else MAX_ERROR_BODY_BYTES
     content = response.content
     chunks: list[bytes] = []
     size = 0
     try:
-        while not content.at_eof():
+        while size <= limit and not content.at_eof():
             chunk = await content.read(READ_BYTES)
             chunks.append(chunk)
             size += len(chunk)
-            if size > limit:
-                response.close()  # closing is cheaper than reading the rest
-                return None
-    # aiohttp raises these for a lost connection and, without its compiled parser, for
-    # an invalid chunk.
-    except (RuntimeError, HttpProcessingError) as error:
-        raise aiohttp.ClientPayloadError(type(error).__name__) from error
-    response.release()
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    except BaseException as error:
+        response.close()
+        # aiohttp raises these for a lost connection and, without its compiled parser,
+        # for an invalid chunk.
+        if isinstance(error, RuntimeError | HttpProcessingError):
+            raise aiohttp.ClientPayloadError(type(error).__name__) from error
+        raise
+    if size > limit:
+        response.close()  # closing is cheaper than reading the rest
+        return Response(response.status, response.headers, b"", TOO_LONG)
+    if not response.closed:  # it is, unless the connection was upgraded
+        response.release()
+    body, problem = b"".join(chunks), ""
+    if body and (coding := response.headers.get("Content-Encoding")):
+        body, problem = unpacked(body, coding, limit)
+    return Response(response.status, response.headers, body, problem)
 
 
 def _translated(
@@ -542,7 +611,7 @@ def _forget_words(error: Exception) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, _TunnelError):
         return "it closed the connection, or did not answer as a proxy"
-    if isinstance(error, UnaskedError):
+    if isinstance(error, _UnaskedError):
         return "it answers before it is asked"
     cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
     if isinstance(cause, tls.SSLError):

@@ -2,22 +2,21 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, TextIO
 
-import attrs
 import click
 from rich.console import Console
 
-from emogg_async import AsyncEmoggClient, Batch, EmoggError, Session
-from emogg_async._cli.exits import CommandError, Exit
-from emogg_async._cli.ids import IdLines, Wanted
+from emogg_async import Batch, Session
+from emogg_async._cli.exits import Exit
+from emogg_async._cli.ids import Wanted
 from emogg_async._cli.options import Connection
 from emogg_async._cli.output.tables import session_table
 from emogg_async._cli.running import run
 from emogg_async._text import counted, printable
 
-__all__ = ["Agreed", "ask", "asks", "question"]
+__all__ = ["ask", "asks", "question"]
 
 SHOWN: Final = 10
 """Sessions shown with the question."""
@@ -27,26 +26,16 @@ class _NeedsYes(click.UsageError):
     next_step = "Add --yes to do it without a question"
 
 
-@attrs.frozen
-class Agreed:
-    """The answer to the question.
-
-    Attributes:
-        ids: The ids of the sessions that were found.
-        failed: The errors of the other ids, which are left alone.
-    """
-
-    ids: tuple[str, ...]
-    failed: Mapping[str, EmoggError]
-
-
-def asks(prompt: str, wanted: Wanted, connection: Connection) -> Agreed:
-    """Show the sessions, and ask whether to change them.
+def asks(prompt: str, wanted: Wanted, connection: Connection) -> Batch[Session]:
+    """Show sessions, and ask whether to change them.
 
     Args:
         prompt: The question, with `{}` for the sessions.
         wanted: Their ids.
         connection: The settings of the client that looks them up.
+
+    Returns:
+        The sessions that were found, with the errors of the other ids.
 
     Raises:
         click.UsageError: There is no terminal to ask.
@@ -55,35 +44,19 @@ def asks(prompt: str, wanted: Wanted, connection: Connection) -> Agreed:
     """
     if wanted.reads_stdin or not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         raise _NeedsYes("There is no terminal to ask whether to go on.")
-    ids = _ids(wanted)
-    batch = run(connection, lambda client: _look_up(client, ids))
+    ids = wanted.read()
+    batch = run(connection, lambda client: client.get_sessions(ids))
     if len(ids) == 1:
         for error in batch.errors.values():
             raise error
     if batch and not _is_agreed(prompt, tuple(batch.values()), len(batch.errors)):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(Exit.OTHER)
-    return Agreed(tuple(batch), batch.errors)
-
-
-async def _look_up(client: AsyncEmoggClient, ids: Sequence[str]) -> Batch[Session]:
-    return await client.get_sessions(ids)
+    return batch
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
-
-
-def _ids(wanted: Wanted) -> Sequence[str]:
-    if wanted.from_file is None:
-        return wanted.session_ids
-    lines = IdLines()
-    try:
-        return [*lines.feed(wanted.from_file.read()), *lines.finish()]
-    except OSError as error:
-        raise CommandError(
-            f"cannot read ids: {error.strerror}", "Name another file by --from-file"
-        ) from error
 
 
 def _is_agreed(prompt: str, sessions: Sequence[Session], missing: int) -> bool:

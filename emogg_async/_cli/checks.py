@@ -22,7 +22,7 @@ import attrs
 
 from emogg_async import AsyncEmoggClient, EmoggError, RateLimit, RetryPolicy, errors
 from emogg_async import __version__ as our_version
-from emogg_async._cli.exits import SEE_DOCTOR, Exit, exit_of, explain
+from emogg_async._cli.exits import OBSTACLES, SEE_DOCTOR, Exit, exit_of, explain
 from emogg_async._cli.options import Connection
 from emogg_async._cli.running import log_to_stderr
 from emogg_async._wire.protocol import DEFAULT_BASE_URL
@@ -36,11 +36,10 @@ EMULATOR: Final = "emogg-emulator"  # its `Server`; its clock is made up
 PROXIES: Final = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 LIBRARIES: Final = "aiocache aiohttp attrs cattrs tenacity click rich"
 
-CONFIGURATION: Final = ("base URL", "token", "proxy")
 WAY: Final = ("DNS", "TCP", "TLS", "HTTP")
 ACCOUNT: Final = ("authentication", "latency", "rate limit")
 SOFTWARE: Final = ("versions", "libraries", "platform")
-NAMES: Final = (*CONFIGURATION, *WAY, "clock", *ACCOUNT, *SOFTWARE)
+NAMES: Final = ("base URL", "token", "proxy", *WAY, "clock", *ACCOUNT, *SOFTWARE)
 
 _STEPS: Final = {
     "DNS": "Check the base URL for typing errors, and this machine's DNS",
@@ -48,8 +47,7 @@ _STEPS: Final = {
     "TLS": "Check that the base URL is that of an https server",
     "certificate": "If you trust its issuer, let SSL_CERT_FILE name a file with their "
     "root certificate; else check the base URL and this machine's clock",
-    "proxy": "Check HTTPS_PROXY, user and password too, and that the proxy may reach "
-    "the service",
+    "proxy": OBSTACLES["proxy"].removesuffix(SEE_DOCTOR),
 }
 """The next step by obstacle or stage; elsewhere it is the error's own advice."""
 
@@ -99,9 +97,8 @@ def examine(connection: Connection) -> Iterator[Finding]:
 
 
 def _base_url(connection: Connection) -> Finding:
-    given, source = connection.base_url, "--base-url"
-    if given is None:
-        given, source = os.environ.get("EMOGG_BASE_URL"), "EMOGG_BASE_URL"
+    source = "--base-url" if connection.base_url else "EMOGG_BASE_URL"
+    given = connection.base_url or os.environ.get("EMOGG_BASE_URL")
     try:
         AsyncEmoggClient("none", base_url=given)
     except EmoggError as error:
@@ -273,12 +270,10 @@ def _clock(connection: Connection, proxy: str | None) -> Finding:
 def _latency(first: float, *others: float) -> Finding:
     if not others:
         return Finding("latency", "skip", "no further call came back")
-    best, worst, with_connecting = (
+    best, worst, slow = (
         f"{each * 1_000:,.1f} ms" for each in (min(others), max(others), first)
     )
-    text = (
-        f"{best} to {worst}, of {len(others)} calls; the first took {with_connecting}"
-    )
+    text = f"{best} to {worst}, of {len(others)} calls; the first took {slow}"
     return Finding("latency", "ok", text, {"seconds": others, "first": first})
 
 
@@ -302,6 +297,5 @@ def _software() -> Iterator[Finding]:
     for name, facts in (("versions", ours), ("libraries", libraries)):
         text = ", ".join(f"{each} {its}" for each, its in facts.items())
         yield Finding(name, "ok", text, facts)
-    yield Finding(
-        "platform", "ok", platform.platform(), {"platform": platform.platform()}
-    )
+    system = platform.platform()
+    yield Finding("platform", "ok", system, {"platform": system})

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import click
 
@@ -16,6 +16,7 @@ from emogg_async._text import json_line, printable
 from emogg_async.errors import EmoggError
 
 __all__ = [
+    "OBSTACLES",
     "SEE_DOCTOR",
     "Advice",
     "CommandError",
@@ -26,6 +27,8 @@ __all__ = [
     "explain",
     "explain_as_json",
 ]
+
+T = TypeVar("T")
 
 _NO_ARGUMENTS: Final[type | tuple[()]] = getattr(
     click.exceptions, "NoArgsIsHelpError", ()
@@ -90,59 +93,41 @@ class CommandError(click.ClickException):
 SEE_DOCTOR: Final = "; `emogg doctor` tells more"
 """The end of the next step where the cause may lie anywhere on the way."""
 
-_ENDINGS: Final[dict[type[EmoggError], tuple[Exit, str]]] = {
-    EmoggError: (Exit.OTHER, f"Try again{SEE_DOCTOR}"),
-    errors.ConfigurationError: (
-        Exit.CREDENTIALS,
-        "Set EMOGG_API_TOKEN, or name a file by --token-file; `emogg demo` needs none",
-    ),
-    errors.InvalidArgumentError: (
-        Exit.USAGE,
-        "Correct the command line; --help explains it",
-    ),
-    errors.ClientClosedError: (Exit.OTHER, "Run the command again"),
-    errors.TransportError: (Exit.NETWORK, f"Try again{SEE_DOCTOR}"),
-    errors.NotSentError: (
-        Exit.NETWORK,
-        f"Check the network and EMOGG_BASE_URL{SEE_DOCTOR}",
-    ),
-    errors.ConnectionLostError: (Exit.NETWORK, f"Try again{SEE_DOCTOR}"),
-    errors.DeadlineError: (
-        Exit.NETWORK,
-        "Try again, or allow more time with --timeout",
-    ),
-    errors.StatusError: (
-        Exit.OTHER,
-        "Look this status up at https://docs.emogg.com",
-    ),
-    errors.BadRequestError: (
-        Exit.OTHER,
-        "Correct the command line; the same request will fail again",
-    ),
-    errors.AuthenticationError: (
-        Exit.CREDENTIALS,
-        "Check EMOGG_API_TOKEN, or the file named by --token-file",
-    ),
-    errors.PermissionDeniedError: (Exit.CREDENTIALS, "Use a token that may do this"),
-    errors.NotFoundError: (
-        Exit.NOT_FOUND,
-        "Check the id, and that this token may see it",
-    ),
-    errors.RateLimitedError: (
-        Exit.RATE_LIMITED,
-        "Wait, or allow more time with --timeout",
-    ),
-    errors.ServerError: (Exit.SERVICE, "Try again later"),
-    errors.ResponseShapeError: (
-        Exit.OTHER,
-        "Update emogg-async; if that does not help, report it",
-    ),
-    errors.OutcomeUnknownError: (
-        Exit.UNKNOWN,
-        "Look whether it took effect before you repeat it",
-    ),
+_CODES: Final[dict[type[EmoggError], Exit]] = {
+    EmoggError: Exit.OTHER,
+    errors.ConfigurationError: Exit.CREDENTIALS,
+    errors.InvalidArgumentError: Exit.USAGE,
+    errors.TransportError: Exit.NETWORK,
+    errors.AuthenticationError: Exit.CREDENTIALS,
+    errors.PermissionDeniedError: Exit.CREDENTIALS,
+    errors.NotFoundError: Exit.NOT_FOUND,
+    errors.RateLimitedError: Exit.RATE_LIMITED,
+    errors.ServerError: Exit.SERVICE,
+    errors.OutcomeUnknownError: Exit.UNKNOWN,
 }
-"""Exit code and next step of each error; a subclass has those of its base.
+"""The exit code of each error; a subclass has that of its base."""
+
+_STEPS: Final[dict[type[EmoggError], str]] = {
+    EmoggError: f"Try again{SEE_DOCTOR}",
+    errors.ConfigurationError: "Set EMOGG_API_TOKEN, or name a file by --token-file; "
+    "`emogg demo` needs none",
+    errors.InvalidArgumentError: "Correct the command line; --help explains it",
+    errors.ClientClosedError: "Run the command again",
+    errors.NotSentError: f"Check the network and EMOGG_BASE_URL{SEE_DOCTOR}",
+    errors.DeadlineError: "Try again, or allow more time with --timeout",
+    errors.StatusError: "Look this status up at https://docs.emogg.com",
+    errors.BadRequestError: "Correct the command line; the same request will fail "
+    "again",
+    errors.AuthenticationError: "Check EMOGG_API_TOKEN, or the file named by "
+    "--token-file",
+    errors.PermissionDeniedError: "Use a token that may do this",
+    errors.NotFoundError: "Check the id, and that this token may see it",
+    errors.RateLimitedError: "Wait, or allow more time with --timeout",
+    errors.ServerError: "Try again later",
+    errors.ResponseShapeError: "Update emogg-async; if that does not help, report it",
+    errors.OutcomeUnknownError: "Look whether it took effect before you repeat it",
+}
+"""The next step after each error; a subclass has that of its base.
 
 The advice of the errors themselves is for Python programs.
 """
@@ -153,7 +138,7 @@ _WRONG_SETTINGS: Final = {
 }
 """The next step by the setting with which a `ConfigurationError` begins."""
 
-_OBSTACLES: Final = {
+OBSTACLES: Final = {
     "proxy": "Check HTTPS_PROXY, user and password too, and that the proxy may reach "
     f"the service{SEE_DOCTOR}",
     "certificate": "If you trust who issued it, let SSL_CERT_FILE name a file with "
@@ -166,7 +151,7 @@ _NOT_THE_SERVICE: Final = f"Check EMOGG_BASE_URL, or --base-url{SEE_DOCTOR}"
 
 def exit_of(error: EmoggError) -> Exit:
     """Return the exit code for *error*."""
-    return _ending_of(error)[0]
+    return _by_class(_CODES, error)
 
 
 def explain(error: EmoggError) -> str:
@@ -190,20 +175,20 @@ def explain_as_json(session_id: str, error: EmoggError) -> str:
     return json_line(facts)
 
 
-def _ending_of(error: EmoggError) -> tuple[Exit, str]:
-    return next(_ENDINGS[kind] for kind in type(error).__mro__ if kind in _ENDINGS)
+def _by_class(table: Mapping[type[EmoggError], T], error: EmoggError) -> T:
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)
 
 
 def _next_step(error: EmoggError) -> str:
     if isinstance(error, errors.ConfigurationError):
         step = _WRONG_SETTINGS.get(error.message.partition(":")[0])
     elif isinstance(error, errors.NotSentError):
-        step = _OBSTACLES.get(error.stopped_by)
+        step = OBSTACLES.get(error.stopped_by)
     else:
         step = _NOT_THE_SERVICE if _is_from_elsewhere(error) else None
     # A note is the next step that the command itself gave.
     notes: list[str] = getattr(error, "__notes__", [])
-    return step or (notes[-1] if notes else _ending_of(error)[1])
+    return step or (notes[-1] if notes else _by_class(_STEPS, error))
 
 
 def _is_from_elsewhere(error: EmoggError) -> bool:

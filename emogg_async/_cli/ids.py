@@ -5,13 +5,15 @@ import codecs
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import IO, Final, Self
 
 import attrs
 import click
 
+from emogg_async._cli.exits import CommandError
 from emogg_async._cli.options import bundle
 
 __all__ = ["IdLines", "Wanted", "read_ids", "wanted_options"]
@@ -51,13 +53,24 @@ def _ids(lines: list[str]) -> list[str]:
     return [session_id for session_id in found if session_id]
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say what to do about a file that cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(
+            f"cannot read ids: {error.strerror}", "Name another file by --from-file"
+        ) from error
+
+
 async def read_ids(descriptor: int) -> AsyncIterator[list[str]]:
     """Yield ids as soon as there are any, about a thousand at once at most.
 
     Nothing is read ahead: ids that come meanwhile wait in the pipe.
 
     Raises:
-        OSError: It cannot be read.
+        CommandError: It cannot be read.
     """
     lines = IdLines()
     while chunk := await _read(descriptor):
@@ -75,8 +88,9 @@ async def _read(descriptor: int) -> bytes:
     def read() -> None:
         # `sys.stdin` would hold its lock when Python ends.
         try:
-            result.set_result(os.read(descriptor, CHUNK))
-        except OSError as error:
+            with _readable():
+                result.set_result(os.read(descriptor, CHUNK))
+        except CommandError as error:
             result.set_exception(error)
 
     threading.Thread(target=read, name="emogg-ids", daemon=True).start()
@@ -120,6 +134,18 @@ class Wanted:
         if self.reads_stdin:
             return sys.stdin.buffer.fileno()
         return self.from_file.fileno() if self.from_file else self.session_ids
+
+    def read(self) -> Sequence[str]:
+        """Return the ids that are not on standard input.
+
+        Raises:
+            CommandError: The file cannot be read.
+        """
+        if self.from_file is None:
+            return self.session_ids
+        lines = IdLines()
+        with _readable():
+            return [*lines.feed(self.from_file.read()), *lines.finish()]
 
     def without_repeats(self) -> Self:
         """Return a copy with each id once; letter case does not count."""

@@ -142,9 +142,9 @@ class Connection:
             raise ConfigurationError(f"{path}: {reason}") from error
 
 
-def _base_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def _base_url(value: str) -> str:
     """Refuse an empty URL, as of an unset variable: the default would get the token."""
-    if value == "":
+    if not value:
         raise click.BadParameter("expected a URL, got an empty text")
     return value
 
@@ -156,7 +156,7 @@ connection_options = bundle(
         click.option(
             "--base-url",
             metavar="URL",
-            callback=_base_url,
+            type=_base_url,
             help="The URL of the service.",
         ),
         click.option(
@@ -195,7 +195,7 @@ connection_options = bundle(
 # -- filters ---------------------------------------------------------------------------
 
 
-def _names(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+def _names(value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
@@ -204,7 +204,7 @@ def _expand(shown_by: str) -> Option:
         "--expand",
         metavar="FIELDS",
         default="",
-        callback=_names,
+        type=_names,
         help=f"Get these IDs as full objects, e.g. user; {shown_by} shows them.",
     )
 
@@ -215,7 +215,7 @@ expand_option = _expand("-o json")
 
 @attrs.frozen(kw_only=True)
 class Filters:
-    """Which sessions to list, and what to expand; None does not filter."""
+    """The filters of `list_sessions`, and what to expand; None does not filter."""
 
     state: str | None
     type: str | None
@@ -223,36 +223,21 @@ class Filters:
     started_before: datetime | None
     expand: tuple[str, ...]
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of `list_sessions`."""
-        return attrs.asdict(self)
-
 
 def parse_moment(text: str) -> datetime:
     """Read a date, or a date and time, in UTC unless it has an offset.
 
     Raises:
-        ValueError: *text* is neither.
+        click.BadParameter: *text* is neither.
     """
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise ValueError(
+        raise click.BadParameter(
             "expected a date or a time, e.g. 2024-03-29 or 2024-03-29T08:51:26Z, "
             f"got {text!r}"
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _moment(
-    _: click.Context, __: click.Parameter, value: str | None
-) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        return parse_moment(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _known(enum: str) -> Callable[..., list[str]]:
@@ -287,14 +272,14 @@ filter_options = bundle(
         click.option(
             "--started-after",
             metavar="TIME",
-            callback=_moment,
+            type=parse_moment,
             help="Only sessions created after this time in ISO 8601, e.g. 2024-03-29 "
             "or 2024-03-29T10:51:26+02:00. Without an offset it is in UTC.",
         ),
         click.option(
             "--started-before",
             metavar="TIME",
-            callback=_moment,
+            type=parse_moment,
             help="Only sessions created before this time.",
         ),
         _expand("JSON"),  # an export has only lines of it
@@ -308,7 +293,7 @@ filter_options = bundle(
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """A part of a session, cut into intervals.
+    """A part of a session, cut into intervals; its fields are the client's arguments.
 
     Attributes:
         granularity: Seconds of an interval.
@@ -319,10 +304,6 @@ class Part:
     granularity: int
     start: float
     end: float | None
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the client's methods."""
-        return attrs.asdict(self)
 
 
 part_options = bundle(
@@ -419,16 +400,12 @@ class Output:
         return TableWriter(self.fields, self.kind)
 
 
-def _fields(kind: str) -> Callable[..., tuple[str, ...] | None]:
-    """Make the callback that reads names of fields of *kind*."""
+def _fields(kind: str) -> Callable[[str], tuple[str, ...]]:
+    """Make the function that reads names of fields of *kind*."""
 
-    def read(
-        _: click.Context, __: click.Parameter, value: str | None
-    ) -> tuple[str, ...] | None:
+    def read(value: str) -> tuple[str, ...]:
         from emogg_async._cli.output.fields import parse_fields  # noqa: PLC0415 - loads models
 
-        if value is None:
-            return None
         try:
             return parse_fields(value, kind)
         except ValueError as error:
@@ -455,7 +432,8 @@ def _complete_fields(kind: str) -> Callable[..., list[str]]:
 
 
 def output_options(
-    *forms: str,
+    human: str = "table",
+    *others: str,
     default: str | None = None,
     kind: str = "session",
     example: str = "id,name,config.remove_media",
@@ -463,12 +441,13 @@ def output_options(
     """Make a decorator of a click command, which gets an `Output` as `output`.
 
     Args:
-        forms: The names of the forms; the first is for people.
-        default: The default form; None is the first on a terminal, else JSON lines.
+        human: The name of the form for people.
+        others: The names of the other forms; none are those for programs.
+        default: The default form; None is *human* on a terminal, else JSON lines.
         kind: The kind of the results, a key of `fields.FIELDS`.
         example: Some of its fields, as a user would give them.
     """
-    human = forms[0]
+    forms = (human, *(others or ("json", "jsonl", "csv")))
     usual = default or f"{human} on a terminal, else jsonl"
     options = (
         click.option(
@@ -482,7 +461,7 @@ def output_options(
         click.option(
             "--fields",
             metavar="NAMES",
-            callback=_fields(kind),
+            type=_fields(kind),
             shell_complete=_complete_fields(kind),
             help=f"Print only these fields, e.g. {example}.",
         ),

@@ -14,18 +14,16 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from functools import partial
 from itertools import islice
 from math import inf
 from operator import length_hint
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
 from emogg_async._calls.call import Backlog
-from emogg_async._many.listing import Page
 from emogg_async._many.outcomes import Failed, Fetched, Outcome
 from emogg_async._many.plan import Plan, Thrift
-from emogg_async._wire.requests import check_session_id
+from emogg_async._wire.requests import check_session_id, get_session
 from emogg_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -34,7 +32,10 @@ from emogg_async.errors import (
 )
 from emogg_async.models import Session
 
-__all__ = ["WINDOW", "Calls", "Ids", "Jobs", "PagedGets", "Service", "chunks", "keyed"]
+if TYPE_CHECKING:
+    from emogg_async._core import Core
+
+__all__ = ["WINDOW", "Calls", "Ids", "Jobs", "PagedGets", "chunks", "keyed"]
 
 T = TypeVar("T")
 
@@ -115,9 +116,9 @@ def _distinct(ids: Iterable[object]) -> Iterator[tuple[str, object]]:
             yield key, given
 
 
-async def _outcome(call: OneIdCall[T], key: str, given: object) -> Outcome[T]:
+async def _outcome(key: str, call: Callable[[], Awaitable[T]]) -> Outcome[T]:
     try:
-        return Fetched(key, await call(given))  # type: ignore[arg-type]
+        return Fetched(key, await call())
     except _FATAL:
         raise
     except EmoggError as error:
@@ -169,7 +170,8 @@ class Calls(Generic[T]):
         if item is None or self.is_stopped:  # a feed may ignore its cancellation
             return None
         self.backlog.left -= 1
-        return (await _outcome(self._call, *item),)
+        key, given = item
+        return (await _outcome(key, partial(self._call, cast("str", given))),)
 
     async def _next(self) -> tuple[str, object] | None:
         if self._items is not None:
@@ -182,25 +184,6 @@ class Calls(Generic[T]):
         return next(iter(keyed([given]))), given
 
 
-@attrs.frozen
-class Service:
-    """The three ways in which a bulk gets sessions.
-
-    Attributes:
-        cached: Returns the cached sessions of some ids, by id.
-        page: Loads the page of a query, and returns the sessions that a function takes
-            of it.
-        get: Gets one session.
-    """
-
-    cached: Callable[[Sequence[str]], Awaitable[dict[str, Session]]]
-    page: Callable[
-        [list[tuple[str, str]], Callable[[Page], list[Session]]],
-        Awaitable[list[Session]],
-    ]
-    get: OneIdCall[Session]
-
-
 class PagedGets:
     """Get sessions from the cache, from pages, and the others one by one.
 
@@ -209,22 +192,26 @@ class PagedGets:
     window of ids is opened when all ids of the last one are under way.
 
     Args:
-        service: The ways to get sessions.
+        parts: Returns the open parts of the client.
         ids: The ids, which are pulled window by window.
         thrift: The number of ids for which a page is worth its request.
         window: The number of ids among which pages are planned; None for all of them.
+        fresh: Whether to pass by the cache.
     """
 
     def __init__(
         self,
-        service: Service,
+        parts: "Callable[[], Core]",
         ids: Iterable[object],
         thrift: Thrift,
         window: int | None = WINDOW,
+        *,
+        fresh: bool = False,
     ) -> None:
         self.backlog = _backlog_of(ids)
         self.is_stopped = False
-        self._service = service
+        self._parts = parts
+        self._fresh = fresh
         self._ids = iter(ids.items() if isinstance(ids, Asked) else ids)
         self._is_checked = isinstance(ids, Asked)
         self._thrift = thrift
@@ -243,25 +230,23 @@ class PagedGets:
         """Take one step ahead of the gets, or get one session."""
         while not self.is_stopped:
             may_lead = not self._is_led and not self._is_over
-            if may_lead and (self._is_looking_ahead or not self._to_get):
+            # Gets come after the cache and the plan have decided on the whole window.
+            if may_lead and (self._plan or self._to_look_up or not self._to_get):
                 if outcomes := await self._lead():
                     self.backlog.left -= len(outcomes)
                     return outcomes
             elif self._to_get:
                 key = self._to_get.popleft()
                 self.backlog.left -= 1
-                return (await _outcome(self._service.get, key, key),)
+                read = self._parts().sessions.read
+                get = partial(read, get_session(key), Session, fresh=self._fresh)
+                return (await _outcome(key, get),)
             elif self._is_over:
                 return None
             else:
                 await self._step_is_done.wait()
                 return ()  # the worker checks again for room for outcomes
         return None
-
-    @property
-    def _is_looking_ahead(self) -> bool:
-        """True if the cache or the plan has not decided on all ids of the window."""
-        return self._plan is not None or bool(self._to_look_up)
 
     async def _lead(self) -> Sequence[Outcome[Session]]:
         """Take one step that decides how ids are got, and return its outcomes."""
@@ -308,7 +293,7 @@ class PagedGets:
             self._to_look_up.popleft()
             for _ in range(min(LOOKUP_IDS, len(self._to_look_up)))
         ]
-        cached = await self._service.cached(chunk)
+        cached = await self._parts().sessions.cached(chunk, fresh=self._fresh)
         # The plan sorts all ids, which is quick if they are sorted in part.
         self._missing += sorted(each for each in chunk if each not in cached)
         if self._window is not None and not self._to_look_up:
@@ -323,7 +308,8 @@ class PagedGets:
         """Get the next page of the plan; if that fails, the plan gives up pages."""
         sessions: list[Session] = []
         try:
-            sessions = await self._service.page(plan.query or [], plan.take)
+            page = self._parts().sessions.page
+            sessions = await page(plan.query or [], plan.take, fresh=self._fresh)
         except _FATAL:
             raise
         except EmoggError:

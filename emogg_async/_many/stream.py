@@ -74,6 +74,7 @@ class OutcomeStream(Generic[T]):
         self._fatal: BaseException | None = None
         self._origin: TracebackType | None = None
         self._entered = self._left = False
+        self._running = self._lost_workers = 0
 
     async def __aenter__(self) -> Self:
         """Start the workers."""
@@ -90,6 +91,7 @@ class OutcomeStream(Generic[T]):
             task = context.run(loop.create_task, self._work())  # each task copies it
             task.add_done_callback(self._note_end)
             self._tasks.append(task)
+        self._running = self._workers
         return self
 
     async def __aexit__(
@@ -142,14 +144,13 @@ class OutcomeStream(Generic[T]):
             raise ConfigurationError(
                 "enter a stream of outcomes with `async with` first"
             )
-        self._check_not_left()
-        while not self._outcomes:  # outcomes come before the error
+        while not self._left and not self._outcomes:  # outcomes come before the error
             if isinstance(self._fatal, EmoggError):
                 raise bare(self._fatal)  # its frames would keep a worker alive
             if self._fatal is not None:
                 raise self._fatal.with_traceback(self._origin)
-            if all(task.done() for task in self._tasks):
-                if any(task.cancelled() for task in self._tasks):
+            if not self._running:
+                if self._lost_workers:
                     raise asyncio.CancelledError("a worker of this bulk was cancelled")
                 raise StopAsyncIteration
             self._news.clear()
@@ -158,15 +159,12 @@ class OutcomeStream(Generic[T]):
             except asyncio.CancelledError as error:
                 error.__traceback__ = None
                 raise
-            self._check_not_left()
+        if self._left:
+            raise ConfigurationError("the `async with` of this stream was left")
         outcome = self._outcomes.popleft()
         if len(self._outcomes) < self._workers:
             self._room.set()
         return outcome
-
-    def _check_not_left(self) -> None:
-        if self._left:
-            raise ConfigurationError("the `async with` of this stream was left")
 
     async def _work(self) -> None:
         try:
@@ -205,7 +203,10 @@ class OutcomeStream(Generic[T]):
             self._fatal, self._origin = error, error.__traceback__
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
+        self._running -= 1
+        if task.cancelled():
+            self._lost_workers += 1
+        else:
             task.exception()  # asyncio logs an error that is not looked at
         self._news.set()
 

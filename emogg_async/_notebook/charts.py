@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from emogg_async._notebook.markup import (
-    amount,
     clock,
     escape,
     figure,
@@ -25,6 +24,7 @@ from emogg_async._notebook.series import (
     nice,
     runs,
     series,
+    shares,
 )
 from emogg_async._notebook.svg import (
     EDGE,
@@ -38,7 +38,7 @@ from emogg_async._notebook.svg import (
     text,
 )
 
-__all__ = ["WIDTH", "bars", "colour", "rows", "shares", "stacks"]
+__all__ = ["WIDTH", "bars", "colour", "rows", "sentiments", "stacks"]
 
 WIDTH: Final = 640
 """Pixels; a chart shrinks if the page has less room."""
@@ -82,22 +82,19 @@ def colour(name: str) -> str:
 
 def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
     """Draw a bar for each count, the largest first, with its share of all."""
-    known = sorted(
-        ((name, count, max(0.0, amount(count))) for name, count in counts),
-        key=lambda bar: (-bar[2], bar[0]),
-    )
-    shown, rest = known[:_MAX_BARS], known[_MAX_BARS:]
-    peak = max((size for _, _, size in known), default=0.0) or 1.0
-    total = sum(size / peak for _, _, size in known) or 1.0
-    labels = [figure(count) for _, count, _ in shown]
-    left = label_room([name for name, _, _ in shown], _WIDTH)
+    known = dict(counts)
+    parts = shares(known)
+    shown, rest = [*parts][:_MAX_BARS], [*parts.values()][_MAX_BARS:]
+    largest = max(parts.values(), default=0.0) or 1.0
+    labels = [figure(known[name]) for name in shown]
+    left = label_room(shown, _WIDTH)
     room = _WIDTH - left - _SHARE - max(map(text_width, labels), default=0.0) - GAP
     body, about = [], []
-    for place, (name, _, size) in enumerate(shown):
+    for place, name in enumerate(shown):
         top = _HEAD + place * _BAR
-        share = percent(size / peak / total)
+        share = percent(parts[name])
         about.append(f"{named(name)}: {labels[place]} ({share})")
-        length = max(size / peak * room, 1) if size else 0
+        length = max(parts[name] / largest * room, 1) if parts[name] else 0
         body.append(
             f"<g><title>{escape(about[-1])}</title>"
             f"{text(left - GAP, top + 14, name, anchor='end', room=left - GAP)}"
@@ -108,10 +105,8 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
         )
     bottom = _HEAD + len(body) * _BAR
     if rest:
-        share = percent(sum(size / peak for _, _, size in rest) / total)
-        body.append(
-            text(left, bottom + 14, f"{len(rest):,} more, with {share}", faint=True)
-        )
+        more = f"{len(rest):,} more, with {percent(sum(rest))}"
+        body.append(text(left, bottom + 14, more, faint=True))
     elif not known:
         body.append(text(0, bottom + 14, "nothing was detected", faint=True))
     height = bottom + (4 if known and not rest else _BAR)
@@ -196,7 +191,7 @@ def stacks(
     around += [(s, zero + m * tall, zero + (m + n) * tall) for s, _, n, m in parts]
     above = [(s, zero, zero - p * tall) for s, p, _, _ in parts]
     below = [(s, zero, zero + m * tall) for s, _, _, m in parts]
-    about = shares(whole)
+    about = sentiments(whole)
     body = [
         plot.gaps(),
         plot.axis(),
@@ -210,16 +205,13 @@ def stacks(
     return document(title, note, body, about=about, remarks=remarks, size=size)
 
 
-def shares(whole: Series) -> list[str]:
+def sentiments(whole: Series) -> list[str]:
     """Return the name of each sentiment, with its share if the series has values."""
     profiles = whole.profiles()
-    peak = whole.peak or 1.0
-    means = {name: profile.mean / peak for name, profile in profiles.items()}
-    total = sum(means.values())
-    return [
-        f"{name} {percent(means.get(name, 0.0) / total)}" if total else name
-        for name in _SENTIMENTS
-    ]
+    parts = shares({name: profile.mean for name, profile in profiles.items()})
+    if not any(parts.values()):
+        return [*_SENTIMENTS]
+    return [f"{name} {percent(parts.get(name, 0.0))}" for name in _SENTIMENTS]
 
 
 def _thinned(whole: Series, room: float) -> Series:

@@ -19,6 +19,7 @@ __all__ = [
     "nice",
     "runs",
     "series",
+    "shares",
     "ticks",
 ]
 
@@ -191,6 +192,17 @@ def series(intervals: Iterable[Interval]) -> Series:
         for start, end, values in kept
     ]
     return Series(zero, span, peak, steps)
+
+
+def shares(amounts: Mapping[str, float]) -> dict[str, float]:
+    """Return each of the *amounts* as a part of their sum, the largest first.
+
+    Amounts that are negative or not finite count as 0.
+    """
+    sizes = {name: max(0.0, amount(value)) for name, value in amounts.items()}
+    total = sum(sizes.values()) or 1.0
+    ranked = sorted(sizes, key=lambda name: (-sizes[name], name))
+    return {name: sizes[name] / total for name in ranked}
 
 
 def _is_finite(value: float) -> bool:

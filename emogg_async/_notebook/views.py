@@ -23,7 +23,7 @@ from emogg_async._notebook.markup import (
     named,
     percent,
 )
-from emogg_async._notebook.series import Interval, Series, series
+from emogg_async._notebook.series import Interval, Series, series, shares
 from emogg_async.errors import EmoggError, InvalidArgumentError
 
 __all__ = [
@@ -104,14 +104,11 @@ def totals_chart(session: str, counts: Mapping[str, int]) -> str:
 
 def totals_row(totals: Mapping[str, int]) -> dict[str, str]:
     """Return the cells of one session's totals in a table of many."""
-    counts = {name: max(0.0, amount(n)) for name, n in totals.items()}
-    peak = max(counts.values(), default=0.0) or 1.0
-    whole = sum(count / peak for count in counts.values()) or 1.0
-    most = sorted(counts, key=lambda name: (-counts[name], name))[:3]
+    most = islice(shares(totals).items(), 3)
     return {
-        "detected": figure(round(whole * peak) if counts else 0),
+        "detected": figure(round(sum(max(0.0, amount(n)) for n in totals.values()))),
         "most frequent": ", ".join(
-            f"{named(name, 30)} {percent(counts[name] / peak / whole)}" for name in most
+            f"{named(name, 30)} {percent(share)}" for name, share in most
         ),
     }
 
@@ -152,9 +149,7 @@ def emotions_row(intervals: Iterable[Interval]) -> dict[str, str]:
     profiles = whole.profiles()
     strongest = [*islice(profiles, 3)]
     means = figures([profiles[name].mean for name in strongest])
-    return {
-        "intervals": figure(len(intervals)),
-        "until": clock(whole.time(1.0)),
+    return _extent(intervals, whole) | {
         "most intense": ", ".join(
             f"{named(name, 30)} {mean}"
             for name, mean in zip(strongest, means, strict=True)
@@ -191,10 +186,8 @@ def sentiment_row(intervals: Iterable[Interval]) -> dict[str, str]:
     """Return the cells of one session's sentiments in a table of many."""
     intervals = [*intervals]
     whole = series(intervals)
-    return {
-        "intervals": figure(len(intervals)),
-        "until": clock(whole.time(1.0)),
-        "on the whole": ", ".join(charts.shares(whole)) if whole.steps else "",
+    return _extent(intervals, whole) | {
+        "on the whole": ", ".join(charts.sentiments(whole)) if whole.steps else "",
     }
 
 
@@ -233,6 +226,11 @@ def batch_table(values: Mapping[str, object], errors: Mapping[str, EmoggError]) 
 
 def _utc(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _extent(intervals: Sequence[Interval], whole: Series) -> dict[str, str]:
+    """Return the cells that all timelines have."""
+    return {"intervals": figure(len(intervals)), "until": clock(whole.time(1.0))}
 
 
 def _check_size(width: object, height: object) -> None:

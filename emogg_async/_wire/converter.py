@@ -8,8 +8,9 @@ which is written back, too.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -193,26 +194,30 @@ def _array(kind: Any, converter: Converter) -> Callable[[Any, Any], tuple[Any, .
     def structure_array(payload: Any, _: Any) -> tuple[Any, ...]:
         if type(payload) is not list:
             raise _MismatchError("an array", payload)
-        values: list[Any] = []
-        errors: list[Exception] = []
-        for value in payload:
-            try:
-                values.append(hook(value, inner))
-            except _WRONG as error:
-                _note(errors, error, len(values) + len(errors), inner)
-        if errors:
-            raise IterableValidationError("", errors, tuple)
-        return tuple(values)
+        return tuple(_each(enumerate(payload), hook, inner))
 
     return structure_array
 
 
-def _note(errors: list[Exception], error: Exception, key: int | str, kind: Any) -> None:
-    """Add *error*, which was found at *key*, and raise all of them at the limit."""
-    error.add_note(IterableValidationNote("", key, kind))
-    errors.append(error)
-    if len(errors) == MAX_PROBLEMS:
+def _each(
+    items: Iterable[tuple[Any, Any]], hook: Callable[[Any, Any], Any], kind: Any
+) -> list[Any]:
+    """Structure the value of each of *items*, and collect what is wrong by its key."""
+    values: list[Any] = []
+    errors: list[Exception] = []
+    for key, value in items:
+        try:
+            values.append(hook(value, kind))
+        except _WRONG as error:
+            # An error quotes nothing of the body but keys that look like names.
+            shown = key if _SHOWABLE.fullmatch(str(key)) else "…"
+            error.add_note(IterableValidationNote("", shown, kind))
+            errors.append(error)
+            if len(errors) == MAX_PROBLEMS:
+                break
+    if errors:
         raise IterableValidationError("", errors, kind)
+    return values
 
 
 def _optional(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
@@ -236,18 +241,8 @@ def _named_values(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     def structure_values(payload: Any, _: Any) -> Any:
         if type(payload) is not dict:
             raise _MismatchError("an object", payload)
-        values: dict[str, Any] = {}
-        errors: list[Exception] = []
-        for key, value in payload.items():
-            try:
-                values[key] = hook(value, inner)
-            except _WRONG as error:
-                # An error quotes nothing of the body but keys that look like names.
-                name = key if _SHOWABLE.fullmatch(key) else "…"
-                _note(errors, error, name, inner)
-        if errors:
-            raise IterableValidationError("", errors, FrozenMapping)
-        return FrozenMapping(values)
+        values = _each(payload.items(), hook, inner)
+        return FrozenMapping(dict(zip(payload, values, strict=True)))
 
     return structure_values
 
@@ -293,6 +288,7 @@ def _overrides(model: type, converter: Converter) -> dict[str, Any]:
             rename=_wire_name(model, field.name),
             struct_hook=hook,
             omit=field.name in _OURS,
+            omit_if_default=field.default is None,
         )
     return overrides
 
@@ -346,12 +342,10 @@ def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, An
     known = make_dict_unstructure_fn(model, converter, **_overrides(model, converter))
 
     def unstructure_object(instance: Any) -> dict[str, Any]:
-        wire = {
-            key: value for key, value in known(instance).items() if value is not None
-        }
-        objects: dict[str, Any] = thaw(instance.expanded) if expandable else {}
-        unknown: dict[str, Any] = thaw(instance.extra) if keeps_unknown else {}
-        return wire | objects | unknown
+        objects = thaw(instance.expanded) if expandable else {}
+        unknown = thaw(instance.extra) if keeps_unknown else {}
+        wire: dict[str, Any] = known(instance) | objects | unknown
+        return wire
 
     return unstructure_object
 
@@ -372,15 +366,11 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(datetime, _datetime)
     for kind in OpenEnum.__subclasses__():  # cattrs would take the hooks of `str`
         converter.register_structure_hook(kind, _open_enum(kind))
-        converter.register_unstructure_hook(kind, _plain_text)
+        converter.register_unstructure_hook(kind, attrgetter("value"))
     converter.register_unstructure_hook_factory(attrs.has)(_wire_form)
     converter.register_unstructure_hook(datetime, format_datetime)
     converter.register_unstructure_hook(float, _plain_number)
     return converter
-
-
-def _plain_text(member: OpenEnum) -> str:
-    return member.value
 
 
 def _is_tuple(kind: Any) -> bool:

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
 from typing import Any, Final, NoReturn, Protocol
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl
 
 import attrs
 
@@ -66,8 +66,8 @@ _GZIP = 16 + zlib.MAX_WBITS
 _PACKED_AS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NOT_ASKED_FOR = frozenset({"br", "compress", "zstd"})
 _BYTE_ORDER_MARK = "\ufeff"
-_NATURAL = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
+_RATE_LIMIT = re.compile(rf"([0-9]{{1,9}});([0-9]{{1,9}});({_DECIMAL.pattern})")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 _POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:$|[;,\s])")
 _ID = re.compile(r"(?<=/)(?:[0-9a-fA-F]{24}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]+){4})(?=/|$)")
@@ -98,37 +98,37 @@ class Repeat(Enum):
 SAFE: Final = Repeat.SAFE
 
 
-def _target(request: "Request") -> str:
-    query = urlencode(request.query)
-    return f"{request.path}?{query}" if query else request.path
-
-
 @attrs.frozen
 class Request:
     """A complete request, which travels through every hop unchanged.
 
     Attributes:
         method: The HTTP method.
-        path: The path without a query, encoded for the wire.
-        query: The parameters of the query.
+        target: The path and the query, encoded for the wire.
         body: The JSON, or None for no body. It may hold the key of a stream.
         repeat: Whether the request may be sent again after its answer was lost.
         session_id: The session that the request reads or changes, in lower case; empty
             if it reads or changes no session that is cached.
         max_body: The most bytes of the answer that are read, counted unpacked.
-        target: The path and the query, encoded.
     """
 
     method: str
-    path: str
-    query: tuple[tuple[str, str], ...] = ()
+    target: str
     body: bytes | None = attrs.field(default=None, repr=False)
     repeat: Repeat = SAFE
     session_id: str = ""
     max_body: int = MAX_BODY
-    target: str = attrs.field(
-        init=False, repr=False, default=attrs.Factory(_target, takes_self=True)
-    )
+
+    @property
+    def path(self) -> str:
+        """The path without a query."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> tuple[tuple[str, str], ...]:
+        """The parameters of the query."""
+        query = self.target.partition("?")[2]
+        return tuple(parse_qsl(query, keep_blank_values=True))
 
     @property
     def template(self) -> str:
@@ -158,15 +158,14 @@ class Response:
         status: The HTTP status.
         headers: The response headers.
         body: The body, unpacked; empty if it was left out.
-        complete: False if the body was left out.
-        problem: Why the body was left out, as the end of the sentence "the answer is".
+        problem: Why the body was left out, as the end of the sentence "the answer is";
+            empty if it was not.
     """
 
     status: int
     headers: Headers = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
-    complete: bool = True
-    problem: str = TOO_LONG
+    problem: str = ""
 
 
 @attrs.frozen
@@ -198,15 +197,21 @@ class RateLimit:
     @classmethod
     def from_headers(cls, headers: Headers) -> "RateLimit | None":
         """Read the four headers; return None if a figure is missing or impossible."""
-        limit = _figure(headers, "RateLimit-Limit", _NATURAL)
-        remaining = _figure(headers, "RateLimit-Remaining", _NATURAL)
-        reset = _figure(headers, "RateLimit-Reset", _DECIMAL)
-        if limit is None or remaining is None or reset is None:
+        figures = (
+            headers.getall("RateLimit-Limit", ()),
+            headers.getall("RateLimit-Remaining", ()),
+            headers.getall("RateLimit-Reset", ()),
+        )
+        # A header that is missing, or has two meanings, leaves a gap in the line.
+        line = ";".join([each[0] for each in figures if len(set(each)) == 1])
+        found = _RATE_LIMIT.fullmatch(line)
+        if found is None:
             return None
+        limit, remaining, reset = int(found[1]), int(found[2]), float(found[3])
         if not (1 <= limit >= remaining and reset <= MAX_RESET_SECONDS):
             return None
         policy = headers.getall("RateLimit-Policy", ())
-        return cls(int(limit), int(remaining), reset, policy[0] if policy else None)
+        return cls(limit, remaining, reset, policy[0] if policy else None)
 
 
 _GARBAGE: Final = object()
@@ -258,7 +263,7 @@ def decipher(
     """
     if not 200 <= response.status < 300:
         raise _status_error(request, response, now(), secret)
-    if not response.complete:
+    if response.problem:
         raise _undecodable(request, response, response.problem, secret)
     if response.status == HTTPStatus.NO_CONTENT or not (
         response.body or request.repeat is SAFE
@@ -409,17 +414,7 @@ def _phrase(status: int) -> str:
 
 def _sole(values: Sequence[str]) -> str:
     """Return the only value of a header, or an empty string if its values differ."""
-    if len(values) == 1 or len(set(values)) == 1:
-        return values[0]
-    return ""
-
-
-def _figure(headers: Headers, name: str, form: re.Pattern[str]) -> float | None:
-    """Return the number in a header; None if it is missing, malformed or ambiguous."""
-    values = headers.getall(name, ())
-    if len(values) > 1:
-        values = (_sole(values),)
-    return float(values[0]) if values and form.fullmatch(values[0]) else None
+    return values[0] if len(set(values)) == 1 else ""
 
 
 def format_datetime(moment: datetime) -> str:
@@ -442,14 +437,15 @@ def _retry_after(headers: Headers, now: datetime) -> float | None:
 
     The header has seconds or an HTTP date.
     """
-    seconds = _figure(headers, "Retry-After", _DECIMAL)
-    if seconds is None and (
-        moment := _http_date(_sole(headers.getall("Retry-After", ())))
-    ):
-        # The service's clock decides if the answer has it: ours may be wrong.
-        present = date_of(headers) or now
-        seconds = max(0.0, (moment - present).total_seconds())
-    return seconds
+    text = _sole(headers.getall("Retry-After", ()))
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    moment = _http_date(text)
+    if moment is None:
+        return None
+    # The service's clock decides if the answer has it: ours may be wrong.
+    present = date_of(headers) or now
+    return max(0.0, (moment - present).total_seconds())
 
 
 def _http_date(text: str) -> datetime | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from emogg_async._checks import number, whole_number
 from emogg_async._text import shown
@@ -169,19 +169,19 @@ def _source_id(value: object) -> str:
 def get_session(session_id: str, expand: Iterable[str] = ()) -> Request:
     """Build "Get a session" from arguments that were checked."""
     path = f"/v1/sessions/{session_id}"
-    query = _expansion(expand) if expand else ()
-    return Request("GET", path, query, session_id=session_id)
+    target = _target(path, _expansion(expand)) if expand else path
+    return Request("GET", target, session_id=session_id)
 
 
 def list_sessions(query: Iterable[tuple[str, str]]) -> Request:
     """Build "List sessions" from a *query* that was checked."""
-    return Request("GET", "/v1/sessions", tuple(query), max_body=MAX_PAGE_BODY)
+    return Request("GET", _target("/v1/sessions", query), max_body=MAX_PAGE_BODY)
 
 
 def create_session(name: object, stream_uri: object) -> Request:
     """Build "Create a session"."""
     payload = {"name": check_name(name), "streamUri": _stream_uri(stream_uri)}
-    return Request("POST", "/v1/sessions", (), _encoded(payload), Repeat.ONCE)
+    return Request("POST", "/v1/sessions", _encoded(payload), Repeat.ONCE)
 
 
 def update_session(session_id: object, name: object) -> Request:
@@ -205,7 +205,7 @@ def _write(
 ) -> Request:
     checked = check_session_id(session_id)
     path = f"/v1/sessions/{checked}{below}"
-    return Request(method, path, (), _encoded(payload), repeat, session_id=checked)
+    return Request(method, path, _encoded(payload), repeat, session_id=checked)
 
 
 # -- what is known of a session --------------------------------------------------------
@@ -242,8 +242,8 @@ def _derived(
 ) -> Request:
     checked = check_session_id(session_id)
     query = span + _expansion(check_expand(expand))
-    path = f"/v1/sessions/{checked}/{what}"
-    return Request("GET", path, query, session_id=checked, max_body=max_body)
+    target = _target(f"/v1/sessions/{checked}/{what}", query)
+    return Request("GET", target, session_id=checked, max_body=max_body)
 
 
 def _span(
@@ -261,6 +261,11 @@ def _span(
             f"end: expected more than start, got {end:g} and a start of {begin:g}"
         )
     return (*span, ("end", _plain(_seconds("end", end))))
+
+
+def _target(path: str, query: Iterable[tuple[str, str]]) -> str:
+    encoded = urlencode(list(query))
+    return f"{path}?{encoded}" if encoded else path
 
 
 def _expansion(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -314,7 +319,7 @@ def register_source(
     path = _path_of_registering(checked)
     body = _encoded(payload)
     # A new source changes its session, which lists its sources.
-    return Request("POST", path, (), body, Repeat.ONCE, session_id=checked)
+    return Request("POST", path, body, Repeat.ONCE, session_id=checked)
 
 
 def send_event(
@@ -323,7 +328,7 @@ def send_event(
     """Build "Custom events", which changes no session."""
     path = _path_of_events(check_session_id(session_id), _source_id(source_id))
     payload = {"time": _seconds("time", time), "data": _data(data)}
-    return Request("POST", path, (), _encoded(payload), Repeat.ONCE)
+    return Request("POST", path, _encoded(payload), Repeat.ONCE)
 
 
 def check_data(data: str | float, source_format: str | None) -> None:
@@ -384,14 +389,13 @@ def custom(
             f"method: expected one of {known}, got {shown(method)}"
         )
     _check_path(path)
-    pairs = tuple(_query_pairs({} if query is None else query))
+    pairs = list(_query_pairs({} if query is None else query))
     changed = None
     if repeat is not Repeat.SAFE:
         changed = _PATH_OF_SESSION.match(unquote(path))
     return Request(
         method.upper(),
-        path,
-        pairs,
+        _target(path, pairs),
         _encoded(payload),
         repeat,
         session_id=changed[1].lower() if changed else "",

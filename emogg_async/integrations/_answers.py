@@ -30,11 +30,11 @@ Failure = EmoggError | ExceptionGroup[Exception]
 
 
 class Answer(NamedTuple):
-    """An HTTP answer, without any text of the service and without the token.
+    """An HTTP answer that shows neither the service's text nor the token.
 
     Attributes:
         status: HTTP status.
-        headers: Headers beside those of any JSON answer.
+        headers: Headers to add to the usual ones of a JSON answer.
         body: JSON object of `error`, a word for programs, and `detail`, a sentence for
             people.
     """
@@ -50,7 +50,7 @@ _UPSTREAM = (502, "upstream_failed", "A service behind this one failed.")
 _ANSWERS: Final[Mapping[type[EmoggError], tuple[int, str, str]]] = {
     InvalidArgumentError: (400, "invalid_argument", "The request is not well-formed."),
     NotFoundError: (404, "not_found", "There is no such thing."),
-    # Not 429: all visitors together asked too much, not this one.
+    # A 429 would blame this visitor, but all visitors together asked too much.
     RateLimitedError: (503, "busy", "Too much is going on. Try again later."),
     ClientClosedError: (503, "stopping", "This server is stopping. Try again."),
     DeadlineError: (504, "timeout", "A service behind this one took too long."),
@@ -59,7 +59,7 @@ _ANSWERS: Final[Mapping[type[EmoggError], tuple[int, str, str]]] = {
         "outcome_unknown",
         "It may have taken effect or not. Look before you repeat it.",
     ),
-    # Not 401 or 403: the token is this server's, and the visitor cannot mend it.
+    # A 401 or 403 would blame the visitor, but the token is this server's.
     AuthenticationError: _INTERNAL,
     PermissionDeniedError: _INTERNAL,
     ConfigurationError: _INTERNAL,
@@ -68,7 +68,7 @@ _ANSWERS: Final[Mapping[type[EmoggError], tuple[int, str, str]]] = {
     ResponseShapeError: _UPSTREAM,
     EmoggError: _INTERNAL,
 }
-"""Status, word and sentence. The nearest base class of an error counts."""
+"""Status, word and sentence for each class. Others take those of their nearest base."""
 
 _SOON: Final = 1.0
 """Seconds in the `Retry-After` of a 503 if the error has no `retry_after`."""
@@ -80,8 +80,8 @@ def answer_to(error: Failure) -> Answer:
     The answer holds nothing of the error's text: log the error to keep it.
 
     Args:
-        error: An error, or a group of them, as `batch.raise_for_errors()` raises it. Of
-            a group, the error with the highest status is answered.
+        error: An error, or a group of them, as `batch.raise_for_errors()` raises it. A
+            group gets the answer to its error with the highest status.
 
     Raises:
         ExceptionGroup: *error* is a group that holds other exceptions as well.
@@ -90,14 +90,14 @@ def answer_to(error: Failure) -> Answer:
 
 
 _REFUSAL: Final = re.compile(r"\w+(?=: )(: expected ((?!, got ).)+)?")
-"""Matches a refusal up to the refused value: the argument and its rule."""
+"""Matches the argument and its rule in a refusal, and stops before the value."""
 
 
 def answer_and_log(error: Failure, request: str) -> Answer:
     """Return the answer to *error*, and log it unless the visitor caused it.
 
-    A refused argument may come from the visitor or be a mistake of the app, so it is
-    logged with the request, and without its value.
+    A refused argument may come from the visitor or be a mistake of the app, so the log
+    names the request, the argument and its rule, but not the value.
 
     Args:
         error: An error or a group of them.
@@ -136,8 +136,8 @@ def _single(error: Exception) -> Iterator[EmoggError]:
 
 def _weight(answered: tuple[Answer, EmoggError]) -> tuple[int, bool, int]:
     status, headers, body = answered[0]
-    # Of two 504, the unknown outcome counts: it must not be repeated blindly. Of two
-    # 503, the longer wait counts.
+    # An unknown outcome outweighs another 504: nobody may repeat it blindly. The
+    # longer wait outweighs another 503.
     unknown = body["error"] == "outcome_unknown"
     return status, unknown, int(headers.get("Retry-After", 0))
 

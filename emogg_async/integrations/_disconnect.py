@@ -26,7 +26,7 @@ class CancelOnDisconnect:
     Middlewares around it then see an empty answer of status 499.
 
     Requests of other methods, or with a body, go on to their end, because they may
-    change something. So does work after the answer, like background tasks.
+    change something. Work after the answer, such as background tasks, goes on as well.
 
     Args:
         app: The ASGI app to wrap.
@@ -44,7 +44,7 @@ class CancelOnDisconnect:
 
 
 def _is_plain_read(scope: Scope) -> bool:
-    """Tell whether the server has nothing to send but the visitor's leaving."""
+    """Tell whether the only message still to come says that the visitor has left."""
     return (
         scope["type"] == "http"
         and scope["method"] in {"GET", "HEAD"}
@@ -56,8 +56,8 @@ class _Visit:
     """A request without a body, and a watch for the visitor's leaving.
 
     Args:
-        receive: The server's, which takes one caller: the watch.
-        send: The server's.
+        receive: The server's function. It takes one caller, and that is the watch.
+        send: The server's function.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -68,10 +68,10 @@ class _Visit:
         self._answered = False
 
     async def run(self, app: App, scope: Scope) -> None:
-        # A timeout tells its own cancellation from the server's, which goes on.
+        # A timeout tells its own cancellation from the server's, which it passes on.
         presence = asyncio.timeout(None)
         try:
-            async with presence:  # before the watch, which may begin eagerly
+            async with presence:  # before the watch: an eager task runs at once
                 self._watch = asyncio.create_task(self._wait_and_cancel(presence))
                 await app(scope, self._tell, self._pass_on)
         except TimeoutError:
@@ -90,7 +90,7 @@ class _Visit:
 
     async def _answer_nobody(self) -> None:
         # Nobody reads it, but a middleware around this one takes silence for an error.
-        # 499 is what proxies log in this case.
+        # Proxies log a 499 in this case.
         with suppress(OSError):  # some servers refuse it
             start = {"type": "http.response.start", "status": 499, "headers": []}
             await self._send(start)
@@ -105,7 +105,7 @@ class _Visit:
 
     async def _pass_on(self, message: Message) -> None:
         self._begun = True
-        # Before it is sent: servers report a disconnect as soon as it is.
+        # Noted before the send, because servers report a disconnect right after it.
         if message["type"] in _PARTS and not message.get("more_body"):
             self._answered = True
         await self._send(message)

@@ -6,8 +6,8 @@
     app.middlewares.append(error_middleware)
 
 Handlers get the client by `get_client(request)`. Run the app with
-`web.run_app(app, handler_cancellation=True)`: without it, a call goes on to its end
-after its visitor has left.
+`web.run_app(app, handler_cancellation=True)`, or a call goes on to its end after its
+visitor has left.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -5,11 +5,11 @@
     async with instrument(AsyncEmoggClient()) as client:
         ...
 
-A call that sends a request has one client span, however often it is sent again. The
-span is named after method and template, is current while the call is under way, and is
-a child of the caller's span. Its context travels in the headers that the configured
-propagators inject. A call that the cache answers, or that joins another call's load,
-has no span. Spans of a cache backend are children of the caller's span as well.
+Each call that sends a request has one client span, retries included. The span is named
+after method and template, is current while the call is under way, and is a child of the
+caller's span. Its context travels in the headers that the configured propagators
+inject. A call has no span if the cache answers it or if it joins another call's load.
+Spans of a cache backend are children of the caller's span as well.
 
 ===================================== =================================================
 attribute of the span                 value
@@ -80,7 +80,7 @@ def instrument(
     tracer_provider: trace.TracerProvider | None = None,
     meter_provider: metrics.MeterProvider | None = None,
 ) -> C:
-    """Give each call of *client* a span from now on, and its requests metrics.
+    """Trace each call of *client* from now on, and measure its requests.
 
     Args:
         client: A client, open or not.
@@ -92,13 +92,13 @@ def instrument(
     """
     tracer = trace.get_tracer("emogg_async", __version__, tracer_provider, SCHEMA)
     meter = metrics.get_meter("emogg_async", __version__, meter_provider, SCHEMA)
-    # The hook was made for this, and for nobody else.
+    # This module is the only user of that hook.
     client._instrument(lambda base_url: _Instrument(base_url, tracer, meter))
     return client
 
 
 def uninstrument(client: AsyncEmoggClient) -> None:
-    """Give the calls of *client* no spans and metrics from now on."""
+    """Stop tracing the calls of *client* and measuring its requests."""
     client._instrument(None)
 
 

@@ -44,8 +44,8 @@ def emogg_lifespan(
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, AsyncEmoggClient]]]:
     """Make a lifespan that keeps a client open while the app runs.
 
-    It takes the arguments of `AsyncEmoggClient`. A lifespan of your own can enter it,
-    and yield its state along with more.
+    It takes the arguments of `AsyncEmoggClient`. Your own lifespan can enter it, and
+    yield its state along with more.
     """
 
     @asynccontextmanager
@@ -60,7 +60,7 @@ def emogg_lifespan(
 async def get_client(connection: HTTPConnection) -> AsyncEmoggClient:
     """Return the client that the lifespan opened; also for FastAPI's `Depends`.
 
-    It is async because FastAPI would run it in a thread otherwise.
+    It is async, or FastAPI would run it in a thread.
 
     Args:
         connection: A request or a WebSocket.
@@ -81,8 +81,8 @@ def add_error_handlers(app: Starlette) -> None:
     """Answer an `EmoggError`, or a group of them, as `answer_to` does.
 
     Groups with other exceptions in them are raised again. A WebSocket is refused with
-    that answer before it is accepted, and closed afterwards. Like all handlers of
-    Starlette, these cover routes and dependencies, but not middlewares or mounted apps.
+    that answer, or closed if it was accepted before. The handlers cover routes and
+    dependencies, but not middlewares or mounted apps, like all handlers of Starlette.
     """
     for kind in _KINDS:
         app.add_exception_handler(kind, _answer)
@@ -99,7 +99,7 @@ async def _answer(connection: HTTPConnection, error: Exception) -> Any:
 
 
 def _route(scope: Mapping[str, Any]) -> str:
-    """Return method, path and endpoint; in a mounted app the path is only a part."""
+    """Return method, path (in a mounted app the part below the mount) and endpoint."""
     path = getattr(scope.get("route"), "path", "")  # older Starlettes have no route
     endpoint = scope.get("endpoint")
     name = getattr(endpoint, "__qualname__", type(endpoint).__qualname__)

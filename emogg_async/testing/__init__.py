@@ -1,8 +1,8 @@
 """Tools to test code that uses this package, without an account or a network.
 
 `EmoggEmulator` is an HTTP server on loopback that answers as the Emogg API does. The
-pytest fixture `emogg_emulator` starts one and points the environment at it. This module
-imports the server when it is first used.
+pytest fixture `emogg_emulator` starts one and points the environment at it. The server
+is imported when it is first used.
 """
 
 from importlib import import_module
@@ -41,7 +41,7 @@ _HOMES: Final = {
 }
 
 
-if not TYPE_CHECKING:  # or every name would do for type checkers
+if not TYPE_CHECKING:  # type checkers would accept every name
 
     def __getattr__(name: str) -> object:
         home = _HOMES.get(name)

@@ -1,7 +1,7 @@
 """Emotions and sentiments of the emulated sessions, as JSON values.
 
-They follow from the seed, the session's ID and its duration. Only the server's thread
-may use this module.
+The seed, the session's ID and its duration decide them. Only the server's thread may
+use this module.
 """
 
 import math
@@ -18,7 +18,7 @@ __all__ = ["Analyst", "counts", "intensities"]
 T = TypeVar("T", Moods, Speech)
 
 _KEPT: Final = 100
-"""Number of walks kept of each kind, of about 50 kB for an hour; others are redone."""
+"""Walks of each kind that are kept, about 50 kB for an hour; others are made again."""
 
 
 class Analyst:
@@ -33,7 +33,7 @@ class Analyst:
         return self._moods(session_id)
 
     def totals(self, session_id: str, duration: float) -> dict[str, int]:
-        """Return the number of detections of each emotion detected at all.
+        """Return how often each emotion was detected, if it was detected at all.
 
         Source: https://docs.emogg.com, "Get emotions".
         """
@@ -133,7 +133,7 @@ def _sum_at(sums: Sequence[int], second: int) -> int:
 
 
 def _walks(seed: int, topic: str, kind: Callable[[str], T]) -> Callable[[str], T]:
-    """Return a function from IDs to walks, which keeps those used most recently."""
+    """Return a function that maps IDs to walks, and keeps the walks used last."""
 
     @lru_cache(maxsize=_KEPT)
     def walk(session_id: str) -> T:
@@ -159,14 +159,14 @@ def _measures(moods: Moods, first: int, last: int) -> dict[str, dict[str, float]
 
 
 def _steps(duration: float) -> int:
-    """Return the number of whole steps of a session that are analysed."""
+    """Return how many whole steps of a session are analysed."""
     return int(min(duration, LONGEST_ANALYSIS) // STEP)
 
 
 def _intervals(
     window: Window, duration: float
 ) -> Iterator[tuple[float, float, int, int]]:
-    """Cut *window* into intervals, each with its first step and the one after its last.
+    """Yield the intervals of *window*: start, end, first step, and step after the last.
 
     A step belongs to the interval in which it begins, so none is lost or counted twice.
     Intervals without a step are left out.

@@ -26,7 +26,7 @@ class TokenBucket:
     """A bucket that starts full and refills at a constant rate, fractions included.
 
     Source: https://docs.emogg.com, "Rate limits". The reference names no rounding, so
-    it is a guess that fractions count and `Remaining` is rounded down.
+    two things are guesses: fractions count, and `Remaining` is rounded down.
 
     Attributes:
         capacity: Tokens in a full bucket.
@@ -47,7 +47,7 @@ class TokenBucket:
     def level(self, now: float) -> float:
         """Return the number of tokens at *now*, a time in seconds.
 
-        A *now* before the latest one counts as the latest one.
+        The clock never goes back: a *now* before the latest one counts as the latest.
         """
         if now > self._updated:
             gained = (now - self._updated) * self.capacity / self.window
@@ -56,7 +56,7 @@ class TokenBucket:
         return self._level
 
     def take(self, now: float, cost: int = 1) -> bool:
-        """Take *cost* tokens at *now*, or none and return False if there are fewer."""
+        """Take *cost* tokens at *now*; with fewer, take none and return False."""
         if self.level(now) < cost - _SLACK:
             return False
         self._level = max(0.0, self._level - cost)

@@ -40,7 +40,7 @@ def require(holds: bool, argument: str, rule: str) -> None:
 
 
 def is_count(value: object, least: int = 0) -> bool:
-    """Tell whether *value* is an integer of at least *least*; booleans are not."""
+    """Tell whether *value* is an integer, but no boolean, of at least *least*."""
     return type(value) is int and value >= least
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 __all__ = ["CONNECTION_FAULTS", "CUTS", "GARBLES", "send_nothing"]
 
-# SO_LINGER takes two numbers, on and 0 seconds, whose width differs on Windows.
+# SO_LINGER takes two numbers: 1 for on, and 0 seconds. Windows has shorter ones.
 _LINGER_NOT: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 _HUGE: Final = 40_000_000
@@ -29,7 +29,7 @@ _PAGE: Final = (
 
 
 async def send_nothing() -> None:
-    """Wait until the server cancels it, because the client leaves or it stops."""
+    """Wait until the server cancels this: the client has left, or the server stops."""
     await asyncio.get_running_loop().create_future()
 
 
@@ -134,13 +134,13 @@ CONNECTION_FAULTS: Final[Mapping[str, Callable[[web.Request], Awaitable[None]]]]
     "close": _close,
     "hang": _hang,
 }
-"""Faults that leave no answer, whether the request is handled or not; none returns."""
+"""Faults that leave no answer, of a request handled or not. They never return."""
 
 CUTS: Final[Mapping[str, Callable[[web.Request, web.Response], Awaitable[None]]]] = {
     "cut": _cut,
     "cut_chunked": _cut_chunked,
 }
-"""Faults that lose an answer in the middle of its body; none returns."""
+"""Faults that lose an answer in the middle of its body. They never return."""
 
 GARBLES: Final[Mapping[str, Callable[[web.Response], web.Response]]] = {
     "garbage": _garbage,
@@ -148,4 +148,4 @@ GARBLES: Final[Mapping[str, Callable[[web.Response], web.Response]]] = {
     "huge": _huge,
     "bomb": _bomb,
 }
-"""Faults that change an answer, which is then sent to its end."""
+"""Faults that change an answer; the changed answer is sent to its end."""

@@ -25,7 +25,7 @@ __all__ = ["EmoggEmulator"]
 
 
 class EmoggEmulator:
-    """A server on loopback that answers as the Emogg API is documented to.
+    """A server on loopback that answers as the reference of the Emogg API says.
 
     It runs in a thread of its own, so it serves sync and async tests alike::
 
@@ -43,8 +43,8 @@ class EmoggEmulator:
 
     Args:
         sessions: Number of made-up sessions at the start.
-        sort: Order of lists, newest first: by "timestamp", or by "id", which differs
-            only if a session's id is older than its timestamp.
+        sort: Order of lists, newest first: by "timestamp" or by "id". They differ only
+            for sessions whose ids disagree with their timestamps.
         seed: Seed of the sessions, and of faults with a probability.
         token: Token of the first user, who owns those sessions.
         rate_limit: Capacity of each user's token bucket, and the seconds in which an
@@ -154,14 +154,14 @@ class EmoggEmulator:
                 server.stop()
 
     def reset(self) -> None:
-        """Restore the state after the start, and drop the requests under way.
+        """Go back to the state right after the start, and drop requests under way.
 
         Sessions are those of the seed again; added tokens, faults, the log, buckets,
         latency, clock and live channels start over. The address stays.
         """
         with self._lifecycle:
             if self._server is not None:
-                # Requests sent before belong to the old state, even if still unread.
+                # Requests sent so far belong to the old state, even if still unread.
                 self._server.catch_up()
             old, self._state = self._state, State(self._settings, self._time)
             if self._server is not None:
@@ -270,8 +270,8 @@ class EmoggEmulator:
 
         Args:
             token: Token of its owner; None means the first user.
-            id: 24 hex digits, used even if they disagree with *timestamp*; None makes
-                an ObjectId of the second of *timestamp*.
+            id: 24 hex digits, which may disagree with *timestamp*; None makes an
+                ObjectId of the second of *timestamp*.
             name: 1 to 256 characters; None makes one up.
             state: Progress. Without *ends_after*, the emulator changes neither the
                 state nor the duration by itself.
@@ -357,10 +357,10 @@ class EmoggEmulator:
     ) -> FaultRule:
         """Make requests fail, or take longer, from now on.
 
-        A request meets the newest rule that matches, which counts as a hit even if the
-        rate limit then refuses the request. An answer with a *status* costs a token
-        like any other, except a 401. A handshake of a live connection, a GET of
-        `/ws/v1`, costs none, and *lag* and *after* do not change it.
+        A request meets the newest rule that matches. It counts as a hit even if the
+        rate limit then refuses it. An answer with a *status* costs a token like any
+        other, except a 401. A handshake of a live connection, a GET of `/ws/v1`, costs
+        none, and *lag* and *after* do not change it.
 
         Args:
             method: Glob for the method.
@@ -428,6 +428,6 @@ class EmoggEmulator:
 
 
 def _drop_requests(state: State) -> None:
-    """Drop the connections of all requests of *state*, which ends their handlers."""
+    """Drop the connections of all requests of *state*; their handlers end with them."""
     for transport in tuple(state.transports):
         transport.abort()

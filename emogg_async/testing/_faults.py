@@ -32,7 +32,7 @@ Fault = Literal[
 ]
 
 _BODY_FAULTS: Final = frozenset({"cut", "cut_chunked"})
-"""Faults that leave the content of the body open."""
+"""Faults that a rule with a *body* may have."""
 
 _STATUSES: Final = range(200, 600)
 
@@ -51,7 +51,7 @@ class FaultRules:
             self._rules.insert(0, rule)
 
     def remove(self, rule: "FaultRule") -> None:
-        """Take *rule* out of force, if it is."""
+        """Take *rule* out of force; do nothing if it no longer is."""
         with self._lock:
             if rule in self._rules:
                 self._rules.remove(rule)

@@ -1,15 +1,15 @@
 """Guesses of the emulator where the reference is silent.
 
-The live service was not at hand when this was written. Each guess is a constant here or
-a line of this list:
+This was written without the live service at hand. Each guess is a constant here or a
+line of this list:
 
 - a 401 comes before everything else, costs nothing and has no rate headers; all other
   answers cost a token, also those to unknown routes and those of faults with a status;
 - an id that is not 24 hex digits belongs to no session: 404; letter case does not
-  matter; another user's session is as good as unknown, to writes too;
-- `from` and `to` are ISO 8601 with an offset, and 400 otherwise; a `state` or `type`
-  that does not occur gives an empty page; the first value of a repeated parameter
-  counts, and unknown parameters are ignored;
+  matter; another user's session counts as unknown, for writes too;
+- `from` and `to` are ISO 8601 with an offset, and anything else is a 400; a `state` or
+  `type` that does not occur gives an empty page; the first value of a repeated
+  parameter counts, and unknown parameters are ignored;
 - "newest first" is by timestamp, then by id, both descending; an emulator can sort by
   id alone instead;
 - the body is checked before the session's existence and state; the rule for names of
@@ -78,7 +78,7 @@ __all__ = [
 ]
 
 REGISTER_PATH: Final = "/v1/sessions/{id}/events"
-"""Path to register sources, as printed, though it looks like the path of events."""
+"""Path to register sources, as printed. It looks like the path of events."""
 
 REPORT_PATH: Final = "/v1/sessions/{id}/sources/{source}/events"
 """Path to send custom events, a guess: the printed path has no place for a source."""

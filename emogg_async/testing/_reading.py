@@ -74,7 +74,7 @@ def read_moment(request: web.Request, name: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        moment = datetime.min  # noqa: DTZ901 - is refused below, without an offset
+        moment = datetime.min  # noqa: DTZ901 - refused below: it has no offset
     if moment.tzinfo is None:
         raise bad_request(f'"{name}" must be an ISO 8601 date')
     return moment
@@ -116,7 +116,7 @@ def _decimal(request: web.Request, name: str, default: float) -> float:
 
 
 def read_expand(request: web.Request, kind: str) -> frozenset[str]:
-    """Return the fields that shall be whole objects in an answer of that *kind*."""
+    """Return the fields to show as whole objects in an answer of that *kind*."""
     if "expand[]" not in request.query:
         return frozenset()
     wanted = frozenset(request.query.getall("expand[]"))
@@ -150,7 +150,7 @@ def _refuse(constant: str) -> None:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether *value* is a finite number; booleans are not."""
+    """Tell whether *value* is a finite number, but no boolean."""
     largest = sys.float_info.max
     return type(value) in {int, float} and -largest <= value <= largest  # type: ignore[operator]
 

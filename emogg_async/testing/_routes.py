@@ -60,8 +60,7 @@ class Caller:
         return self.state.world.get(self.user, request.match_info["id"])
 
 
-# aiohttp's storage in requests has types only in releases newer than the oldest
-# supported one.
+# The oldest supported aiohttp has no typed storage in requests.
 caller: ContextVar[Caller] = ContextVar("caller")
 
 
@@ -116,7 +115,7 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 
 async def create_session(request: web.Request) -> web.Response:
-    """Create a session, whose analysis begins at once.
+    """Create a session; its analysis begins at once.
 
     Source: https://docs.emogg.com, "Create session".
     """

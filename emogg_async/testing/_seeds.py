@@ -112,7 +112,7 @@ def invent_sessions(
     hours of the past weeks.
 
     Yields:
-        Start of each session, and its fields on the wire without its owner's.
+        Start of each session, and its fields on the wire except those of its owner.
     """
     active = min(_MOST_ACTIVE, count // 8)
     processing = min(_MOST_PROCESSING, count // 8)

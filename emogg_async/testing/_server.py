@@ -78,7 +78,7 @@ async def _serve(
             await CONNECTION_FAULTS[fault](request)
         if fault in CUTS:
             await CUTS[fault](request, answer)
-        # Before it is sent, so that a client finds the answer it has read in the log.
+        # Logged before it is sent, so that a client that has read it finds it there.
         state.journal.end(entry, answer.status)
         with suppress(ConnectionResetError):  # the client has left
             await answer.prepare(request)

@@ -103,7 +103,7 @@ class State:
         journal: Log of requests.
         faults: Faults in force.
         analyst: Finder of emotions and sentiments.
-        rate_headers: Whether answers have rate headers, or values that replace some.
+        rate_headers: Whether answers have rate headers; a mapping replaces values.
         world: Users and sessions.
         live: Live channels.
         transports: Connections with a request in flight; for the server's thread only.

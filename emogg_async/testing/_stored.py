@@ -56,11 +56,11 @@ class User:
     sessions: list["StoredSession"] = attrs.field(factory=list, repr=False)
 
     def wire(self) -> dict[str, Any]:
-        """Return the object that stands for the user's ID; its fields are a guess."""
+        """Return the object that expands the user's ID; its fields are a guess."""
         return {"_id": self.id, "name": "Emulated user"}
 
     def product_wire(self) -> dict[str, Any]:
-        """Return the object that stands for the product's ID; a guess as well."""
+        """Return the object that expands the product's ID; its fields are a guess."""
         return {"_id": self.product, "name": "pro"}
 
 
@@ -186,7 +186,7 @@ class StoredSession:
     ) -> "StoredSession":
         """Return a new session with some fields replaced by *given*, others *removed*.
 
-        When it ceases to be active, its worker ends and its duration is fixed.
+        Its worker ends and its duration is fixed when it ceases to be active.
         """
         before, is_over = self.state(now), self._is_over(now)
         wire = self.wire(now)

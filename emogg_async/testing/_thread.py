@@ -14,7 +14,7 @@ __all__ = ["HOST", "ServerThread", "serving"]
 HOST: Final = "127.0.0.1"
 
 _GRACE: Final = 0.1
-"""Seconds for which aiohttp may wait for handlers; they are cancelled before that."""
+"""Seconds for which aiohttp may wait for handlers, all of them cancelled already."""
 
 _CATCHING_UP: Final = 5
 """Number of turns of the loop: accept, connect, read, handle, and a spare."""
@@ -55,7 +55,7 @@ class ServerThread:
         self._loop.call_soon_threadsafe(call, *arguments)
 
     def catch_up(self) -> None:
-        """Wait until the server has read the connections and requests arrived by now.
+        """Wait until the server has read all connections and requests so far.
 
         Any thread but the server's may call it.
         """
@@ -125,7 +125,7 @@ async def _turns(number: int) -> None:
 
 async def _drop_connections(runner: web.AppRunner) -> None:
     """Drop every connection with its request, so that the shutdown waits for none."""
-    await asyncio.sleep(0)  # lets just accepted connections be registered
+    await asyncio.sleep(0)  # lets new connections be registered
     server = cast("web.Server", runner.server)
     for connection in server.connections:
         if connection.transport is not None:

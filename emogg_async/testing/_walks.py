@@ -31,25 +31,25 @@ EMOTIONS: Final = {
 SENTIMENTS: Final = ("positive", "neutral", "negative")
 
 _LEG: Final = 12
-"""Steps from one level of the walk to the next, a minute; linear in between."""
+"""Steps from one level of the walk to the next: a minute, linear in between."""
 
 _SPREAD: Final = 0.3
-"""Range in which the usual levels of sessions differ."""
+"""Width of the range in which the usual levels of sessions lie."""
 
 _PERSISTENCE: Final = 0.78
 """Part of a deviation that is left after a leg."""
 
 _TURN: Final = 0.3
-"""Range of a level's change in one leg, half of it up and half of it down."""
+"""Width of the range of a level's change in one leg, half up and half down."""
 
 _PEAK: Final = 0.018
 """Chance that a leg ends in a peak."""
 
 _THRESHOLDS: Final = (0.24, 0.36, 0.48, 0.6)
-"""Levels from which each of the people shows an emotion, roughly."""
+"""Rough levels from which one, two, three and four people show an emotion."""
 
 _ABSENCE: Final = 0.12
-"""Chance that nobody is seen after a change."""
+"""Chance that nobody is seen after everybody was."""
 
 
 class Moods:
@@ -112,7 +112,7 @@ class Speech:
     """The speech of a session, step by step.
 
     Attributes:
-        counts: For each sentiment, number of segments before each step.
+        counts: Number of segments before each step, for each sentiment.
     """
 
     def __init__(self, seed: str) -> None:

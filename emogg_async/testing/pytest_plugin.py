@@ -18,7 +18,7 @@ __all__ = ["emogg_emulator"]
 
 @pytest.fixture(scope="session")
 def _emogg_emulator() -> "Iterator[EmoggEmulator]":
-    """Keep one emulator for the whole run, as a reset is faster than a new server."""
+    """Keep one emulator for the whole run: a reset is faster than a new server."""
     from emogg_async.testing import EmoggEmulator  # noqa: PLC0415 - see above
 
     with EmoggEmulator(sessions=25) as emulator:
@@ -32,7 +32,7 @@ def emogg_emulator(
     """An emulator of the Emogg API on loopback, with 25 sessions.
 
     EMOGG_BASE_URL and EMOGG_API_TOKEN point at it during the test. Each test finds it
-    as it is after its start. `emogg_emulator.client()` makes a client of it.
+    as new. `emogg_emulator.client()` makes a client of it.
     """
     _emogg_emulator.start()  # again, if the test before stopped it
     monkeypatch.setenv("EMOGG_BASE_URL", _emogg_emulator.url)

@@ -396,6 +396,32 @@ class TestSharedBackend:
         with pytest.raises(asyncio.CancelledError):
             await task
 
+    async def test_an_earlier_cancellation_is_none_of_this_question(self):
+        """Who cleans up after a cancellation may ask the cache as before."""
+        cache = shared()
+        await cache.put(SESSION)
+
+        async def clean_up():
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return await cache.get(ID)
+
+        task = asyncio.create_task(clean_up())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        assert SESSION == await task
+
+    async def test_a_cancellation_that_is_due_already_is_delivered(self):
+        """A task that cancels itself, as a listener can, learns of it at the cache."""
+
+        async def ask():
+            asyncio.current_task().cancel()
+            await shared(Broken(hangs)).get(ID)
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(ask())
+
     async def test_a_backend_that_cancels_is_a_failing_one(self):
         """A cancellation that the backend made up is a miss like any failure."""
 

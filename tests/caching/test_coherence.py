@@ -7,7 +7,9 @@ import time
 from functools import partial
 
 import pytest
+import simulated
 from aiocache import SimpleMemoryCache
+from simulation import client_of, session_of
 from waiting import until
 
 from emogg_async import (
@@ -541,6 +543,7 @@ class TestOwedRemovals:
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch):
         monkeypatch.setattr(guard, "PAUSE", 0.2)
+        monkeypatch.setattr(guard, "QUESTION_TIMEOUT", 0.3)
         monkeypatch.setattr(shared, "PAUSE", 0.2)
         monkeypatch.setattr(shared, "FIRST_WAIT", 0.02)
 
@@ -1098,3 +1101,65 @@ class TestExpiry:
             await client.get_session(finished, fresh=True)
             await client.get_emotions(finished)
         assert 4 == len(emulator.requests)
+
+
+class TestSlowStores:
+    def test_a_write_waits_for_a_store_under_way(self):
+        """No other client finds what a rename has outdated, however slow a store is."""
+
+        class Backend(SimpleMemoryCache):
+            async def set(self, key, value, **options):
+                if ":session:" in key:
+                    await asyncio.sleep(0.05)
+                return await super().set(key, value, dumps_fn=options["dumps_fn"])
+
+        async def main():
+            name = "Old"
+
+            async def answer(request, _):
+                nonlocal name
+                if request.method == "PATCH":
+                    name = "New"
+                return session_of(request.session_id, name)
+
+            policy = CachePolicy(backend=Backend(timeout=None))
+            client, other = (client_of(answer, cache=policy) for _ in range(2))
+            slow = asyncio.create_task(client.get_session("1" * 24))
+            await asyncio.sleep(0.01)  # it stores by now
+            await client.update_session("1" * 24, name="New")
+            assert "Old" == (await slow).name
+            await asyncio.sleep(1.0)
+            assert "New" == (await other.get_session("1" * 24)).name
+            await client.aclose()
+            await other.aclose()
+
+        simulated.run(main())
+
+
+class TestGone:
+    @pytest.mark.parametrize("kind", ["memory", "shared"])
+    def test_a_page_from_before_a_404_stores_nothing(self, kind):
+        """What a get has found gone is not kept by a page that was asked for before."""
+        gone, *others = [f"{n:024x}" for n in range(6)]
+
+        async def answer(request, _):
+            if request.path == "/v1/sessions":
+                await asyncio.sleep(1.0)  # on its way back
+                data = [session_of(each) for each in [gone, *others]]
+                return {"hasMore": False, "data": data}
+            raise NotFoundError("gone", status=404)
+
+        async def main():
+            backend = SimpleMemoryCache() if kind == "shared" else None
+            client = client_of(answer, cache=CachePolicy(backend=backend))
+            asked = client.get_sessions([gone, *others], via="pages")
+            page = asyncio.create_task(asked)
+            await asyncio.sleep(0.5)
+            with pytest.raises(NotFoundError):
+                await client.get_session(gone)
+            assert gone in await page
+            with pytest.raises(NotFoundError):
+                await client.get_session(gone)
+            await client.aclose()
+
+        simulated.run(main())

@@ -813,6 +813,18 @@ class TestClosing:
                 await cache.get("k")
             assert 1 == len(asked.client_list())
 
+    async def test_a_cancelled_close_closes_all_the_same(self, redis_server):
+        """Who is cancelled while it closes the cache leaves no connection behind."""
+        cache = redis_cache(redis_server.url)
+        await cache.get("k")
+        closing = asyncio.create_task(cache.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        with redis_server.asked() as asked:
+            await until(lambda: 1 == len(asked.client_list()), within=5.0)
+
     async def test_during_operations(self, own_redis):
         """All who wait for an answer get an error, and none hangs."""
         cache = redis_cache(own_redis.url, max_connections=2)

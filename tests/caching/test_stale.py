@@ -401,6 +401,41 @@ class TestWhileItLasts:
         assert all(each.stale for each in found)
         assert before + 1 == len(emulator.requests)
 
+    @pytest.mark.parametrize(
+        "retry",
+        [RetryPolicy(attempts=1), RetryPolicy(), RetryPolicy(budget=0.0)],
+        ids=["no retry", "no time for one", "no budget"],
+    )
+    async def test_each_failed_request_counts_once(self, emulator, retry):
+        """It takes three failed requests, also where none of them is repeated."""
+        ids = [each.id for each in emulator.sessions[: FAILURES_IN_A_ROW + 3]]
+        async with emulator.client(cache=policy(), retry=retry) as client:
+            await client.get_sessions(ids)
+            await grow_old()
+            before = client.stats.requests
+            emulator.fail(status=503, headers={"Retry-After": "5"})
+            for each in ids:
+                assert (await client.get_session(each)).stale
+            assert before + FAILURES_IN_A_ROW == client.stats.requests
+
+    async def test_failures_that_take_long_are_in_a_row(
+        self, emulator, finished, monkeypatch
+    ):
+        """Where each request hangs for longer than the memory lasts, an outage begins.
+
+        With its defaults a client waits for 15 s, and forgets after 10 s.
+        """
+        monkeypatch.setattr(outages_module, "MEMORY", 0.2)
+        options = {"attempt_timeout": 0.3, "pace": False}
+        async with emulator.client(cache=policy(), **options) as client:
+            await with_past(client, finished)
+            emulator.fail(fault="hang")
+            for _ in range(FAILURES_IN_A_ROW):
+                assert (await client.get_session(finished)).stale
+            before = len(emulator.requests)
+            assert (await client.get_session(finished)).stale
+            assert before == len(emulator.requests)
+
     async def test_only_the_one_who_asks_waits(
         self, emulator, client, finished, clocks
     ):
@@ -863,7 +898,7 @@ class TestOutage:
                 outage.close()
                 failures = 0
             elif operation == "fail":
-                outage.fail(now)
+                outage.fail(now, since=now)
                 failures = failures + 1 if now < sign + MEMORY else 1
                 asked = now if failures == FAILURES_IN_A_ROW else asked
                 sign = now

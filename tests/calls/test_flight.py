@@ -43,7 +43,7 @@ class Loads:
         return self.ended
 
     async def get(self, deadline=math.inf, key="key"):
-        flight = self.flights.find(key) or self.flights.start(
+        flight = self.flights.joinable.get(key) or self.flights.start(
             key, Call(Priority.SINGLE, deadline), self.load
         )
         return await flight.wait(deadline)
@@ -288,7 +288,7 @@ def test_a_load_that_has_ended_still_has_its_result():
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert 42 == await flight.wait(math.inf)
-        assert flights.find("key") is None
+        assert flights.joinable.get("key") is None
 
     simulated.run(main())
 
@@ -338,7 +338,7 @@ def test_a_detached_load_is_joined_by_nobody():
         loads = Loads()
         calls = [asyncio.create_task(loads.get(key=key)) for key in ("ab", "ac", "b")]
         await asyncio.sleep(0.5)
-        old = [loads.flights.find(key) for key in ("ab", "ac", "b")]
+        old = [loads.flights.joinable.get(key) for key in ("ab", "ac", "b")]
         loads.flights.detach_if(lambda key: key[0] == "a")
         assert [True, True, False] == [flight.call.is_detached for flight in old]
         calls += [asyncio.create_task(loads.get(key=key)) for key in ("ab", "ac", "b")]

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import itertools
 import math
 import random
 import time
@@ -10,11 +11,19 @@ import pytest
 import simulated
 from hypothesis import given
 from hypothesis import strategies as st
+from simulation import Process, Service, client_of, send, session_of
 
 from emogg_async._calls.call import Backlog, Call, Priority, bulk_share
 from emogg_async._calls.gate import Gate, Pacer, shared_pacer
 from emogg_async._wire.protocol import RateLimit
-from emogg_async.errors import ConnectionLostError, NotSentError, RateLimitedError
+from emogg_async.errors import (
+    ConnectionLostError,
+    DeadlineError,
+    NotSentError,
+    RateLimitedError,
+    ServerError,
+)
+from emogg_async.testing._bucket import TokenBucket
 
 # -- slots -----------------------------------------------------------------------------
 
@@ -91,6 +100,61 @@ def test_bulk_keeps_a_share_beside_endless_single_calls(slots, tokens, window):
         else:
             assert len(log) >= 79 * slots
             assert 0.08 <= share <= 0.14  # the law for bulk may miss a turn
+
+    simulated.run(main())
+
+
+def test_each_eighth_turn_is_bulks():
+    """Beside single calls without end, bulks that wait have one turn in eight."""
+
+    async def main():
+        turns, names = [], (f"{n:024x}" for n in itertools.count(1_000))
+
+        async def answer(request, _):
+            turns.append(request.session_id in asked)
+            await asyncio.sleep(1.0)
+            return session_of(request.session_id)
+
+        async def endless():
+            while True:
+                await client.get_session(next(names))
+
+        asked = [f"{n:024x}" for n in range(40)]
+        client = client_of(answer, concurrency=1, cache=None)
+        tasks = [asyncio.create_task(endless()) for _ in range(5)]
+        await asyncio.sleep(0.5)
+        tasks += [
+            asyncio.create_task(client.get_sessions(some, via="get"))
+            for some in (asked[:20], asked[20:])
+        ]
+        await asyncio.sleep(64.0)
+        assert ([False] * 7 + [True]) * 8 == turns[1:65]
+        await client.aclose()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    simulated.run(main())
+
+
+def test_a_retry_of_bulk_goes_before_what_was_not_sent():
+    """The time of an item that failed runs already, so its retry does not queue."""
+
+    async def main():
+        sends = []
+
+        async def answer(request, _):
+            sends.append(int(request.session_id))
+            await asyncio.sleep(1.0)
+            if [1] == sends:
+                raise ServerError("down", status=503)
+            return session_of(request.session_id)
+
+        client = client_of(answer, concurrency=1, cache=None)
+        asked = [f"{n:024}" for n in range(1, 7)]
+        calls = (client.get_sessions([each], via="get") for each in asked)
+        for batch in await asyncio.gather(*calls):
+            assert not batch.errors
+        assert [1, 2, 1, 3, 4, 5, 6] == sends
+        await client.aclose()
 
     simulated.run(main())
 
@@ -178,10 +242,36 @@ def timers():
     return sum(not each.cancelled() for each in asyncio.get_running_loop()._scheduled)
 
 
+class HastyLoop(simulated.SimulatedLoop):
+    """A loop that, as uvloop, makes no timer for less than half a millisecond.
+
+    What it returns then is a handle without `when`.
+    """
+
+    def call_at(self, when, callback, *args, context=None):
+        if when - self.time() >= 0.0005:
+            return super().call_at(when, callback, *args, context=context)
+        self.clock.now = max(self.clock.now, when)
+        return self.call_soon(callback, *args, context=context)
+
+
 async def enter(gate, priority=Priority.SINGLE, deadline=math.inf, left=math.inf):
     """Enter the gate, and return when."""
     await gate.enter(Call(priority, deadline, backlog=Backlog(left)))
     return simulated.now()
+
+
+def test_a_loop_may_have_no_timers_for_short_times():
+    """Calls that wait for less than the loop's timers tell are served all the same."""
+
+    async def main():
+        gate = gate_that_knows(0, capacity=10_000, window=1)
+        calls = [asyncio.create_task(enter(gate)) for _ in range(5)]
+        await asyncio.gather(*calls)
+        assert not any(gate.queues)
+
+    with asyncio.Runner(loop_factory=HastyLoop) as runner:
+        runner.run(main())
 
 
 def test_one_probe_finds_out():
@@ -457,7 +547,7 @@ def test_a_long_pause_is_looked_into_every_minute(priority):
                     refuse(gate, 30_000.0, call)
         assert (3, 117) == (len(looks), len(waits))
         assert min(waits) > 29_000
-        assert 32 == gate._free
+        assert [0, 0] == gate._taken
         await asyncio.sleep(60.0)
         call = Call(priority, simulated.now() + 10.0, allowance=10.0)
         await gate.enter(call)
@@ -516,6 +606,23 @@ def test_lost_requests_do_not_starve_a_small_bucket():
             assert gate.enter_nowait(call, simulated.now())
             gate.failed(call, ConnectionLostError("reset"))
         assert 1.0 == pytest.approx(await enter(gate, deadline=2.0), abs=1e-3)
+
+    simulated.run(main())
+
+
+def test_a_call_that_lacks_only_a_slot_is_not_refused_a_token():
+    """With tokens left, a call that comes too late is not blamed on the rate limit."""
+
+    async def main():
+        gate = gate_that_knows(50, slots=1)
+        await asyncio.sleep(1.0)
+        call = Call(Priority.SINGLE, math.inf)
+        assert gate.enter_nowait(call, simulated.now())
+        late = asyncio.create_task(enter(gate, deadline=0.5))
+        await asyncio.sleep(0)
+        assert not late.done()
+        gate.answered(call, simulated.now(), told(49))
+        assert 1.0 == pytest.approx(await late)
 
     simulated.run(main())
 
@@ -645,7 +752,7 @@ def test_law_tokens_are_conserved(plan, remaining):
         assert remaining - sent == pytest.approx(model.level(simulated.now()), abs=0.1)
         model.level(simulated.now() + 6)
         assert 0 == model.in_flight
-        assert 4 == gate._free
+        assert [0, 0] == gate._taken
         assert [0, 0] == [len(queue) for queue in gate.queues]
 
     simulated.run(main())
@@ -659,13 +766,12 @@ def test_a_turn_that_nobody_takes_is_given_back():
         task = asyncio.create_task(enter(gate))
         await asyncio.sleep(0)
         next(iter(gate.queues[Priority.SINGLE]))
-        gate._pacer.send(0.0, Priority.SINGLE)
-        gate.admit(Priority.SINGLE)
+        gate.admit(Priority.SINGLE, 0.0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (0.0, 0) == (model_of(gate).level(0.0), model_of(gate).in_flight)
-        assert 32 == gate._free
+        assert [0, 0] == gate._taken
 
     simulated.run(main())
 
@@ -684,5 +790,177 @@ def test_a_cancelled_waiter_is_skipped():
         assert 0.0 == await second
         assert first.cancelled()
         assert 1 == model_of(gate).in_flight
+
+    simulated.run(main())
+
+
+def test_a_turn_that_comes_too_late_is_given_back():
+    """A call that gets its turn when its time is up takes no slot from the others."""
+
+    async def answer(request, _):
+        await asyncio.sleep(10.002)
+        return session_of(request.session_id)
+
+    async def main():
+        client = client_of(answer, concurrency=1, cache=None)
+        first = asyncio.create_task(client.get_session("1" * 24))
+        await asyncio.sleep(0)
+        with pytest.raises(DeadlineError) as caught, client.deadline(10.0):
+            await client.get_session("2" * 24)
+        assert not caught.value.sent
+        assert 10.0 <= simulated.now() <= 10.01
+        await first
+        await client.get_session("3" * 24)
+        assert simulated.now() == pytest.approx(20.004)
+        await client.aclose()
+
+    simulated.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "most"),
+    [(ConnectionLostError("reset"), 1.0), (DeadlineError("late", sent=True), 6.0)],
+)
+def test_lost_requests_starve_no_small_bucket(error, most):
+    """After ten lost creates the next call of a bucket of ten need not wait for long.
+
+    They hold tokens for as long as they may still arrive, and after that no more.
+    """
+
+    async def main():
+        gate = gate_that_knows(10, capacity=10, window=10)
+        creates = [Call(Priority.SINGLE, math.inf) for _ in range(10)]
+        for create in creates:
+            assert gate.enter_nowait(create, 0.0)
+        for create in creates:
+            gate.failed(create, error)
+        assert await enter(gate) <= most + 0.001
+        await asyncio.sleep(60.0)
+        ends = await asyncio.gather(*(enter(gate) for _ in range(9)))
+        assert ends == [pytest.approx(simulated.now(), abs=0.001)] * 9
+
+    simulated.run(main())
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_each_client_of_a_bucket_is_served(priority):
+    """Of two clients that always want more than there is, each gets one in two."""
+
+    async def want(service, gate, process):
+        while True:
+            await send(service, gate, Call(priority, math.inf), process)
+
+    async def main():
+        bucket = TokenBucket(10, 10.0)
+        service = Service(bucket, random.Random(0), delay=0.01, jitter=0.0)
+        pacer = new_pacer()
+        clients = [(Gate(8, pacer), Process()) for _ in range(2)]
+        tasks = [
+            asyncio.create_task(want(service, *client))
+            for client in clients
+            for _ in range(12)
+        ]
+        await asyncio.sleep(60.0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        accepted = [process.accepted for _, process in clients]
+        assert sum(accepted) >= 60
+        assert max(accepted) <= min(accepted) + 8
+
+    simulated.run(main())
+
+
+@pytest.mark.parametrize(
+    "error", [NotSentError("refused"), DeadlineError("late", sent=False)]
+)
+def test_what_was_not_sent_costs_no_token(error):
+    """A call that failed before it was sent leaves its token to the next one."""
+
+    async def main():
+        gate = gate_that_knows(1)
+        call = Call(Priority.SINGLE, math.inf)
+        assert gate.enter_nowait(call, 0.0)
+        with pytest.raises(type(error)), gate.turn(call, 0.0):
+            raise error
+        assert 0.0 == await enter(gate)
+
+    simulated.run(main())
+
+
+def test_what_was_lost_costs_its_token_and_no_slot():
+    """A call without an answer may have been served, but its slot is free."""
+
+    async def main():
+        for left, least in ((50, 0.0), (1, 0.5)):
+            gate = gate_that_knows(left, slots=1)
+            call = Call(Priority.SINGLE, math.inf)
+            began = simulated.now()
+            assert gate.enter_nowait(call, began)
+            with pytest.raises(DeadlineError), gate.turn(call, began):
+                raise DeadlineError("late")
+            assert least <= await enter(gate) - began <= least + 0.2
+
+    simulated.run(main())
+
+
+def test_bulk_that_leaves_holds_no_bulk_back():
+    """A call of a bulk that is not sent after all makes room for the next one."""
+
+    async def main():
+        gate = gate_that_knows(50)
+        for _ in range(50):
+            call = Call(Priority.BULK, math.inf, backlog=Backlog(0))
+            await gate.enter(call)
+            gate.leave(call)
+        assert 0.0 == simulated.now()
+
+    simulated.run(main())
+
+
+def test_a_single_call_does_not_queue_behind_full_bulk():
+    """Where bulk has all of its share, a single call still enters at once."""
+
+    async def main():
+        gate = gate_that_knows(50, slots=4)
+        for _ in range(3):
+            await enter(gate, Priority.BULK)
+        await asyncio.sleep(60.0)
+        now = simulated.now()
+        assert not gate.enter_nowait(Call(Priority.BULK, math.inf), now)
+        assert gate.enter_nowait(Call(Priority.SINGLE, math.inf), now)
+
+    simulated.run(main())
+
+
+def test_bulk_knows_that_single_calls_go_first():
+    """A call of a bulk is refused at once if the single calls leave it no time."""
+
+    async def main():
+        gate = gate_that_knows(0)
+        tasks = [asyncio.create_task(enter(gate)) for _ in range(9)]
+        await asyncio.sleep(0)
+        with pytest.raises(RateLimitedError) as caught:
+            await enter(gate, Priority.BULK, deadline=5.9)
+        assert 6.0 == pytest.approx(caught.value.retry_after)
+        for task in tasks:
+            task.cancel()
+
+    simulated.run(main())
+
+
+def test_another_try_waits_for_the_bucket_only_if_that_refused():
+    """A refusal with tokens left has another reason, which the pacer does not know."""
+
+    async def main():
+        gate = gate_that_knows(50)
+        for left, is_known in ((0, True), (40, False)):
+            call = Call(Priority.SINGLE, math.inf)
+            await gate.enter(call)
+            refusal = RateLimitedError("", status=429, retry_after=5.0)
+            gate.answered(call, simulated.now(), told(left), refusal)
+            wait = gate.after_refusal()
+            assert (wait is not None) == is_known
+            assert wait is None or wait >= 5.0
 
     simulated.run(main())

@@ -32,7 +32,6 @@ from emogg_async import (
 )
 from emogg_async._calls.retry import Verdict, verdict
 from emogg_async._calls.transport import Proxy
-from emogg_async._settings import usable_route
 from emogg_async._wire.protocol import Repeat
 
 HOST = "api.example"
@@ -606,13 +605,7 @@ class TestArguments:
     def test_what_is_one_is_understood(self, url, expected, authorization):
         """Host, port and credentials are taken apart."""
         basic = authorization and f"Basic {authorization}"
-        route = usable_route(
-            "https://api.example",
-            proxy=url,
-            ssl=None,
-            trust_env=False,
-            allow_http=False,
-        )
+        route = AsyncEmoggClient("t", proxy=url)._settings.route
         assert Proxy(url=expected, authorization=basic) == route.proxy
         assert authorization is None or authorization not in repr(route)
 

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from simulation import read_headers, simulate
 
-from emogg_async._calls.bucket import BucketModel, RateEstimate
+from emogg_async._calls.bucket import BucketModel, Others, RateBounds
 from emogg_async._wire.protocol import RateLimit
 from emogg_async.testing._bucket import ROUNDINGS, TokenBucket
 
@@ -55,9 +55,9 @@ def model_that_knows(remaining, now=0.0, **options):
 )
 def test_rate_of_one_answer(limit, rate):
     """The policy's rate is taken as far as level and reset do not contradict it."""
-    estimate = RateEstimate()
-    estimate.narrow(limit)
-    assert rate == pytest.approx(estimate.value(limit))
+    others = Others()
+    others.begin(limit)
+    assert rate == pytest.approx(others.rate)
 
 
 buckets = st.tuples(st.integers(1, 2_000), st.floats(1, 3_600))
@@ -68,15 +68,15 @@ steps = st.lists(st.tuples(st.floats(0, 20), st.integers(0, 50)), max_size=40)
 @given(buckets, st.sampled_from([*ROUNDINGS]), steps)
 def test_law_the_true_rate_is_within_the_bounds(size, rounding, steps):
     """Whatever the bucket and the rounding, no answer excludes the true rate."""
-    bucket, estimate, now = TokenBucket(*size, rounding), RateEstimate(), 0.0
+    bucket, bounds, now = TokenBucket(*size, rounding), RateBounds(), 0.0
     for wait, sends in steps:
         now += wait
         for _ in range(sends):
             bucket.take(now)
-        estimate.narrow(read_headers(bucket.headers(now)))
+        bounds.narrow(read_headers(bucket.headers(now)))
         true = bucket.capacity / bucket.window
-        assert estimate.low <= true * (1 + 1e-6)
-        assert true <= estimate.high * (1 + 1e-6)
+        assert bounds.low <= true * (1 + 1e-6)
+        assert true <= bounds.high * (1 + 1e-6)
 
 
 @pytest.mark.property
@@ -87,27 +87,29 @@ def test_law_the_true_rate_is_within_the_bounds(size, rounding, steps):
 )
 def test_law_a_change_of_the_rate_is_found(factor, rounding, spent):
     """Ten answers after a change, the rate is one that the newest of them allow."""
-    estimate, limit = RateEstimate(), None
+    others, limit = Others(), told(C)
+    others.begin(limit)
     for window, levels in ((W, [*range(0, 80, 8)]), (W / factor, spent)):
         bucket = TokenBucket(C, window, rounding)
         for taken in levels:
             bucket._level = C - taken
             limit = read_headers(bucket.headers(0.0))
-            estimate.narrow(attrs.evolve(limit, policy="100;w=60"))
-    assert limit is not None
-    newest = RateEstimate()
+            others.learn(0.0, attrs.evolve(limit, policy="100;w=60"))
+    newest, found = RateBounds(), others._bounds
     newest.narrow(limit)
-    true = factor * RATE
-    assert newest.low <= estimate.low <= estimate.high <= newest.high
-    assert true == pytest.approx(estimate.value(limit), rel=0.15)
+    assert newest.low <= found.low <= found.high <= newest.high
+    others.learn(0.0, limit)  # with the policy that is true
+    assert factor * RATE == pytest.approx(others.rate, rel=0.15)
 
 
 def test_an_answer_that_says_nothing_new_changes_nothing():
-    """The usual answer contains what is known already, and costs next to nothing."""
-    estimate = RateEstimate()
-    assert estimate.narrow(told(10))
-    assert not estimate.narrow(told(10))
-    assert not estimate.narrow(told(90))
+    """The usual answer contains what is known already, and is passed over."""
+    bounds = RateBounds()
+    bounds.narrow(told(10))
+    known = bounds.low, bounds.high, [*bounds._bounds]
+    for remaining in (10, 90, 10):
+        bounds.narrow(told(remaining))
+        assert known == (bounds.low, bounds.high, [*bounds._bounds])
 
 
 # -- the level -------------------------------------------------------------------------
@@ -415,9 +417,9 @@ def test_bulk_slows_down_as_the_bucket_empties():
     waits = []
     for remaining in (100, 51, 26, 13, 2):
         model = model_that_knows(remaining)
-        model.bulk_wait(0.0, math.inf)
+        model.wait(0.0, math.inf)
         model.bulk.price, model.bulk.credit = 1.0, 0.0
-        waits.append(model.bulk_wait(0.0, math.inf))
+        waits.append(model.wait(0.0, math.inf))
     assert sorted(waits) == waits
     assert 1 / RATE / 16 == pytest.approx(waits[0], rel=0.05)
     assert 1 / RATE == pytest.approx(waits[2], rel=0.1)
@@ -433,13 +435,13 @@ def test_a_bulk_that_fits_is_drained():
     bucket = TokenBucket(C, W)
     assert bucket.take(0.0, 40)
     while left or flying:
-        while left and not model.bulk_wait(now, left):
+        while left and not model.wait(now, left):
             model.send(now, bulk=True)
             heapq.heappush(flying, (now + 0.15, now))
             sent.append(now)
             left -= 1
         if not flying:
-            now += model.bulk_wait(now, left)
+            now += model.wait(now, left)
             continue
         now, begun = heapq.heappop(flying)
         assert bucket.take(now)
@@ -451,7 +453,7 @@ def test_a_bulk_that_fits_is_drained():
 def test_the_window_closes_when_others_are_about():
     """A token that is missing halves the window of a drain."""
     model = model_that_knows(90)
-    model.bulk_wait(0.0, 5)
+    model.wait(0.0, 5)
     model.bulk.window = 8
     model.send(0.01, bulk=True)
     model.answer(0.01, 0.02, told(80), bulk=True)
@@ -476,7 +478,7 @@ def test_law_a_wait_is_enough(plan, remaining):
             model.answer(sent, now, told(remaining), bulk=bulk)
             continue
         bulk = kind == "bulk"
-        ask = (lambda at: model.bulk_wait(at, math.inf)) if bulk else model.wait
+        ask = (lambda at: model.wait(at, math.inf)) if bulk else model.wait
         wait = ask(now)
         assume(model.in_flight < remaining + 1)
         assert 0 <= wait < math.inf
@@ -627,3 +629,144 @@ def test_half_of_the_headers_missing():
     run = simulate(headers=lambda limit: limit if chance.random() < 0.5 else None)
     assert 0 == run.refused
     assert run.used >= 0.93
+
+
+# -- losses and refusals ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lingers", [True, False])
+def test_a_lost_answer_may_have_been_served_last(lingers):
+    """News from before a request was lost does not tell what that one has taken."""
+    model = model_that_knows(10)
+    model.send(0.5, bulk=False)
+    model.send(1.0, bulk=False)
+    model.lose(1.5, bulk=False, lingers=lingers)
+    model.answer(1.0, 2.0, told(30), bulk=False)
+    assert model.level(2.0) <= 10 + 2 * RATE
+    model.send(2.5, bulk=False)
+    model.answer(2.5, 2.6, told(30), bulk=False)  # this one tells
+    assert 30 - lingers == model.level(2.6)
+
+
+def test_a_lost_request_may_be_served_as_long_as_it_lingers():
+    """News from before that time was up does not tell what it has taken."""
+    model = model_that_knows(10)
+    model.send(0.5, bulk=False)
+    model.lose(1.0, bulk=False, lingers=True)
+    model.send(5.5, bulk=False)
+    model.answer(5.5, 6.5, told(30), bulk=False)
+    assert model.level(6.5) <= 10 + 6.5 * RATE
+
+
+def test_after_a_refusal_nothing_is_left():
+    """An empty bucket has nothing for what is in flight, whatever the headers say."""
+    model = model_that_knows(50)
+    for _ in range(3):
+        model.send(1.0, bulk=False)
+    model.refuse(1.0, 1.1, told(50), None, bulk=False)
+    assert -2 == model.level(1.1)
+    assert model.forecast(1.1, 1) >= 3 / RATE
+
+
+@pytest.mark.parametrize("others", [0.0, 0.5, 1.0])
+def test_a_refused_request_is_taken_for_no_use(others):
+    """Refused requests cost no token, so what is missing was used by others."""
+    model = model_that_knows(0)
+    growth = RATE - others
+    for now in map(float, range(1, 61)):
+        model.send(now, bulk=False)
+        model.refuse(now, now, told(int(now * growth)), 0.0, bulk=False)
+    missing = 99 - model.level(60.0)
+    assert missing / growth == pytest.approx(model.forecast(60.0, 99), rel=0.1)
+
+
+def test_pauses_after_a_refusal_differ():
+    """Processes that were refused at once do not come back at once."""
+    waits = []
+    for seed in range(50):
+        model = BucketModel(random.Random(seed))
+        model.send(0.0, bulk=False)
+        model.refuse(0.0, 0.0, told(0), None, bulk=False)
+        waits.append(model.wait(0.0) * RATE)
+    assert 1.4 < max(waits) <= 1.5
+    assert 20 <= len(set(waits))  # the others wait for a token, and no longer
+
+
+def test_old_bounds_of_the_rate_are_forgotten():
+    """A narrow bound is not kept for ever by answers that only leave it as it is."""
+    estimate = RateBounds()
+    estimate.narrow(told(0, 60))
+    narrow = estimate.low
+    for _ in range(200):
+        estimate.narrow(told(90, 6))
+    assert estimate.low < narrow
+
+
+@pytest.mark.parametrize("end", ["take_back", "lose", "refuse"])
+def test_bulk_requests_that_failed_hold_nobody_back(end):
+    """What was lost, refused or not sent takes no room in the window of a drain."""
+    model = model_that_knows(90)
+    for _ in range(20):
+        model.send(0.0, bulk=True)
+        if end == "lose":
+            model.lose(0.0, bulk=True, lingers=False)
+        elif end == "refuse":
+            model.refuse(0.0, 0.0, told(90), None, bulk=True)
+        else:
+            model.take_back(0.0, bulk=True)
+    assert 0.0 == model.wait(100.0, 5)
+    model.send(100.0, bulk=True)
+    model.answer(100.0, 100.1, told(int(model.level(100.1))), bulk=True)
+    model.send(100.1, bulk=True)
+    assert 0.0 == model.wait(100.1, 3)  # two at a time by now
+
+
+@pytest.mark.parametrize(("missing", "more"), [(0, 5), (2, 5), (4, 0)])
+def test_a_drain_goes_on_for_what_may_be_on_its_way(missing, more):
+    """With four in flight, two missing tokens are no sign of others, but four are."""
+    large = {"capacity": 1_000, "policy": "1000;w=60"}
+    model, now = model_that_knows(900, **large), 0.0
+    for left in range(899, 892, -1):
+        now += 1e-6
+        assert 0.0 == model.wait(now, 20)
+        model.send(now, bulk=True)
+        model.answer(now, now, told(left, **large), bulk=True)
+    for _ in range(5):
+        assert 0.0 == model.wait(now, 20)
+        model.send(now, bulk=True)
+    now += 1e-6
+    model.answer(now - 1e-7, now, told(892 - missing, **large), bulk=True)
+    sent = 0
+    while not model.wait(now, 20):
+        model.send(now, bulk=True)
+        sent += 1
+    assert more == sent
+
+
+def test_the_law_gives_the_same_however_often_it_is_asked():
+    """A bulk that waited for an empty bucket goes on when it should, and no sooner."""
+    waits = []
+    for looks in ([], [0.1 * n for n in range(60)]):
+        model = model_that_knows(5)
+        for _ in range(12):
+            model.send(0.0, bulk=True)
+            model.wait(0.0, math.inf)
+        for now in looks:
+            model.level(now)
+        waits.append(model.wait(6.0, math.inf))
+    assert waits[0] == pytest.approx(waits[1], rel=1e-6)
+
+
+def test_what_was_not_sent_lets_no_older_news_be_forgotten():
+    """A token that comes back is one token: what is believed rises by no more."""
+    model = model_that_knows(10)
+    model.send(0.5, bulk=False)
+    model.send(0.6, bulk=False)
+    model.answer(0.6, 1.0, told(10), bulk=False)
+    model.send(1.01, bulk=False)
+    model.answer(0.5, 1.02, told(8), bulk=False)
+    before = model.level(1.02)
+    model.send(1.03, bulk=False)
+    model.take_back(1.04, bulk=False)
+    model.answer(1.01, 1.05, told(30), bulk=False)
+    assert model.level(1.05) <= before + 0.1

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import math
 import random
 
@@ -6,14 +7,16 @@ import pytest
 import simulated
 from hypothesis import given
 from hypothesis import strategies as st
+from simulation import client_of
 
 from emogg_async._calls.call import Call, Priority
 from emogg_async._calls.policy import RetryPolicy
-from emogg_async._calls.retry import Budget, Retrier, Verdict, verdict
+from emogg_async._calls.retry import REWARD, Budget, Retrier, Verdict, verdict
 from emogg_async._wire.protocol import Repeat, Request
 from emogg_async.errors import (
     AuthenticationError,
     BadRequestError,
+    ClientClosedError,
     ConnectionLostError,
     DeadlineError,
     EmoggError,
@@ -55,6 +58,16 @@ def depart(call):
     call.is_out = True
 
 
+async def carry_out(retrier, request, call, attempt):
+    """Do what the pipeline does: the retrier hears of failures only."""
+    try:
+        result = await attempt(request, call)
+    except EmoggError as error:
+        return await retrier.retry(request, call, attempt, error)
+    retrier.budget.give(REWARD)
+    return result
+
+
 class Service:
     """Attempts that end as planned, and the waits between them, in simulated time."""
 
@@ -64,13 +77,17 @@ class Service:
         self.ends = list(ends)
         self.sends = []
         self.waits = []
-        self.request = Request(**FACTS, repeat=repeat)
+        self.request = Request("GET", FACTS["path"], repeat=repeat)
         self.retrier = Retrier(
             policy or RetryPolicy(),
             rng=random.Random(seed),
             paced=paced,
-            on_retry=lambda *facts: self.waits.append(facts[-1]),
+            on_retry=self.note,
         )
+
+    def note(self, request, call, wait):
+        assert request is self.request
+        self.waits.append(wait)
 
     async def attempt(self, request, call):
         assert request is self.request
@@ -86,13 +103,14 @@ class Service:
 
     async def run(self, deadline=60.0):
         self.call = Call(Priority.SINGLE, deadline)
-        return await self.retrier.run(self.request, self.call, self.attempt)
+        return await carry_out(self.retrier, self.request, self.call, self.attempt)
 
 
 TABLE = [
     # failure, GET, PATCH and PUT, DELETE, POST
     (NOT_SENT, "RETRY", "RETRY", "RETRY", "RETRY"),
     (UNSENT_LATE, "RETRY", "RETRY", "RETRY", "RETRY"),
+    (NotSentError("password", final=True), "RAISE", "RAISE", "RAISE", "RAISE"),
     (rate_limited(), "RETRY_FREE", "RETRY_FREE", "RETRY_FREE", "RETRY_FREE"),
     (LOST, "RETRY", "RETRY", "RETRY", "RAISE"),
     (LATE, "RETRY", "RETRY", "RETRY", "RAISE"),
@@ -290,13 +308,37 @@ def test_concurrent_calls_get_their_own_errors():
                 raise ServerError(f"number {number}", status=500 + 10 * number)
 
             call = Call(Priority.SINGLE, 600.0)
-            return await retrier.run(Request("GET", "/x"), call, attempt)
+            return await carry_out(retrier, Request("GET", "/x"), call, attempt)
 
         return await asyncio.gather(*map(one, range(10)), return_exceptions=True)
 
     errors = simulated.run(main())
     assert [f"number {number}" for number in range(10)] == [e.message for e in errors]
     assert {3} == {error.attempts for error in errors}
+
+
+class TestGivingUp:
+    def test_a_call_may_decline_a_retry(self):
+        """It is told of the error and of the time of the retry, and decides."""
+        for declines, sends in ((True, 1), (False, 2)):
+            service, asked = Service(LOST), []
+
+            def gives_up(*facts, asked=asked, declines=declines):
+                asked.append(facts)
+                return declines
+
+            async def main(service=service, gives_up=gives_up):
+                call = Call(Priority.SINGLE, 60.0, gives_up=gives_up)
+                retrier, request = service.retrier, service.request
+                with contextlib.suppress(ConnectionLostError):
+                    await carry_out(retrier, request, call, service.attempt)
+                return call
+
+            call = simulated.run(main())
+            [(told, error, retry_at)] = asked
+            assert (call, LOST) == (told, error)
+            assert 0.0 < retry_at <= 0.25
+            assert [0.0, retry_at][:sends] == service.sends
 
 
 class TestWrites:
@@ -308,11 +350,29 @@ class TestWrites:
                 simulated.run(service.run())
             assert lost is caught.value.__cause__
             assert 1 == caught.value.attempts == len(service.sends)
+            facts = {"method": caught.value.method, "path": caught.value.path}
+            assert FACTS == facts
 
     def test_a_create_that_was_not_sent_is_retried(self):
         """What surely never left, or was refused by the limiter, may be sent again."""
         service = Service(NOT_SENT, UNSENT_LATE, rate_limited(), repeat=Repeat.ONCE)
         assert "done" == simulated.run(service.run())
+
+    def test_a_create_that_is_cut_off_before_it_was_sent_is_no_doubt(self):
+        """Closed while it waits to be tried again, it surely had no effect."""
+
+        async def answer(request, _):
+            raise NotSentError("refused")
+
+        async def main():
+            client = client_of(answer, retry=RetryPolicy(base=4.0))
+            create = asyncio.create_task(client.request("POST", "/v1/x"))
+            await asyncio.sleep(0.1)
+            await client.aclose()
+            with pytest.raises(ClientClosedError):
+                await create
+
+        simulated.run(main())
 
     def test_a_definite_refusal_is_no_doubt(self):
         """A write that was refused for good is simply refused."""
@@ -353,7 +413,7 @@ class TestBudget:
             async def one():
                 call = Call(Priority.SINGLE, simulated.now() + 60)
                 with pytest.raises(ServerError):
-                    await service.retrier.run(service.request, call, fail)
+                    await carry_out(service.retrier, service.request, call, fail)
 
             for _ in range(20):
                 await asyncio.gather(*(one() for _ in range(50)))
@@ -370,6 +430,14 @@ class TestBudget:
         for _ in range(5):
             budget.give(0.2)
         assert budget.take(1.0)
+
+    def test_what_was_not_sent_takes_half(self):
+        """A budget of one pays for two retries of what never left, else for one."""
+        for error, sends in ((NOT_SENT, 3), (LOST, 2)):
+            service = Service(*[error] * 9, policy=RetryPolicy(budget=1.0))
+            with pytest.raises(type(error)):
+                simulated.run(service.run())
+            assert sends == len(service.sends)
 
     def test_one_in_five_failing_costs_nobody_a_call(self):
         """With 20 % of all attempts failing, a hundred callers lose next to nothing."""
@@ -390,7 +458,7 @@ class TestBudget:
                 for _ in range(50):
                     call = Call(Priority.SINGLE, simulated.now() + 60)
                     try:
-                        await retrier.run(Request("GET", "/x"), call, attempt)
+                        await carry_out(retrier, Request("GET", "/x"), call, attempt)
                     except ServerError:
                         failed += 1
 

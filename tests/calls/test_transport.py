@@ -40,7 +40,7 @@ from emogg_async import (
     TransportError,
 )
 from emogg_async._calls import call as call_module
-from emogg_async._calls import connector
+from emogg_async._calls import transport
 from emogg_async._calls.transport import _translated
 from emogg_async._wire.protocol import Request
 
@@ -661,7 +661,7 @@ class TestUnaskedAnswers:
 
 async def test_a_server_that_always_answers_first(monkeypatch):
     """The request is not sent after too many connections with unasked answers."""
-    monkeypatch.setattr(connector, "MAX_SPOILT", 1)
+    monkeypatch.setattr(transport, "MAX_SPOILT", 1)
 
     async def answer_twice(writer, number):
         writer.write(OK)

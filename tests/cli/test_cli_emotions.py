@@ -17,15 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from emogg_async._cli.options import Part
 from emogg_async._cli.output.charts import (
     LONGEST,
-    Span,
     emotions_chart,
     sentiment_chart,
     totals_chart,
 )
 from emogg_async._cli.output.fields import FIELDS
-from emogg_async._cli.output.rows import shares
 from emogg_async._cli.output.sparklines import (
     WIDEST,
     Grid,
@@ -35,6 +34,7 @@ from emogg_async._cli.output.sparklines import (
     sample,
     sparkline,
 )
+from emogg_async._notebook.series import shares
 from emogg_async.models import (
     EmotionInterval,
     EmotionMeasure,
@@ -101,8 +101,8 @@ def drawn(
     found: EmotionsTimeline, width: int = 80, measure: str = "quantity", **span: Any
 ) -> list[str]:
     """Draw a timeline, and return the lines."""
-    part = Span(**({"start": 0, "end": None, "granularity": 60} | span))
-    chart = emotions_chart(found, measure=measure, span=part, width=width, ramp=BLOCKS)
+    part = Part(**({"start": 0, "end": None, "granularity": 60} | span))
+    chart = emotions_chart(found, measure=measure, part=part, width=width, ramp=BLOCKS)
     return [line.rstrip() for line in chart.plain.splitlines()]
 
 
@@ -169,6 +169,13 @@ def test_every_gap_has_a_cell(count: int, width: int) -> None:
     for gap in range(count):
         points = [(i * 60, i * 60 + 60, {"a": 1}) for i in range(count) if i != gap]
         assert None in sample(grid, points)
+
+
+def test_a_cell_of_several_intervals() -> None:
+    """A cell shows the mean of its intervals, however many others are missing."""
+    grid = Grid.of(0, 1200, 60, 10)
+    points = [(0, 60, {"joy": 2.0}), (60, 120, {"joy": 0.0})]
+    assert sample(grid, points) == [{"joy": 0.5}, *[None] * 9]
 
 
 def test_intervals_of_another_length() -> None:
@@ -311,8 +318,8 @@ def test_chart_of_sentiments() -> None:
         for start in (0.0, 120.0)
     )
     found = SentimentTimeline(session=SESSION, intervals=intervals)
-    span = Span(0, None, 60)
-    chart = sentiment_chart(found, span=span, width=80, ramp=PLAIN).plain
+    part = Part(start=0, end=None, granularity=60)
+    chart = sentiment_chart(found, part=part, width=80, ramp=PLAIN).plain
     assert chart.splitlines()[2:5] == [
         "positive ====    ====  33.3 %  0.50",
         "neutral  ####    ####  66.7 %  1.00",

@@ -143,7 +143,7 @@ def test_moments_are_read(text: str, moment: datetime) -> None:
 @pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "12:00"])
 def test_what_is_no_moment(text: str) -> None:
     """What is no date is refused, with an example."""
-    with pytest.raises(ValueError, match="expected a date or a time"):
+    with pytest.raises(click.BadParameter, match="expected a date or a time"):
         parse_moment(text)
 
 

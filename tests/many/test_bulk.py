@@ -4,9 +4,11 @@ import gc
 import itertools
 import traceback
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 import simulated
+from simulation import client_of, session_of
 from waiting import until
 
 from emogg_async import (
@@ -22,7 +24,7 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
-from emogg_async._many.jobs import Calls, PagedGets, Service
+from emogg_async._many.jobs import Calls, PagedGets
 from emogg_async._many.plan import THRIFTY
 from emogg_async._many.stream import OutcomeStream, collect
 
@@ -476,16 +478,15 @@ class TestTurns:
         """A cache that has all sessions is asked for few of them in one turn."""
         found = 0
 
-        async def cached(session_ids):
+        async def cached(session_ids, **_):
             nonlocal found
             found += len(session_ids)
             return dict.fromkeys(session_ids, "a session")
 
-        async def never(*_):
-            raise AssertionError
+        parts = SimpleNamespace(sessions=SimpleNamespace(cached=cached))
 
         def jobs(ids):
-            return PagedGets(Service(cached, never, never), ids, THRIFTY, None)
+            return PagedGets(lambda: parts, ids, THRIFTY, None)
 
         ids = [f"{number:024x}" for number in range(20_000)]
         bulk = collect(jobs, ids, 24, nothing_to_drain)
@@ -719,3 +720,79 @@ class TestCancellation:
             await asyncio.sleep(0)
         with pytest.raises(ConfigurationError, match="left"):
             await waiting
+
+
+class TestFramesOfGroups:
+    async def test_a_failed_id_holds_no_frames_of_a_group(self, client, ids):
+        """What failed together in a task group keeps no local variables, either."""
+
+        async def get(session_id):
+            return await client.get_session(session_id)
+
+        async def call(session_id):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(get(session_id))
+                    group.create_task(get(UNKNOWN))
+            except ExceptionGroup as group:
+                raise ServerError("not found", status=500) from group
+
+        batch = await client.gather(call, ids[:2])
+        assert ids[:2] == list(batch.errors)
+        errors = batch.errors.values()
+        assert [] == [frame for error in errors for frame in frames_of(error)]
+
+
+class TestTimeOfItems:
+    @pytest.mark.parametrize("seconds", [0.3, 1.0, 100.0])
+    def test_an_item_takes_no_longer_than_a_call(self, seconds):
+        """From its first request on, an item ends in the time that a call has."""
+
+        async def main():
+            sends, ends = {}, {}
+
+            async def answer(request, time_left):
+                sends.setdefault(request.session_id, []).append(simulated.now())
+                await asyncio.sleep(min(seconds, time_left))
+                if seconds > time_left:
+                    raise DeadlineError("late")
+                raise ServerError("down", status=503)
+
+            retry = RetryPolicy(attempts=100, base=0.5, cap=0.5, budget=1_000)
+            client = client_of(answer, timeout=5.0, concurrency=2, retry=retry)
+            asked = [f"{n:024x}" for n in range(4)]
+            async with client.stream_sessions(asked, via="get") as stream:
+                async for outcome in stream:
+                    ends[outcome.session_id] = simulated.now()
+            for each in asked:
+                assert max(sends[each]) - sends[each][0] < 5.0
+                assert ends[each] - sends[each][0] <= 5.02
+            await client.aclose()
+
+        simulated.run(main())
+
+    def test_an_item_does_not_queue_beyond_its_time(self):
+        """An item that waits for a slot, to be sent again, ends in its time, too."""
+
+        async def main():
+            async def answer(request, _):
+                if request.session_id == "1" * 24:
+                    await asyncio.sleep(1.0)
+                    raise ServerError("down", status=503)
+                await asyncio.sleep(30.0)
+                return session_of(request.session_id)
+
+            retry = RetryPolicy(attempts=100, base=0.5, cap=0.5, budget=1_000)
+            client = client_of(answer, timeout=5.0, concurrency=1, retry=retry)
+            item = asyncio.create_task(client.get_sessions(["1" * 24], via="get"))
+            await asyncio.sleep(0.5)
+            with client.deadline(60.0):
+                hogs = asyncio.create_task(client.request("GET", "/v1/x"))
+            errors = (await item).errors
+            assert ["1" * 24] == list(errors)
+            assert simulated.now() <= 5.02
+            hogs.cancel()
+            await asyncio.wait([hogs])
+            await client.aclose()
+
+        simulated.run(main())

@@ -1,8 +1,10 @@
 """Bulks that are answered by pages of the list, over the real emulator."""
 
 import asyncio
+import contextlib
 import random
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from aiocache import SimpleMemoryCache
@@ -18,7 +20,7 @@ from emogg_async import (
     RetryPolicy,
     ServerError,
 )
-from emogg_async._many.jobs import PagedGets, Service
+from emogg_async._many.jobs import PagedGets
 from emogg_async._many.plan import THRIFTY
 from emogg_async._many.stream import OutcomeStream
 from emogg_async.testing import EmoggEmulator
@@ -301,22 +303,25 @@ class TestFailures:
         """A stream asks a list that fails three times, and gets all ids without it."""
         pages = 0
 
-        async def cached(session_ids):
+        async def cached(session_ids, **_):
             return {}
 
-        async def page(query, take):
+        async def page(query, take, **_):
             nonlocal pages
             pages += 1
             raise ServerError("down", status=500)
 
-        async def get(session_id):
-            return session_id
+        async def read(request, *_, **__):
+            return request.session_id
 
         async def nothing_to_drain():
             """Stand for the loads of a client that has none."""
 
         ids = [f"{number:024x}" for number in range(100)]
-        jobs = PagedGets(Service(cached, page, get), ids, THRIFTY, window=10)
+        parts = SimpleNamespace(
+            sessions=SimpleNamespace(cached=cached, page=page, read=read)
+        )
+        jobs = PagedGets(lambda: parts, ids, THRIFTY, window=10)
         async with OutcomeStream(jobs, 4, nothing_to_drain) as outcomes:
             assert sorted(ids) == sorted([each.unwrap() async for each in outcomes])
         assert 3 == pages
@@ -375,6 +380,35 @@ class TestStream:
             task.cancel()
             await asyncio.wait([task])
             assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_nothing_more_is_taken_after_it_was_left(self):
+        """After work that ignores its cancellation, no page and no get follows."""
+        taken = []
+
+        async def cached(session_ids, **_):
+            taken.append("cached")
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            return {}
+
+        async def page(query, take, **_):
+            taken.append("page")
+            return []
+
+        async def read(request, *_, **__):
+            taken.append("get")
+
+        async def nothing_to_drain():
+            """Stand for the loads of a client that has none."""
+
+        ids = [f"{number:024x}" for number in range(100)]
+        parts = SimpleNamespace(
+            sessions=SimpleNamespace(cached=cached, page=page, read=read)
+        )
+        jobs = PagedGets(lambda: parts, ids, THRIFTY)
+        async with OutcomeStream(jobs, 4, nothing_to_drain):
+            await asyncio.sleep(0.01)
+        assert ["cached"] == taken
 
     async def test_a_slow_consumer_slows_it_down(self, emulator, client, ids):
         """No page is asked for while the last one waits to be taken."""

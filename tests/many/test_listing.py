@@ -203,6 +203,25 @@ def test_a_burst_of_creations_is_passed():
     assert len(found) == len({each.id for each in found})
 
 
+def test_creations_do_not_hold_back_a_walk_that_stepped_back():
+    """A walk that steps back over deletions still gets past many creations after it."""
+    sessions = [session(n, n) for n in range(2_000)]
+    server = Server(sessions, by_timestamp)
+    walk, found = Walk(NO_FILTERS), []
+    while len(found) < 1_000:
+        found += walk.take(server.answer(walk.query(100)))
+    gone = {each.id for each in found}
+    server.sessions = [each for each in server.sessions if each.id not in gone]
+    while len(found) < 1_500:
+        found += walk.take(server.answer(walk.query(100)))
+    new = itertools.count(2_000)
+    while not walk.is_over:
+        assert len(server.queries) < 100, "the walk does not end"
+        server.sessions += [session(n, n) for n in itertools.islice(new, 80)]
+        found += walk.take(server.answer(walk.query(100)))
+    assert set(sessions) <= set(found)
+
+
 def test_empty_pages_that_promise_more_are_tolerated():
     """Three empty pages with `hasMore` are passed; more of them are an error."""
     empty = Page(has_more=True, data=())

@@ -301,3 +301,15 @@ def test_giving_up_spares_what_is_pending():
     plan.give_up()
     assert plan.query is None
     assert sorted(ids) == sorted(answered + plan.spared())
+
+
+def test_sessions_of_one_millisecond_may_lie_on_two_pages():
+    """Where the end of a page parts what began at once, the next page brings the rest.
+
+    They are answered by pages, as all others are, and not by a get each.
+    """
+    alone = [session(object_id(n, n), n) for n in range(100, 190)]
+    at_once = [session(object_id(50, n), 50.5) for n in range(30)]
+    service = Service([*alone, *at_once])
+    carry_out(service, [each.id for each in [*alone, *at_once]])
+    assert (2, []) == (service.pages, service.gets)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from emogg_async._wire import protocol
-from emogg_async._wire.protocol import RateLimit, Repeat, Request, Response
+from emogg_async._wire.protocol import TOO_LONG, RateLimit, Repeat, Request, Response
 from emogg_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -34,7 +34,8 @@ def decipher(status, body=b"", headers=(), *, request=GET, complete=True):
     """Return the payload of a response that is read on 2024-04-01 at 10:30."""
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
-    response = Response(status, CIMultiDict(headers), body, complete)
+    problem = "" if complete else TOO_LONG
+    response = Response(status, CIMultiDict(headers), body, problem)
     return protocol.decipher(request, response, lambda: NOW, "s3cret")
 
 

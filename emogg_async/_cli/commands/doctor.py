@@ -1,9 +1,8 @@
 """`emogg doctor`: checks the configuration, the service and the software."""
 
 import json
-import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,7 +12,7 @@ from emogg_async._cli.options import Connection, connection_options
 from emogg_async._text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from rich.text import Text
 
     from emogg_async._cli.checks import Finding
 
@@ -44,17 +43,25 @@ def doctor(connection: Connection, form: str) -> Exit:
     10 seconds at most.
     """
     from emogg_async._cli.checks import examine  # noqa: PLC0415 - brings the client
+    from emogg_async._cli.output.tables import make_console  # noqa: PLC0415 - brings rich
 
-    findings = examine(connection)
+    console = make_console()
+    seen: list[Finding] = []
+    time = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+    if form == "text" and not connection.quiet:
+        console.print(f"emogg doctor {__version__}, {time}\n", soft_wrap=True)
+    for each in examine(connection):
+        seen.append(each)
+        if form == "text" and (each.status == "fail" or not connection.quiet):
+            console.print(_line(each, console.encoding), soft_wrap=True)
     if form == "json":
-        seen = _write_json(findings)
-    else:
-        seen = _write_text(findings, quiet=connection.quiet)
+        click.echo(json.dumps({"time": time} | _report(seen), indent=2))
+    elif not connection.quiet:
+        console.print(f"\n{_summary(seen)}", soft_wrap=True)
     return next((each.code for each in seen if each.code is not Exit.OK), Exit.OK)
 
 
-def _write_json(findings: "Iterable[Finding]") -> "list[Finding]":
-    seen = list(findings)
+def _report(findings: "list[Finding]") -> dict[str, Any]:
     checks = [
         {
             "check": each.name,
@@ -63,49 +70,30 @@ def _write_json(findings: "Iterable[Finding]") -> "list[Finding]":
             "next": each.next_step or None,
             "facts": dict(each.facts),
         }
-        for each in seen
+        for each in findings
     ]
-    ok = all(each.status != "fail" for each in seen)
-    report = {"time": _now(), "ok": ok, "checks": checks}
-    click.echo(json.dumps(report, indent=2))
-    return seen
+    return {"ok": all(each.status != "fail" for each in findings), "checks": checks}
 
 
-def _write_text(findings: "Iterable[Finding]", *, quiet: bool) -> "list[Finding]":
-    """Write each finding as soon as there is one; if *quiet*, only the failures."""
+def _line(finding: "Finding", encoding: str) -> "Text":
     from rich.text import Text  # noqa: PLC0415 - help does without
 
     from emogg_async._cli.checks import NAMES  # noqa: PLC0415
-    from emogg_async._cli.output.tables import make_console  # noqa: PLC0415
 
-    console, width = make_console(), max(map(len, NAMES))
-    seen = []
-    if not quiet:
-        console.print(f"emogg doctor {__version__}, {_now()}\n", soft_wrap=True)
-    for each in findings:
-        seen.append(each)
-        if quiet and each.status != "fail":
-            continue
-        mark = f"{_SIGNS[each.status]} {each.status:4}"
-        try:
-            mark.encode(sys.stdout.encoding)
-        except UnicodeEncodeError:
-            mark = f"{each.status:4}"
-        line = Text(mark, _STYLES[each.status])
-        line.append(f"  {each.name:{width}}  {printable(each.text)}", "default")
-        if each.next_step:
-            line.append(f"\n{'':{len(mark) + width + 4}}{each.next_step}.", "default")
-        console.print(line, soft_wrap=True)
-    first = {each.status: each.name for each in reversed(seen)}
-    summary = "All is well."
+    status, width = finding.status, max(map(len, NAMES))
+    sign = _SIGNS[status].encode(encoding, "ignore").decode(encoding)
+    mark = f"{sign} {status:4}".lstrip()
+    line = Text(mark, _STYLES[status])
+    line.append(f"  {finding.name:{width}}  {printable(finding.text)}", "default")
+    if finding.next_step:
+        line.append(f"\n{'':{len(mark) + width + 4}}{finding.next_step}.", "default")
+    return line
+
+
+def _summary(findings: "list[Finding]") -> str:
+    first = {each.status: each.name for each in reversed(findings)}
     if "fail" in first:
-        summary = f"Begin with what failed first: {first['fail']}."
-    elif "warn" in first:
-        summary = "Nothing failed, but there is something to look at."
-    if not quiet:
-        console.print(f"\n{summary}", soft_wrap=True)
-    return seen
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+        return f"Begin with what failed first: {first['fail']}."
+    if "warn" in first:
+        return "Nothing failed, but there is something to look at."
+    return "All is well."

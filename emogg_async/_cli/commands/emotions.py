@@ -4,7 +4,7 @@ Imports wait until a command runs, so that help and completion stay quick.
 """
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,7 +13,6 @@ from emogg_async._cli.options import (
     EXIT_CODES,
     Connection,
     Output,
-    Part,
     connection_options,
     expand_option,
     output_options,
@@ -45,9 +44,7 @@ def emotions() -> None:
 )
 @wanted_options
 @expand_option
-@output_options(
-    *("chart", "json", "jsonl", "csv"), kind="total", example="emotion,times"
-)
+@output_options("chart", kind="total", example="emotion,times")
 @connection_options
 def totals(
     wanted: Wanted, expand: tuple[str, ...], output: Output, connection: Connection
@@ -64,13 +61,12 @@ def totals(
     from emogg_async._cli.commands.get import for_each  # noqa: PLC0415
     from emogg_async._cli.output.charts import totals_chart  # noqa: PLC0415 - see above
     from emogg_async._cli.output.figures import figures_writer  # noqa: PLC0415
-    from emogg_async._cli.output.rows import total_rows  # noqa: PLC0415
     from emogg_async._cli.running import run  # noqa: PLC0415
 
     async def work(client: "AsyncEmoggClient") -> int:
         call = partial(client.get_emotions, expand=expand)
         stream = partial(client.stream, call)
-        with figures_writer(output, total_rows, totals_chart) as writer:
+        with figures_writer(output, totals_chart) as writer:
             return (await for_each(stream, wanted.source, writer)).exit
 
     return run(connection, work)
@@ -97,21 +93,9 @@ def totals(
     help="The measure of the chart and of its shares.",
 )
 @expand_option
-@output_options(
-    *("chart", "json", "jsonl", "csv"),
-    kind="emotion",
-    example="start,emotion,intensity",
-)
+@output_options("chart", kind="emotion", example="start,emotion,intensity")
 @connection_options
-def timeline(
-    *,
-    session_id: str,
-    part: Part,
-    measure: str,
-    expand: tuple[str, ...],
-    output: Output,
-    connection: Connection,
-) -> int:
+def timeline(*, measure: str, **options: Any) -> int:
     """Show the emotions of the session with this ID over time.
 
     On a terminal, a chart shows a line for each emotion, with its share of all and its
@@ -120,18 +104,8 @@ def timeline(
     jsonl and csv have a row for each interval and emotion; json is the service's own
     object.
     """
-    from emogg_async._cli.output.charts import Span, emotions_chart  # noqa: PLC0415 - as above
-    from emogg_async._cli.output.figures import show  # noqa: PLC0415
-    from emogg_async._cli.output.rows import emotion_rows  # noqa: PLC0415
-    from emogg_async._cli.running import run  # noqa: PLC0415
+    from emogg_async._cli.output.charts import emotions_chart  # noqa: PLC0415 - as above
+    from emogg_async._cli.output.figures import show_timeline  # noqa: PLC0415
 
-    async def work(client: "AsyncEmoggClient") -> int:
-        found = await client.get_emotions_timeline(
-            session_id, **part.arguments(), expand=expand
-        )
-        span = Span(part.start, part.end, part.granularity)
-        chart = partial(emotions_chart, measure=measure, span=span)
-        show(found, output, emotion_rows, chart, connection)
-        return 0
-
-    return run(connection, work)
+    chart = partial(emotions_chart, measure=measure)
+    return show_timeline(lambda client: client.get_emotions_timeline, chart, **options)

@@ -1,23 +1,15 @@
 """`emogg events`: arguments and options of its command."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from emogg_async._cli.options import (
     EXIT_CODES,
-    Connection,
-    Output,
     connection_options,
     dry_run_option,
     output_options,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from emogg_async import AsyncEmoggClient
-    from emogg_async.models import CustomEvent
 
 __all__ = ["events"]
 
@@ -50,7 +42,7 @@ def events() -> None:
 @click.option("--text", metavar="TEXT", help="The event of a source of text.")
 @click.option("--number", metavar="N", type=float, help="The event of a scalar source.")
 @dry_run_option
-@output_options("table", "json", "jsonl", "csv", kind="event", example="time,data")
+@output_options(kind="event", example="time,data")
 @connection_options
 def send(
     *,
@@ -59,9 +51,7 @@ def send(
     time: float,
     text: str | None,
     number: float | None,
-    dry_run: bool,
-    output: Output,
-    connection: Connection,
+    **options: Any,
 ) -> int:
     """Send an event of a registered source, and print it.
 
@@ -75,13 +65,13 @@ def send(
         )
     data = _whole(number) if text is None and number is not None else text or ""
 
-    async def call(client: "AsyncEmoggClient") -> "Sequence[CustomEvent]":
-        return await client.send_event(
+    return write(
+        lambda client: client.send_event(
             session_id, source_id, time=_whole(time), data=data
-        )
-
-    step = "Nothing lists events: if you send it again, it may be there twice"
-    return write(call, step, dry_run=dry_run, output=output, connection=connection)
+        ),
+        "Nothing lists events: if you send it again, it may be there twice",
+        **options,
+    )
 
 
 def _whole(number: float) -> float:

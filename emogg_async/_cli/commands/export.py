@@ -11,6 +11,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -111,13 +112,11 @@ class _Export:
     async def run(self, client: AsyncEmoggClient) -> Exit:
         """Write everything, and show the progress if somebody watches."""
         began = time.monotonic()
-        if self.is_watched and not _is_piped():
-            from emogg_async._cli.output.progress import counting  # noqa: PLC0415 - loads rich
-
-            with counting() as show:
-                await self._write_all(client, show)
-        else:
-            await self._write_all(client, lambda *_: None)
+        with self._progress() as show, self.output.writer() as writer:
+            async for page in pages_of(client, self.filters, self.limit):
+                writer.write(page)
+                self.position.add(page)
+                show(self.position.count, client.stats.requests)
         if self.is_watched:
             exported = counted(self.position.count, "session")
             requests = counted(client.stats.requests, "request")
@@ -127,14 +126,12 @@ class _Export:
             )
         return Exit.OK
 
-    async def _write_all(
-        self, client: AsyncEmoggClient, show: Callable[[int, int], None]
-    ) -> None:
-        with self.output.writer() as writer:
-            async for page in pages_of(client, self.filters, self.limit):
-                writer.write(page)
-                self.position.add(page)
-                show(self.position.count, client.stats.requests)
+    def _progress(self) -> AbstractContextManager[Callable[[int, int], None]]:
+        if not self.is_watched or _is_piped():
+            return nullcontext(lambda *_: None)
+        from emogg_async._cli.output.progress import counting  # noqa: PLC0415 - loads rich
+
+        return counting()
 
 
 def how_to_go_on(context: click.Context, position: Position) -> str:

@@ -11,18 +11,16 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import click
 
 from emogg_async import EmoggError, Fetched, Outcome
-from emogg_async._cli.exits import CommandError, Exit, exit_of, explain_as_json
+from emogg_async._cli.exits import Exit, exit_of, explain_as_json
 from emogg_async._cli.ids import read_ids
 from emogg_async._cli.output.formats import Writer
 
 __all__ = ["InOrder", "Stream", "Tally", "for_each"]
-
-T = TypeVar("T")
 
 Stream = Callable[
     [Iterable[str]], AbstractAsyncContextManager[AsyncIterator[Outcome[Any]]]
@@ -60,7 +58,7 @@ async def for_each(
     if isinstance(source, Sequence):
         await _go(stream, source, source, tally)
     else:
-        async for ids in _readable(source):
+        async for ids in read_ids(source):
             # A generator, since a list would say that these are all.
             await _go(stream, ids, (session_id for session_id in ids), tally)
     if tally.exit and not tally.succeeded:
@@ -68,20 +66,10 @@ async def for_each(
     return tally
 
 
-async def _readable(descriptor: int) -> AsyncIterator[list[str]]:
-    try:
-        async for ids in read_ids(descriptor):
-            yield ids
-    except OSError as error:
-        raise CommandError(
-            f"cannot read ids: {error.strerror}", "Name another file by --from-file"
-        ) from error
-
-
 async def _go(
     stream: Stream, ids: Sequence[str], source: Iterable[str], tally: "Tally"
 ) -> None:
-    queue = InOrder[Any](ids)
+    queue = InOrder(ids)
     async with stream(source) as outcomes:
         async for outcome in outcomes:
             tally.take(queue.pass_on(outcome))
@@ -141,7 +129,7 @@ class Tally:
         return next(iter(self._reasons))
 
 
-class InOrder(Generic[T]):
+class InOrder:
     """Puts outcomes into the order of their ids.
 
     The outcome of a repeated id is repeated.
@@ -150,9 +138,9 @@ class InOrder(Generic[T]):
     def __init__(self, ids: Sequence[str]) -> None:
         self._expected = [session_id.lower() for session_id in reversed(ids)]
         self._wanted = Counter(self._expected)
-        self._early: dict[str, Outcome[T]] = {}
+        self._early: dict[str, Outcome[Any]] = {}
 
-    def pass_on(self, outcome: Outcome[T]) -> Iterator[Outcome[T]]:
+    def pass_on(self, outcome: Outcome[Any]) -> Iterator[Outcome[Any]]:
         """Take *outcome*, and yield all outcomes whose turn has come."""
         key = outcome.session_id.lower()
         if self._wanted[key]:  # a repeated id may have a second outcome

@@ -1,6 +1,6 @@
 """`emogg help`: commands and topics."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -30,31 +30,34 @@ VARIABLES: Final = {
 """The environment variables of the command."""
 
 
-def _write_exit_codes(formatter: click.HelpFormatter) -> None:
-    with formatter.section("Exit codes"):
-        formatter.write_dl([(f"{code:3}", code.meaning) for code in Exit])
-    formatter.write_paragraph()
-    formatter.write_text(
-        "A failure is two lines on standard error: what failed, and what to do next. "
-        "If one of several sessions fails, it is one line of JSON there instead, and "
-        "the others are still done."
-    )
-
-
-def _write_environment(formatter: click.HelpFormatter) -> None:
-    with formatter.section("Environment variables"):
-        formatter.write_dl(list(VARIABLES.items()))
-    formatter.write_paragraph()
-    formatter.write_text(
-        "This machine itself is always reached directly. HTTP_PROXY and ALL_PROXY have "
-        "no effect."
-    )
-
-
-_WRITERS: Final[Mapping[str, Callable[[click.HelpFormatter], None]]] = {
-    "environment": _write_environment,
-    "exit-codes": _write_exit_codes,
+_PAGES: Final[Mapping[str, tuple[str, Mapping[str, str], str]]] = {
+    "environment": (
+        "Environment variables",
+        VARIABLES,
+        (
+            "This machine itself is always reached directly. HTTP_PROXY and ALL_PROXY "
+            "have no effect."
+        ),
+    ),
+    "exit-codes": (
+        "Exit codes",
+        {f"{code:3}": code.meaning for code in Exit},
+        (
+            "A failure is two lines on standard error: what failed, and what to do "
+            "next. If one of several sessions fails, it is one line of JSON there "
+            "instead, and the others are still done."
+        ),
+    ),
 }
+"""The heading, the entries and the last paragraph of each topic."""
+
+
+def _write_page(topic: str, formatter: click.HelpFormatter) -> None:
+    heading, entries, paragraph = _PAGES[topic]
+    with formatter.section(heading):
+        formatter.write_dl(list(entries.items()))
+    formatter.write_paragraph()
+    formatter.write_text(paragraph)
 
 
 def _complete(
@@ -81,9 +84,9 @@ def help(ctx: click.Context, words: Sequence[str]) -> None:  # noqa: A001 - its 
 
     Without either, it lists all of them.
     """
-    if len(words) == 1 and words[0] in _WRITERS:
+    if len(words) == 1 and words[0] in _PAGES:
         formatter = ctx.make_formatter()
-        _WRITERS[words[0]](formatter)
+        _write_page(words[0], formatter)
         click.echo(formatter.getvalue(), nl=False)
     else:
         click.echo(_find(ctx.find_root(), words).get_help())

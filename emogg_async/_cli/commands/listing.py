@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+import attrs
 import click
 
 from emogg_async import AsyncEmoggClient, Session
@@ -19,7 +20,7 @@ async def pages_of(
 ) -> AsyncIterator[Sequence[Session]]:
     """Yield pages of matching sessions, newest first, *limit* sessions in all."""
     size = PAGE if limit is None else min(PAGE, limit)
-    listing = client.list_sessions(**filters.arguments(), page_size=size)
+    listing = client.list_sessions(**attrs.asdict(filters), page_size=size)
     left = limit
     async for page in listing.pages():
         if left is None:

@@ -5,7 +5,7 @@ Imports wait until a command runs, so that help and completion stay quick.
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -23,9 +23,7 @@ from emogg_async._cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from emogg_async import AsyncEmoggClient, Session
+    from emogg_async import AsyncEmoggClient
     from emogg_async._cli.commands.get import Stream
 
 __all__ = ["sessions"]
@@ -36,7 +34,7 @@ CSV puts a ' before text that a spreadsheet would take for a formula.
 {EXIT_CODES}
 """
 
-_any_form = output_options("table", "json", "jsonl", "csv")
+_any_form = output_options()
 
 _yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
@@ -146,9 +144,7 @@ def export(
 @dry_run_option
 @_any_form
 @connection_options
-def create(
-    name: str, stream_uri: str, dry_run: bool, output: Output, connection: Connection
-) -> int:
+def create(name: str, stream_uri: str, **options: Any) -> int:
     """Create a session that analyses a stream.
 
     The session is called NAME, and is printed. STREAM_URI is that of an rtmp, rtsp or
@@ -156,11 +152,8 @@ def create(
     """
     from emogg_async._cli.commands.writing import look_for_it, write  # noqa: PLC0415 - see above
 
-    async def call(client: "AsyncEmoggClient") -> "Sequence[Session]":
-        return [await client.create_session(name, stream_uri)]
-
     return write(
-        call, look_for_it, dry_run=dry_run, output=output, connection=connection
+        lambda client: client.create_session(name, stream_uri), look_for_it, **options
     )
 
 
@@ -177,17 +170,15 @@ def create(
 @dry_run_option
 @_any_form
 @connection_options
-def rename(
-    session_id: str, name: str, dry_run: bool, output: Output, connection: Connection
-) -> int:
+def rename(session_id: str, name: str, **options: Any) -> int:
     """Give the session with this ID another NAME, and print it."""
     from emogg_async._cli.commands.writing import write  # noqa: PLC0415 - see above
 
-    async def call(client: "AsyncEmoggClient") -> "Sequence[Session]":
-        return [await client.update_session(session_id, name=name)]
-
-    step = "Run it again: to rename it twice does no harm"
-    return write(call, step, dry_run=dry_run, output=output, connection=connection)
+    return write(
+        lambda client: client.update_session(session_id, name=name),
+        "Run it again: to rename it twice does no harm",
+        **options,
+    )
 
 
 @sessions.command(
@@ -205,9 +196,7 @@ def rename(
 @dry_run_option
 @_any_form
 @connection_options
-def stop(
-    wanted: Wanted, yes: bool, dry_run: bool, output: Output, connection: Connection
-) -> int:
+def stop(output: Output, **options: Any) -> int:
     """Stop active sessions by their ids.
 
     On a terminal it shows them and asks first; elsewhere it demands --yes. The stopped
@@ -215,11 +204,9 @@ def stop(
 
     If one of several ids fails, a line of JSON on stderr tells why.
     """
-    from emogg_async._cli.commands.writing import stop_each  # noqa: PLC0415 - see above
+    from emogg_async._cli.commands.writing import STOP, change_each  # noqa: PLC0415 - see above
 
-    return stop_each(
-        wanted, yes=yes, dry_run=dry_run, output=output, connection=connection
-    )
+    return change_each(STOP, output.writer, **options)
 
 
 @sessions.command(
@@ -236,7 +223,7 @@ def stop(
 @_yes_option
 @dry_run_option
 @connection_options
-def delete(wanted: Wanted, yes: bool, dry_run: bool, connection: Connection) -> int:
+def delete(**options: Any) -> int:
     """Delete sessions by their ids, for good, with their emotional data.
 
     On a terminal it shows them and asks first; elsewhere it demands --yes. Active
@@ -244,6 +231,6 @@ def delete(wanted: Wanted, yes: bool, dry_run: bool, connection: Connection) -> 
 
     If one of several ids fails, a line of JSON on stderr tells why.
     """
-    from emogg_async._cli.commands.writing import delete_each  # noqa: PLC0415 - see above
+    from emogg_async._cli.commands.writing import DELETE, change_each, lines  # noqa: PLC0415 - see above
 
-    return delete_each(wanted, yes=yes, dry_run=dry_run, connection=connection)
+    return change_each(DELETE, lines, **options)

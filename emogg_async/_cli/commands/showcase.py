@@ -16,6 +16,7 @@ from rich.table import Table
 from emogg_async import AsyncEmoggClient, Failed, Fetched, Session, Stats
 from emogg_async._cli.exits import Exit, explain
 from emogg_async._cli.output.tables import make_console, session_table
+from emogg_async._text import counted
 from emogg_async.testing import EmoggEmulator
 
 __all__ = ["present", "tour"]
@@ -181,7 +182,7 @@ def _summary(report: Report) -> Table:
     stats = report.stats
     sharing = (
         "100 calls at once for the same emotions shared "
-        f"{_count(report.shared_requests, 'request')}"
+        f"{counted(report.shared_requests, 'request')}"
     )
     rows = (
         ("sessions", len(report.sessions), "all of them, in spite of the faults"),
@@ -204,7 +205,3 @@ def _summary(report: Report) -> Table:
     for name, value, note in rows:
         table.add_row(name, str(value), note)
     return table
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

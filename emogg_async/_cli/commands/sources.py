@@ -1,23 +1,15 @@
 """`emogg sources`: arguments and options of its command."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import click
 
 from emogg_async._cli.options import (
     EXIT_CODES,
-    Connection,
-    Output,
     connection_options,
     dry_run_option,
     output_options,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from emogg_async import AsyncEmoggClient
-    from emogg_async.models import RegisteredSource
 
 __all__ = ["sources"]
 
@@ -45,16 +37,14 @@ def sources() -> None:
     help="What its events carry: text, or a number.",
 )
 @dry_run_option
-@output_options("table", "json", "jsonl", "csv", kind="source", example="id,name")
+@output_options(kind="source", example="id,name")
 @connection_options
 def register(
     *,
     session_id: str,
     name: str,
     format_: Literal["text", "scalar"],
-    dry_run: bool,
-    output: Output,
-    connection: Connection,
+    **options: Any,
 ) -> int:
     """Register a source called NAME with a session, and print it.
 
@@ -62,11 +52,9 @@ def register(
     """
     from emogg_async._cli.commands.writing import write  # noqa: PLC0415 - connects
 
-    async def call(client: "AsyncEmoggClient") -> "Sequence[RegisteredSource]":
-        return [await client.register_source(session_id, name=name, format=format_)]
-
-    step = (
+    return write(
+        lambda client: client.register_source(session_id, name=name, format=format_),
         "Look before you repeat it: "
-        f"`emogg sessions get {session_id} --fields sources -o json`"
+        f"`emogg sessions get {session_id} --fields sources -o json`",
+        **options,
     )
-    return write(call, step, dry_run=dry_run, output=output, connection=connection)

@@ -4,11 +4,10 @@ import asyncio
 import json
 import sys
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Self
 
 import attrs
@@ -22,7 +21,7 @@ from emogg_async import (
     RetryPolicy,
     StatusError,
 )
-from emogg_async._cli.asking import Agreed, asks
+from emogg_async._cli.asking import asks
 from emogg_async._cli.commands.get import for_each
 from emogg_async._cli.exits import Advice, Exit, advising
 from emogg_async._cli.ids import Wanted
@@ -32,9 +31,9 @@ from emogg_async._cli.running import run
 from emogg_async._text import counted, json_line
 from emogg_async._wire.protocol import format_datetime
 
-__all__ = ["delete_each", "look_for_it", "stop_each", "write"]
+__all__ = ["DELETE", "STOP", "change_each", "lines", "look_for_it", "write"]
 
-Call = Callable[[AsyncEmoggClient], Awaitable[Sequence[Any]]]
+Call = Callable[[AsyncEmoggClient], Awaitable[Any]]
 
 SKEW: Final = timedelta(minutes=1)
 """How far this machine's clock may be ahead of the service's."""
@@ -54,7 +53,7 @@ def write(
     """Make a call that writes, and print the answer.
 
     Args:
-        call: The call.
+        call: The call, which returns a model or several.
         unknown: The next step if it is unknown whether the call took effect.
         dry_run: Whether to print the request instead of sending it.
         output: The form of the answer.
@@ -68,7 +67,8 @@ def write(
     async def work(client: AsyncEmoggClient) -> Exit:
         used.append(client)
         with output.writer() as writer, advising({OutcomeUnknownError: unknown}):
-            writer.write(await call(client))
+            answer = await call(client)
+            writer.write(answer if isinstance(answer, Sequence) else [answer])
         return Exit.OK
 
     try:
@@ -125,7 +125,7 @@ async def _delete(client: AsyncEmoggClient, session_id: str) -> str:
     return session_id.lower()
 
 
-_STOP: Final = _Change(
+STOP: Final = _Change(
     do=lambda client, session_id: client.stop_session(session_id),
     prompt="Stop {}?",
     done="Stopped",
@@ -136,7 +136,7 @@ _STOP: Final = _Change(
     },
 )
 
-_DELETE: Final = _Change(
+DELETE: Final = _Change(
     do=_delete,
     prompt="Delete {} for good, with the emotional data?",
     done="Deleted",
@@ -148,50 +148,43 @@ _DELETE: Final = _Change(
 )
 
 
-def stop_each(
-    wanted: Wanted, *, yes: bool, dry_run: bool, output: Output, connection: Connection
-) -> int:
-    """Stop sessions, and print them."""
-    return _change_each(
-        _STOP, wanted, output.writer, yes=yes, dry_run=dry_run, connection=connection
-    )
+def lines() -> AbstractContextManager[Writer]:
+    """Open a writer of lines."""
+    return nullcontext(Writer())
 
 
-def delete_each(
-    wanted: Wanted, *, yes: bool, dry_run: bool, connection: Connection
-) -> int:
-    """Delete sessions, and print the ids of the deleted ones."""
-    return _change_each(
-        _DELETE,
-        wanted,
-        lambda: nullcontext(LineWriter()),
-        yes=yes,
-        dry_run=dry_run,
-        connection=connection,
-    )
-
-
-def _change_each(
+def change_each(
     change: _Change,
-    wanted: Wanted,
     open_writer: Callable[[], AbstractContextManager[Writer]],
     *,
+    wanted: Wanted,
     yes: bool,
     dry_run: bool,
     connection: Connection,
 ) -> int:
+    """Make a change to each of several sessions, and print the results.
+
+    Args:
+        change: The change.
+        open_writer: Opens the writer of the results.
+        wanted: The ids of the sessions.
+        yes: Whether to do it without a question.
+        dry_run: Whether to print the requests instead of sending them.
+        connection: The settings of the client.
+    """
     wanted = wanted.without_repeats()
     if dry_run:
         return rehearse(partial(_show_each, change, wanted))
-    source, agreed = wanted.source, Agreed((), {})
+    source = wanted.source
+    failed: Mapping[str, EmoggError] = {}
     if not yes:
         agreed = asks(change.prompt, wanted, connection)
-        source = agreed.ids
+        source, failed = tuple(agreed), agreed.errors
 
     async def work(client: AsyncEmoggClient) -> Exit:
         stream = partial(client.stream, partial(change.to, client))
         with open_writer() as writer:
-            tally = await for_each(stream, source, writer, agreed.failed)
+            tally = await for_each(stream, source, writer, failed)
         if sys.stderr.isatty() and not connection.quiet:
             done = counted(tally.succeeded, "session")
             click.echo(f"{change.done} {done}.", err=True)
@@ -205,21 +198,7 @@ async def _show_each(change: _Change, wanted: Wanted, rehearsal: "Rehearsal") ->
         return await rehearsal.line(change.do(rehearsal.client, session_id))
 
     stream = partial(rehearsal.client.stream, show)
-    return (await for_each(stream, wanted.source, LineWriter())).exit
-
-
-class LineWriter:
-    """Writes lines as they are."""
-
-    def write(self, items: Iterable[str]) -> None:
-        """Write lines."""
-        put("".join(f"{item}\n" for item in items))
-
-    def flush(self) -> None:
-        """Do nothing: no line is held."""
-
-    def close(self) -> None:
-        """Do nothing: the form has no end."""
+    return (await for_each(stream, wanted.source, Writer())).exit
 
 
 # -- without a service -----------------------------------------------------------------
@@ -248,12 +227,7 @@ class Rehearsal:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Stop the server."""
         await self.client.aclose()
         self._server.close()

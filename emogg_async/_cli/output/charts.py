@@ -11,14 +11,14 @@ import attrs
 from rich.cells import cell_len
 from rich.text import Text
 
+from emogg_async._cli.options import Part
 from emogg_async._cli.output.fields import SENTIMENTS
-from emogg_async._cli.output.rows import shares
 from emogg_async._cli.output.sparklines import Grid, Ramp, axis, bar, sample, sparkline
-from emogg_async._notebook.series import Interval
+from emogg_async._notebook.series import Interval, shares
 from emogg_async._text import clock, printable
 from emogg_async.models import EmotionsTimeline, EmotionTotals, SentimentTimeline
 
-__all__ = ["Chart", "Span", "emotions_chart", "sentiment_chart", "totals_chart"]
+__all__ = ["Chart", "emotions_chart", "sentiment_chart", "totals_chart"]
 
 Chart = Callable[..., Text]
 """Draws a model; takes its `width` and `ramp`, too."""
@@ -42,27 +42,6 @@ _STYLES: Final = {  # of middling brightness: legible on black and on white
     "negative": "color(167)",
 }
 _OTHER_STYLES: Final = ("color(37)", "color(136)", "color(168)", "color(67)")
-
-
-@attrs.frozen
-class Span:
-    """The part of a session that was asked for.
-
-    Attributes:
-        start: Seconds from the session's beginning.
-        end: Seconds likewise; None is the end of the last interval.
-        granularity: Seconds of an interval.
-    """
-
-    start: float
-    end: float | None
-    granularity: float
-
-    def grid(self, intervals: Sequence[Interval], width: int) -> Grid:
-        """Cut it into at most *width* columns."""
-        last = max((end for _, end, _ in intervals), default=self.start)
-        end = last if self.end is None else self.end
-        return Grid.of(self.start, end, self.granularity, width)
 
 
 @attrs.frozen
@@ -121,39 +100,31 @@ class _Layout:
 
 
 def emotions_chart(
-    timeline: EmotionsTimeline, *, measure: str, span: Span, width: int, ramp: Ramp
+    timeline: EmotionsTimeline, *, measure: str, part: Part, width: int, ramp: Ramp
 ) -> Text:
     """Draw a line for each emotion, those with the largest share first."""
     intervals = [
-        (
-            part.start,
-            part.end,
-            {name: getattr(each, measure) for name, each in part.emotions.items()},
-        )
-        for part in timeline.intervals
+        (its.start, its.end, {n: getattr(m, measure) for n, m in its.emotions.items()})
+        for its in timeline.intervals
     ]
     title = f"Emotions by {measure}, session {timeline.session}"
     parts = shares(_sums(intervals))
-    return _lines_chart(title, intervals, parts, span, width=width, ramp=ramp)
+    return _lines_chart(title, intervals, parts, part, width=width, ramp=ramp)
 
 
 def sentiment_chart(
-    timeline: SentimentTimeline, *, span: Span, width: int, ramp: Ramp
+    timeline: SentimentTimeline, *, part: Part, width: int, ramp: Ramp
 ) -> Text:
     """Draw a line for each sentiment, all in one scale: they are parts of a whole."""
     intervals = [
-        (
-            part.start,
-            part.end,
-            {name: getattr(part.sentiments, name) for name in SENTIMENTS},
-        )
-        for part in timeline.intervals
+        (its.start, its.end, {n: getattr(its.sentiments, n) for n in SENTIMENTS})
+        for its in timeline.intervals
     ]
     title = f"Sentiment of what was said, session {timeline.session}"
     found = shares(_sums(intervals))
     parts = {name: found.get(name, 0.0) for name in SENTIMENTS}
     return _lines_chart(
-        title, intervals, parts, span, width=width, ramp=ramp, one_scale=True
+        title, intervals, parts, part, width=width, ramp=ramp, one_scale=True
     )
 
 
@@ -169,7 +140,7 @@ def _lines_chart(
     title: str,
     intervals: Sequence[Interval],
     parts: Mapping[str, float],
-    span: Span,
+    part: Part,
     *,
     width: int,
     ramp: Ramp,
@@ -181,7 +152,9 @@ def _lines_chart(
     shared = map(_percent, parts.values())
     figures = [("share", "peak"), *zip(shared, _alike(peaks), strict=True)]
     layout = _Layout.of(names, figures, width)
-    grid = span.grid(intervals, layout.room)
+    last = max((end for _, end, _ in intervals), default=part.start)
+    end = last if part.end is None else part.end
+    grid = Grid.of(part.start, end, part.granularity, layout.room)
     cells = sample(grid, intervals)
     # An emotion that was not seen in an interval is no gap: it was looked for.
     rows = [

@@ -13,7 +13,14 @@ from typing import Any, Final, get_args
 import attrs
 
 import emogg_async
-from emogg_async.models import CustomEvent, RegisteredSource, Session, Source
+from emogg_async.models import (
+    CustomEvent,
+    EmotionsTimeline,
+    RegisteredSource,
+    SentimentTimeline,
+    Session,
+    Source,
+)
 
 __all__ = [
     "COLUMNS",
@@ -41,23 +48,14 @@ def _names(model: type[attrs.AttrsInstance], prefix: str = "") -> Iterator[str]:
 SENTIMENTS: Final = ("positive", "neutral", "negative")
 """The sentiments, which are the names of their figures."""
 
-_INTERVAL: Final = ("session", "start", "end")
-
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "session": tuple(_names(Session)),
     "source": tuple(_names(RegisteredSource)),
     "event": tuple(_names(CustomEvent)),
     # Rows of figures, made of models.
     "total": ("session", "emotion", "times", "share"),
-    "emotion": (
-        *_INTERVAL,
-        "detected_faces",
-        "emotion",
-        "people",
-        "quantity",
-        "intensity",
-    ),
-    "sentiment": (*_INTERVAL, "segments", *SENTIMENTS),
+    "emotion": tuple(EmotionsTimeline(session="", intervals=()).to_columns()),
+    "sentiment": tuple(SentimentTimeline(session="", intervals=()).to_columns()),
 }
 """Every name that `--fields` takes, by the kind of the results."""
 

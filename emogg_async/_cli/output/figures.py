@@ -1,82 +1,80 @@
 """Models of figures on stdout: as a chart, in rows, or as JSON."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import attrs
 import click
 
-from emogg_async import to_dict
-from emogg_async._cli.options import Connection, Output
+from emogg_async import AsyncEmoggClient, to_dict
+from emogg_async._cli.options import Connection, Output, Part
 from emogg_async._cli.output.charts import Chart
 from emogg_async._cli.output.formats import Writer, put
-from emogg_async._cli.output.rows import Row
 from emogg_async._cli.output.sparklines import ramp_for
 from emogg_async._cli.output.tables import make_console
+from emogg_async._cli.running import run
 from emogg_async._text import json_line
 
-__all__ = ["figures_writer", "show"]
-
-Rows = Callable[[Any], Iterable[Row]]
+__all__ = ["figures_writer", "show_timeline"]
 
 
 @contextmanager
-def figures_writer(output: Output, rows: Rows, chart: Chart) -> Iterator[Writer]:
-    """Open a writer of models of figures.
-
-    Args:
-        output: The form.
-        rows: Makes rows of a model.
-        chart: Draws a model.
-    """
+def figures_writer(output: Output, chart: Chart) -> Iterator[Writer]:
+    """Open a writer of models of figures; *chart* draws one."""
     if output.chosen == "chart":
         yield _ChartWriter(chart)
         return
     with output.writer() as writer:
-        is_whole = output.chosen == "json" and output.fields is None
-        yield writer if is_whole else _RowsWriter(writer, rows)
+        yield writer
 
 
-def show(
-    model: Any, output: Output, rows: Rows, chart: Chart, connection: Connection
-) -> None:
-    """Print one model of figures; JSON is the service's own object."""
+def show_timeline(
+    method: Callable[[AsyncEmoggClient], Callable[..., Awaitable[Any]]],
+    chart: Chart,
+    *,
+    session_id: str,
+    part: Part,
+    expand: tuple[str, ...],
+    output: Output,
+    connection: Connection,
+) -> int:
+    """Print the timeline of a session.
+
+    Args:
+        method: Returns the method of a client that gets it.
+        chart: Draws it; takes its `part`, too.
+        session_id: The id of the session.
+        part: The part of the session.
+        expand: The fields to expand.
+        output: The form.
+        connection: The settings of the client.
+    """
+
+    async def work(client: AsyncEmoggClient) -> int:
+        get = method(client)
+        found = await get(session_id, **attrs.asdict(part), expand=expand)
+        _show(found, output, partial(chart, part=part), quiet=connection.quiet)
+        return 0
+
+    return run(connection, work)
+
+
+def _show(model: Any, output: Output, chart: Chart, *, quiet: bool) -> None:
+    """Print one timeline; JSON is the service's own object."""
     if output.chosen == "json" and output.fields is None:
         put(f"{json_line(to_dict(model), sys.stdout.encoding)}\n")
         return
-    if not model.intervals and sys.stderr.isatty() and not connection.quiet:
+    if not model.intervals and sys.stderr.isatty() and not quiet:
         click.echo("There is nothing in this part of the session.", err=True)
     if model.intervals or output.chosen != "chart":
-        with figures_writer(output, rows, chart) as writer:
+        with figures_writer(output, chart) as writer:
             writer.write([model])
 
 
-class _RowsWriter:
-    """Writes the rows of models.
-
-    Args:
-        writer: Writes rows.
-        rows: Makes rows of a model.
-    """
-
-    def __init__(self, writer: Writer, rows: Rows) -> None:
-        self._writer = writer
-        self._rows = rows
-
-    def write(self, items: Iterable[Any]) -> None:
-        """Write the rows of models."""
-        self._writer.write(row for item in items for row in self._rows(item))
-
-    def flush(self) -> None:
-        """Write held items."""
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Do nothing: the writer of the rows is closed where it was opened."""
-
-
-class _ChartWriter:
+class _ChartWriter(Writer):
     """Draws models, separated by blank lines.
 
     Args:
@@ -99,9 +97,3 @@ class _ChartWriter:
                 self._console.print(chart, soft_wrap=True)
             self._is_first = False
             put(lines.get())
-
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
-
-    def close(self) -> None:
-        """Do nothing: nothing is missing."""

@@ -11,9 +11,10 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol, TextIO
+from typing import Any, Final, TextIO
 
 from emogg_async._cli.output.fields import COLUMNS, record_of, text_value, value_of
+from emogg_async._cli.output.rows import rows_of
 from emogg_async._text import json_line, printable
 
 __all__ = [
@@ -29,11 +30,12 @@ FORMULAS: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """Characters with which a formula of a spreadsheet begins; four are full-width."""
 
 
-class Writer(Protocol):
-    """Writes models or rows of figures to stdout in one form."""
+class Writer:
+    """Writes items to stdout as lines; a subclass writes models in one form."""
 
     def write(self, items: Iterable[Any]) -> None:
         """Write items, or hold them."""
+        put("".join(f"{item}\n" for item in items))
 
     def flush(self) -> None:
         """Write held items."""
@@ -78,7 +80,7 @@ def _end_at_a_line(file: int, lines: bytes, before: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), file)
 
 
-class JSONLinesWriter:
+class JSONLinesWriter(Writer):
     """Writes each item as JSON on a line of its own.
 
     Args:
@@ -89,14 +91,8 @@ class JSONLinesWriter:
         self._fields = fields
 
     def write(self, items: Iterable[Any]) -> None:
-        """Write items."""
-        put("".join(f"{self._line(item)}\n" for item in items))
-
-    def flush(self) -> None:
-        """Do nothing: no item is held."""
-
-    def close(self) -> None:
-        """Do nothing: the form has no end."""
+        """Write items, or the rows of figures."""
+        super().write(map(self._line, rows_of(items)))
 
     def _line(self, item: Any) -> str:
         return json_line(record_of(item, self._fields), sys.stdout.encoding)
@@ -113,7 +109,8 @@ class JSONWriter(JSONLinesWriter):
     def write(self, items: Iterable[Any]) -> None:
         """Write items, separated by commas."""
         text = ""
-        for item in items:
+        # All fields of figures are the service's own object.
+        for item in items if self._fields is None else rows_of(items):
             text += f"{self._before}{self._line(item)}\n"
             self._before = ","
         put(text)
@@ -123,7 +120,7 @@ class JSONWriter(JSONLinesWriter):
         put("[]\n" if self._before == JSONWriter._before else "]\n")
 
 
-class CSVWriter:
+class CSVWriter(Writer):
     """Writes a line of CSV for each item, below a header.
 
     Args:
@@ -144,12 +141,10 @@ class CSVWriter:
 
     def write(self, items: Iterable[Any]) -> None:
         """Write items, the first of them below the header."""
-        rows = [[value_of(item, field) for field in self._fields] for item in items]
-        if rows:
-            self._put(rows)
-
-    def flush(self) -> None:
-        """Do nothing: no item is held."""
+        rows = rows_of(items)
+        cells = [[value_of(row, field) for field in self._fields] for row in rows]
+        if cells:
+            self._put(cells)
 
     def close(self) -> None:
         """Write the header if there was no item."""

@@ -1,12 +1,12 @@
 """Numbers as text: a line for each series, the times below it, and bars."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from emogg_async._notebook.series import Interval, Step, series
+from emogg_async._notebook.series import Interval, averages, series
 from emogg_async._text import clock
 
 __all__ = ["Grid", "Ramp", "axis", "bar", "ramp_for", "sample", "sparkline"]
@@ -87,7 +87,7 @@ class Grid:
 
 def sample(
     grid: Grid, intervals: Iterable[Interval]
-) -> list[Mapping[str, float] | None]:
+) -> Sequence[Mapping[str, float] | None]:
     """Put *intervals* into the cells of *grid*.
 
     A gap is kept if it is as long as two cells, or if each interval has a cell.
@@ -95,29 +95,13 @@ def sample(
     Returns:
         For each cell the values, as parts of the largest; None where there are none.
     """
-    end = grid.start + grid.span
-    whole = series(
-        (max(first, grid.start), min(last, end), values)
-        for first, last, values in intervals
-    )
-    steps = [
-        Step(
-            (whole.time(left) - grid.start) / grid.span,
-            (whole.time(right) - grid.start) / grid.span,
-            values,
-        )
+    whole = series(intervals)
+    timed = (
+        (whole.time(left), whole.time(right), values)
         for left, right, values in whole.steps
-    ]
-    found: list[Mapping[str, float] | None] = [None] * grid.cells
-    for step in whole._replace(steps=steps).thinned(grid.cells).steps:
-        left, right = step.left * grid.cells, step.right * grid.cells
-        if grid.is_fine:  # the middle of a cell decides, or short gaps could vanish
-            cells = range(math.floor(left + 0.5), math.floor(right + 0.5))
-        else:
-            cells = range(math.floor(left + _TINY), math.ceil(right - _TINY))
-        for cell in cells:
-            found[cell] = step.values
-    return found
+    )
+    width = grid.span / grid.cells
+    return averages(timed, grid.start, width, grid.cells, snap=grid.is_fine)
 
 
 def sparkline(values: Iterable[float | None], top: float, levels: str) -> str:

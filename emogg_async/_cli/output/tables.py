@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from emogg_async._cli.output.fields import text_value, value_of
-from emogg_async._cli.output.formats import put
+from emogg_async._cli.output.formats import Writer, put
 from emogg_async._text import printable
 from emogg_async.models import Session, SessionState
 
@@ -52,7 +52,7 @@ def make_console() -> Console:
     return console
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class _Column:
     """A column of a table.
 
@@ -67,8 +67,8 @@ class _Column:
     header: str
     text: Callable[[Any], str]
     style: Callable[[Any], str] = lambda _: ""
-    is_number: bool = False
-    gives_way: bool = False
+    is_number: bool = attrs.field(default=False, kw_only=True)
+    gives_way: bool = attrs.field(default=False, kw_only=True)
 
 
 def _clock(seconds: float) -> str:
@@ -81,38 +81,25 @@ def _state_style(session: Session) -> str:
 
 
 _COMMON: Final = (
-    _Column(header="id", text=lambda session: session.id, style=lambda _: "cyan"),
-    _Column(header="name", text=lambda session: session.name, gives_way=True),
-    _Column(header="state", text=lambda session: session.state, style=_state_style),
-    _Column(
-        header="started (UTC)",
-        text=lambda session: f"{session.timestamp:%Y-%m-%d %H:%M}",
-    ),
+    _Column("id", lambda session: session.id, lambda _: "cyan"),
+    _Column("name", lambda session: session.name, gives_way=True),
+    _Column("state", lambda session: session.state, _state_style),
+    _Column("started (UTC)", lambda session: f"{session.timestamp:%Y-%m-%d %H:%M}"),
 )
 
 _NARROW: Final = (
     *_COMMON,
-    _Column(
-        header="min",
-        text=lambda session: f"{session.duration / 60:.0f}",
-        is_number=True,
-    ),
-    _Column(
-        header="src", text=lambda session: str(len(session.sources)), is_number=True
-    ),
+    _Column("min", lambda session: f"{session.duration / 60:.0f}", is_number=True),
+    _Column("src", lambda session: f"{len(session.sources)}", is_number=True),
 )
 
 _ROOMY: Final = (
     *_COMMON,
+    _Column("duration", lambda session: _clock(session.duration), is_number=True),
     _Column(
-        header="duration",
-        text=lambda session: _clock(session.duration),
-        is_number=True,
-    ),
-    _Column(
-        header="sources",
-        text=lambda session: ", ".join(source.name for source in session.sources),
-        style=lambda _: "dim",
+        "sources",
+        lambda session: ", ".join(source.name for source in session.sources),
+        lambda _: "dim",
         gives_way=True,
     ),
 )
@@ -128,9 +115,9 @@ _LONG: Final = {"name", "config", "meta", "data"}
 
 def _field_column(field: str) -> _Column:
     return _Column(
-        header=field,
-        text=lambda item: text_value(value_of(item, field)),
-        style=_FIELD_STYLES.get(field, lambda _: ""),
+        field,
+        lambda item: text_value(value_of(item, field)),
+        _FIELD_STYLES.get(field, lambda _: ""),
         is_number=field in {"duration", "version", "time"},
         gives_way=field in _LONG or field.startswith("sources"),
     )
@@ -219,7 +206,7 @@ def session_table(sessions: Iterable[Session], width: int) -> Text:
     return _Layout(width, None).lines(list(sessions))
 
 
-class TableWriter:
+class TableWriter(Writer):
     """Writes a table.
 
     Args:
