@@ -43,7 +43,7 @@ DEFERRED = {
 
 HOMES = {
     "aiohttp": [
-        *("_calls.transport", "_live.line", "_live.hub"),
+        *("_calls.failures", "_calls.transport", "_live.line", "_live.hub"),
         *("integrations", "testing"),
     ],
     "yarl": ["_calls.transport", "testing"],
@@ -56,7 +56,7 @@ HOMES = {
     "pytest": ["testing"],
     "opentelemetry": ["integrations"],
     "redis": ["_caching.redis_backend", "_caching.redis_client"],
-    "multidict": ["_calls.transport", "testing"],
+    "multidict": ["_calls.failures", "testing"],
 }
 """The only modules, or folders, that may import a third-party library."""
 

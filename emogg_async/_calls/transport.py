@@ -1,12 +1,6 @@
-"""One HTTP exchange over aiohttp.
-
-aiohttp's exceptions become ours here. They lose the headers of the request, because the
-token is in them.
-"""
+"""One HTTP exchange over aiohttp, and the opening of live connections."""
 
 import asyncio
-import os
-import socket
 import ssl as tls
 from collections.abc import Mapping
 from contextvars import Context
@@ -16,12 +10,21 @@ from typing import Any, Final, cast
 import aiohttp
 import attrs
 from aiohttp import ClientSession
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from emogg_async._calls.alarms import Alarms, Limit
-from emogg_async._calls.frames import bare, without_aiohttp
+from emogg_async._calls.failures import (
+    NOT_SENT,
+    Proxy,
+    TunnelError,
+    UnaskedError,
+    forget_words,
+    named,
+    refused_by_proxy,
+    translated,
+)
+from emogg_async._calls.frames import without_aiohttp
 from emogg_async._wire.protocol import (
     HANDSHAKE,
     SAFE,
@@ -33,12 +36,9 @@ from emogg_async._wire.protocol import (
 )
 from emogg_async.errors import (
     ConfigurationError,
-    ConnectionLostError,
     DeadlineError,
     EmoggError,
-    NotSentError,
     ResponseShapeError,
-    TransportError,
 )
 
 __all__ = ["ClientSession", "Proxy", "Route", "Transport", "is_session"]
@@ -54,14 +54,6 @@ MAX_SPOILT: Final = 100
 _REPEATED_BY_AIOHTTP = frozenset({"DELETE", "PUT"})
 """The writes that aiohttp itself repeats when an idle connection is dead."""
 
-_NOT_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-)
-
 
 _OPTIONS: Final[dict[str, Any]] = {
     "allow_redirects": False,
@@ -76,28 +68,6 @@ _OPTIONS: Final[dict[str, Any]] = {
 }
 
 _PROXY_REFUSES: Final = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
-
-_TEMPORARY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
-"""The 4xx answers of a proxy that a retry may not meet again."""
-
-
-@attrs.frozen(kw_only=True)
-class Proxy:
-    """A proxy and its credentials.
-
-    Attributes:
-        url: Its scheme, host and port, without credentials.
-        authorization: The value of `Proxy-Authorization`; None sends no such header.
-    """
-
-    url: str
-    authorization: str | None = attrs.field(default=None, repr=False)
-
-    def headers(self) -> dict[str, str]:
-        """Return the headers for the proxy alone."""
-        if self.authorization is None:
-            return {}
-        return {"Proxy-Authorization": self.authorization}
 
 
 @attrs.frozen(kw_only=True)
@@ -230,7 +200,7 @@ class Transport:
         except TimeoutError as error:
             raise self._too_late(request, limit, error) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise _translated(error, request, self._proxy) from error
+            raise translated(error, request, self._proxy) from error
         except Exception as error:
             if self._owns_http or not isinstance(error, RuntimeError | ValueError):
                 raise without_aiohttp(error)  # noqa: B904 - the same error
@@ -268,7 +238,7 @@ class Transport:
         sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
         what = f"no answer within {limit:.3g} s"
         if not sent:
-            way = f" through {_named(self._proxy)}" if self._proxy else ""
+            way = f" through {named(self._proxy)}" if self._proxy else ""
             what = f"no connection{way} in time"
         return DeadlineError(what, sent=sent, method=request.method, path=request.path)
 
@@ -307,11 +277,11 @@ class Transport:
         except aiohttp.WSServerHandshakeError as error:
             raise self._refused_socket(error.status) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise _translated(error, HANDSHAKE, self._proxy) from error
+            raise translated(error, HANDSHAKE, self._proxy) from error
 
     def _refused_socket(self, status: int) -> EmoggError:
         if self._proxy and not self._tunnels and status == _PROXY_REFUSES:
-            return _refused_by_proxy(self._proxy, status, HANDSHAKE)
+            return refused_by_proxy(self._proxy, status, HANDSHAKE)
         if status >= 300:
             return status_error(HANDSHAKE, status, "", "")
         what = f"the service answered {status} and does not speak WebSocket"
@@ -346,10 +316,6 @@ class _SendOnce:
         return await handler(request)
 
 
-class _UnaskedError(aiohttp.ClientConnectorError):
-    """Every connection received an answer before a request was sent."""
-
-
 class _Connector(aiohttp.TCPConnector):
     """A connector that closes connections with unasked answers.
 
@@ -371,7 +337,7 @@ class _Connector(aiohttp.TCPConnector):
             if protocol is None or not protocol.should_close:
                 return connection
             connection.close()
-        raise _UnaskedError(req.connection_key, OSError())
+        raise UnaskedError(req.connection_key, OSError())
 
     async def _create_connection(self, *args: Any) -> Any:
         task: asyncio.Task[Any] = Context().run(
@@ -391,10 +357,6 @@ class _Connector(aiohttp.TCPConnector):
             super()._release(*args, **options)
 
 
-class _TunnelError(aiohttp.ClientProxyConnectionError):
-    """A proxy closed the connection, or sent no valid answer, instead of a tunnel."""
-
-
 class _Tunneller(_Connector):
     """A connector whose errors at a proxy say that no request was sent.
 
@@ -410,12 +372,12 @@ class _Tunneller(_Connector):
     ) -> Any:
         try:
             return await super().connect(req, traces, timeout)
-        except (TimeoutError, *_NOT_SENT):
+        except (TimeoutError, *NOT_SENT):
             raise
         except (aiohttp.ClientError, OSError) as error:
-            _forget_words(error)
+            forget_words(error)
             closed = OSError("no tunnel")
-            raise _TunnelError(req.connection_key, closed) from error
+            raise TunnelError(req.connection_key, closed) from error
 
 
 def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSession:
@@ -492,7 +454,7 @@ def _check_proxy(
     """Raise the error for an answer that is of *proxy* itself."""
     if response.status == _PROXY_REFUSES:
         response.close()
-        raise _refused_by_proxy(proxy, response.status, request)
+        raise refused_by_proxy(proxy, response.status, request)
 
 
 async def _received(request: Request, response: aiohttp.ClientResponse) -> Response:
@@ -523,103 +485,3 @@ async def _received(request: Request, response: aiohttp.ClientResponse) -> Respo
     if body and (coding := response.headers.get("Content-Encoding")):
         body, problem = unpacked(body, coding, limit)
     return Response(response.status, response.headers, body, problem)
-
-
-def _translated(
-    error: Exception, request: Request, proxy: Proxy | None = None
-) -> TransportError | ResponseShapeError:
-    """Return the error of ours for aiohttp's *error*."""
-    parsing = (
-        error.__cause__ if isinstance(error, aiohttp.ClientResponseError) else None
-    )
-    _forget_words(error)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return _refused_by_proxy(proxy, getattr(error, "status", 0), request)
-    where: dict[str, Any] = {"method": request.method, "path": request.path}
-    if isinstance(parsing, HttpProcessingError):
-        is_long = isinstance(parsing.__cause__, LineTooLong)
-        what = (
-            "a line of its head is too long" if is_long else "its head is no valid HTTP"
-        )
-        said = f"the answer cannot be read: {what}"
-        return ResponseShapeError(said, problems=(what,), **where)
-    if not isinstance(error, _NOT_SENT):
-        kind = type(error).__name__
-        return ConnectionLostError(f"the answer was lost ({kind})", **where)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return NotSentError(
-            f"not sent: {_distrust(error)}",
-            stopped_by="certificate",
-            final=True,
-            **where,
-        )
-    if proxy or isinstance(error, aiohttp.ClientProxyConnectionError):
-        what = f"not sent: {_named(proxy)}: {_reason(error)}"
-        return NotSentError(what, stopped_by="proxy", **where)
-    return NotSentError(f"not sent: {_reason(error)}", **where)
-
-
-def _refused_by_proxy(
-    proxy: Proxy | None, status: int, request: Request
-) -> NotSentError:
-    known = status in HTTPStatus.__members__.values()
-    phrase = f" {HTTPStatus(status).phrase}" if known else ""
-    return NotSentError(
-        f"not sent: {_named(proxy)} answered {status}{phrase}",
-        stopped_by="proxy",
-        final=400 <= status < 500 and status not in _TEMPORARY,
-        method=request.method,
-        path=request.path,
-    )
-
-
-def _named(proxy: Proxy | None) -> str:
-    return f"the proxy {proxy.url}" if proxy else "the proxy"
-
-
-def _distrust(error: aiohttp.ClientConnectorCertificateError) -> str:
-    """Name the host of a refused certificate, perhaps a proxy, and the reason."""
-    key = getattr(error, "_conn_key", None)
-    cause = getattr(error, "_certificate_error", None)
-    why = getattr(cause, "verify_message", "") or "it is not trusted"
-    return f"the certificate of {key.host if key else 'the service'} is refused: {why}"
-
-
-def _forget_words(error: Exception) -> None:
-    """Remove headers, texts of the server, causes and frames from *error*.
-
-    The token is in the headers of the request, and a server may repeat it.
-    """
-    error.__cause__ = None
-    bare(error)
-    for part in vars(error).values():
-        if isinstance(part, BaseException):
-            bare(part)
-    if isinstance(error, aiohttp.ClientResponseError):
-        if (info := getattr(error, "request_info", None)) is not None:
-            none = CIMultiDictProxy(CIMultiDict[str]())
-            error.request_info = aiohttp.RequestInfo(
-                info.url, info.method, none, info.real_url
-            )
-            error.args = (error.request_info, ())
-        error.message, error.headers = "", None
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        # aiohttp may put the head of an answer there.
-        error.message, error.args = "", ()
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, _TunnelError):
-        return "it closed the connection, or did not answer as a proxy"
-    if isinstance(error, _UnaskedError):
-        return "it answers before it is asked"
-    cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
-    if isinstance(cause, tls.SSLError):
-        return str(getattr(cause, "reason", None) or "TLS failed")
-    if isinstance(cause, OSError) and cause.errno:
-        # asyncio's text repeats the address. The numbers of a resolver are not errnos.
-        resolver = isinstance(cause, socket.gaierror)
-        return str(cause.strerror if resolver else os.strerror(cause.errno))
-    if isinstance(cause, ConnectionError):
-        return "the connection was closed before TLS was set up"
-    return type(error).__name__
