@@ -1011,6 +1011,11 @@ class TestControl:
             assert caught.value.status == 429
             await emulator_connects(emulator)
             assert emulator.live.handshakes == 4
+            emulator.live.refuse(status=520, times=1, path="channels:unsubscribe")
+            async with authenticated(emulator) as caller:
+                answer = await caller.ask("channels:unsubscribe")
+                assert answer["status"] == 520
+                assert answer["data"]["message"] == "Error 520"
 
     @in_simulated_time
     async def test_emit(self) -> None:
