@@ -1,7 +1,8 @@
 """The service's end of live channels, without sockets or timers: it is told the time.
 
-Each connection has a `Link`. What the service sends to it, and whether it closes it, is
-in the link's `outbox`. All times are seconds of the emulator's clock.
+Each connection has a `Link`, whose `outbox` holds the texts to send and the close. All
+times are seconds of the emulator's clock. Everything that is due later stands in one
+agenda, sorted by time, and `tick` does it.
 """
 
 import heapq
@@ -22,6 +23,7 @@ from emogg_async.testing._clock import EPOCH
 from emogg_async.testing._guesses import (
     CLOSED_AS_SILENT,
     CLOSED_AS_WRONG,
+    LONGEST_ANALYSIS,
     LiveGuesses,
 )
 from emogg_async.testing._limits import Allowance, LiveLimits, Usage
@@ -514,6 +516,8 @@ class Channels:
         stored = self._world.find(subscription.session_id)
         lived = number * subscription.every
         if not (stored and subscription.is_open and stored.grows_to(lived)):
+            return
+        if lived > LONGEST_ANALYSIS:
             return
         self._await(subscription, stored, number + 1)
         analyse = _ANALYSES[subscription.channel]

@@ -25,7 +25,7 @@ class LiveServer:
     """Serves `Channels`; all but `wake` belongs to the server's thread.
 
     Attributes:
-        channels: What decides.
+        channels: The protocol, which decides what is sent.
     """
 
     def __init__(self, channels: Channels, clock: Clock) -> None:
