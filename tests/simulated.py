@@ -87,6 +87,10 @@ class _Server:
     def catch_up(self) -> None:
         """Do nothing: who calls it is in the way of what would be read."""
 
+    def stop(self) -> None:
+        """Refuse: the caller would wait for itself."""
+        raise RuntimeError("leave the block of emulated(…) instead")
+
 
 class _Emulator(EmoggEmulator):
     """An emulator whose clock and server are those of the running loop."""

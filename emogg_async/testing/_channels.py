@@ -1,7 +1,8 @@
 """The service's end of live channels, without sockets or timers: it is told the time.
 
-Each connection has a `Link`. What the service sends to it, and whether it closes it, is
-in the link's `outbox`. All times are seconds of the emulator's clock.
+Each connection has a `Link`, whose `outbox` holds the texts to send and the close. All
+times are seconds of the emulator's clock. Everything that is due later stands in one
+agenda, sorted by time, and `tick` does it.
 """
 
 import heapq
@@ -22,6 +23,7 @@ from emogg_async.testing._clock import EPOCH
 from emogg_async.testing._guesses import (
     CLOSED_AS_SILENT,
     CLOSED_AS_WRONG,
+    LONGEST_ANALYSIS,
     LiveGuesses,
 )
 from emogg_async.testing._limits import Allowance, LiveLimits, Usage
@@ -37,7 +39,7 @@ from emogg_async.testing._messages import (
     write_event,
     write_refusal,
 )
-from emogg_async.testing._refusals import RefusalError, bad_request, not_found
+from emogg_async.testing._refusals import RefusalError, bad_request, not_found, phrase
 from emogg_async.testing._stored import StoredSession, User, cut, milliseconds
 from emogg_async.testing._walks import Moods
 from emogg_async.testing._world import World
@@ -201,10 +203,13 @@ class Channels:
             if len(self._addresses) >= _ADDRESSES:
                 self._addresses.clear()
             used = self._addresses.setdefault(address, Allowance())
-            most, rolling = self.limits.connections, self.guesses.window == "rolling"
-            if used.take(now, most, self.limits.window, rolling=rolling):
-                return None
-            return HTTPStatus.TOO_MANY_REQUESTS
+            may = self._may(used, self.limits.connections, now)
+            return None if may else HTTPStatus.TOO_MANY_REQUESTS
+
+    def _may(self, used: Allowance, most: int, now: float) -> bool:
+        """Count one more of at most *most* in the window, unless that is too many."""
+        rolling = self.guesses.window == "rolling"
+        return used.take(now, most, self.limits.window, rolling=rolling)
 
     def connect(self, notify: Callable[[], object], now: float) -> Link:
         """Return the link of a new connection."""
@@ -359,7 +364,7 @@ class Channels:
         ):
             self._count(link.user, now)
         if status := self._ruled(message.path):
-            raise RefusalError(status, HTTPStatus(status).phrase)
+            raise RefusalError(status, phrase(status))
         match message.path:
             case "auth:token":
                 return self._authenticate(link, message, now)
@@ -372,13 +377,7 @@ class Channels:
         raise not_found("Path")
 
     def _count(self, user: User, now: float) -> None:
-        used, most, window = (
-            self._usage_of(user),
-            self.limits.messages,
-            self.limits.window,
-        )
-        rolling = self.guesses.window == "rolling"
-        if not used.messages.take(now, most, window, rolling=rolling):
+        if not self._may(self._usage_of(user).messages, self.limits.messages, now):
             raise self._over("Too many messages")
 
     def _over(self, message: str) -> RefusalError:
@@ -402,7 +401,7 @@ class Channels:
 
     @property
     def subscriptions(self) -> tuple[LiveSubscription, ...]:
-        """The subscriptions of open connections, in the order in which they began."""
+        """The subscriptions of open connections, connection by connection."""
         return tuple(
             LiveSubscription(
                 connection=each.link.number,
@@ -517,6 +516,8 @@ class Channels:
         stored = self._world.find(subscription.session_id)
         lived = number * subscription.every
         if not (stored and subscription.is_open and stored.grows_to(lived)):
+            return
+        if lived > LONGEST_ANALYSIS:
             return
         self._await(subscription, stored, number + 1)
         analyse = _ANALYSES[subscription.channel]

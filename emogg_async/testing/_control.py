@@ -26,9 +26,10 @@ _CODES: Final = range(1000, 5000)
 
 
 class LiveControl:
-    """The emulator's live channels; `emulator.live`. All members suit any thread.
+    """The live channels of an emulator, its `live`.
 
-    `reset()` and `stop()` of the emulator drop all connections.
+    All members may be used from any thread. `reset()` and `stop()` of the emulator drop
+    all connections; `reset()` also forgets messages, refusals, guesses and limits.
     """
 
     def __init__(self, current: Callable[[], State]) -> None:

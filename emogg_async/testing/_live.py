@@ -25,7 +25,7 @@ class LiveServer:
     """Serves `Channels`; all but `wake` belongs to the server's thread.
 
     Attributes:
-        channels: What decides.
+        channels: The protocol, which decides what is sent.
     """
 
     def __init__(self, channels: Channels, clock: Clock) -> None:
@@ -59,9 +59,13 @@ class LiveServer:
         )
         filled = asyncio.Event()
 
+        def abort() -> None:
+            if request.transport is not None:
+                request.transport.abort()
+
         def look() -> None:
-            if link.outbox and link.outbox[0] == DROPPED and request.transport:
-                request.transport.abort()  # even if the writer waits for the client
+            if link.outbox and link.outbox[0] == DROPPED:
+                abort()  # even if the writer waits for the client
             filled.set()
 
         # Before the answer, so that a client that has it finds itself connected.
@@ -69,7 +73,7 @@ class LiveServer:
         is_clean, writers = False, set()
         try:
             await socket.prepare(request)
-            writers.add(asyncio.create_task(_write(socket, link, filled)))
+            writers.add(asyncio.create_task(_write(socket, link, filled, abort)))
             self._tick()
             is_clean = await self._read(socket, link)
         finally:
@@ -139,7 +143,10 @@ class LiveServer:
 
 
 async def _write(
-    socket: web.WebSocketResponse, link: Link, filled: asyncio.Event
+    socket: web.WebSocketResponse,
+    link: Link,
+    filled: asyncio.Event,
+    abort: Callable[[], None],
 ) -> None:
     """Send what is in the outbox of *link*, until a close or the client's leave."""
     with suppress(ConnectionError):
@@ -149,7 +156,9 @@ async def _write(
                 output = link.outbox.popleft()
                 if isinstance(output, str):
                     await socket.send_str(output)
+                    continue
+                if output.code is None:
+                    abort()
                 else:
-                    if output.code is not None:
-                        await socket.close(code=output.code)
-                    return
+                    await socket.close(code=output.code)
+                return

@@ -20,7 +20,7 @@ from emogg_async.testing._bucket import TokenBucket
 from emogg_async.testing._damage import CONNECTION_FAULTS, CUTS, GARBLES
 from emogg_async.testing._faults import FaultRule
 from emogg_async.testing._live import LIVE_PATH
-from emogg_async.testing._refusals import RefusalError
+from emogg_async.testing._refusals import RefusalError, phrase
 from emogg_async.testing._routes import JSON, Caller, add_routes, caller
 from emogg_async.testing._state import State
 from emogg_async.testing._stored import User
@@ -100,7 +100,7 @@ async def _refuse_live(
         status = await state.live.admit(request)
         if status is None:
             return None
-        answer = _error(status, _phrase(status))
+        answer = _error(status, phrase(status))
     return _damaged(answer, rule) if rule else answer
 
 
@@ -173,15 +173,8 @@ async def _handle(who: Caller, request: web.Request, handler: Handler) -> web.Re
 
 def _ruled(rule: FaultRule, status: int) -> web.Response:
     if rule.body is None and status >= HTTPStatus.BAD_REQUEST:
-        return _error(status, _phrase(status))
+        return _error(status, phrase(status))
     return web.Response(status=status, body=rule.body or b"", headers=JSON)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:  # such as the 520s of some proxies
-        return f"Error {status}"
 
 
 def _error(status: int, message: str) -> web.Response:
