@@ -39,6 +39,7 @@ from emogg_async.testing._messages import (
 )
 from emogg_async.testing._refusals import RefusalError, bad_request, not_found
 from emogg_async.testing._stored import StoredSession, User, cut, milliseconds
+from emogg_async.testing._walks import Moods
 from emogg_async.testing._world import World
 
 __all__ = ["Channels", "Link", "LiveSubscription", "RefusalRule"]
@@ -74,8 +75,8 @@ _BACKLOG: Final = 100_000
 _ADDRESSES: Final = 1_000
 """Number of addresses whose connections are counted; more start over."""
 
-_PATIENCE: Final = 1.0
-"""Seconds for which an ack waits for an event that shall precede it."""
+_PATIENCE: Final = 1.5
+"""Seconds for which an ack waits for an event, so that one at 1 s precedes it."""
 
 _SLACK: Final = 1e-6
 """Tolerance in seconds for rounding errors of floating point."""
@@ -111,7 +112,12 @@ class RefusalRule:
 
 @attrs.define(eq=False)
 class Subscription:
-    """A subscription; `ack` is its confirmation while that waits for an event."""
+    """A subscription, with the emotions of its session, which are costly to find anew.
+
+    Attributes:
+        ack: Its confirmation, while that waits for an event.
+        last: Payload of the event before.
+    """
 
     link: "Link"
     id: str
@@ -119,6 +125,7 @@ class Subscription:
     key: str
     session_id: str
     every: int
+    moods: Moods
     ack: str | None = None
     last: Any = None
     is_open: bool = True
@@ -156,7 +163,7 @@ class Link:
 class Channels:
     """Live channels of all users; safe to use from any thread.
 
-    Only `receive` and `tick` look into the analysis, and belong to the server's thread.
+    `receive` and `tick` look into the analysis, and belong to the server's thread.
 
     Attributes:
         guesses: Switches for what the reference leaves open.
@@ -252,11 +259,11 @@ class Channels:
             return self._agenda[0][0] if self._agenda else None
 
     def tick(self, now: float) -> None:
-        """Do all that is due by *now*, in order."""
+        """Do all that is due by *now*, in order, each as of its own time."""
         with self.lock:
             while self._agenda and self._agenda[0][0] <= now + _SLACK:
-                _, _, action = heapq.heappop(self._agenda)
-                action(now)
+                due, _, action = heapq.heappop(self._agenda)
+                action(due)
 
     def skip(self, seconds: float) -> None:
         """Do not count *seconds*, by which the clock moves, as the clients' silence."""
@@ -421,7 +428,8 @@ class Channels:
         if usage.taken(now) >= self.limits.per_user:
             raise self._over("Too many subscriptions")
         new_id = "".join(self._rng.choices(_ID_LETTERS, k=14))
-        made = Subscription(link, new_id, channel, key, stored.id, every)
+        moods = self._analyst.moods(stored.id)
+        made = Subscription(link, new_id, channel, key, stored.id, every, moods)
         link.subscriptions[new_id] = made
         usage.subscriptions += 1
         answer = write_answer(message, {"subscriptionId": new_id})
@@ -475,11 +483,12 @@ class Channels:
                 if each.session_id == session_id and each.channel in channels:
                     self._send(each, _date(now), payload, now)
 
-    def send(self, text: str) -> None:
-        """Send *text* as it is to all connections."""
+    def send(self, text: str, now: float) -> None:
+        """Send *text* as it is to all connections, unless the service is silent."""
         with self.lock:
-            for link in self._links.values():
-                link.put(text)
+            if not self.is_silent(now):
+                for link in self._links.values():
+                    link.put(text)
 
     def tell_states(self, session_id: str, now: float) -> None:
         """Tell a session's subscribers what its worker does, if that is new to them."""
@@ -510,8 +519,8 @@ class Channels:
         if not (stored and subscription.is_open and stored.grows_to(lived)):
             return
         self._await(subscription, stored, number + 1)
-        moods = self._analyst.moods(stored.id)
-        payload = _ANALYSES[subscription.channel](moods, lived, subscription.every)
+        analyse = _ANALYSES[subscription.channel]
+        payload = analyse(subscription.moods, lived, subscription.every)
         if payload is not None:
             at = stored.timestamp + timedelta(seconds=lived)
             self._send(subscription, at, payload, now)

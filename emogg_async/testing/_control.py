@@ -71,7 +71,10 @@ class LiveControl:
 
     @property
     def limits(self) -> LiveLimits:
-        """Limits of users, connections and addresses; can be set."""
+        """Limits of users, connections and addresses; can be set.
+
+        Their `silence` holds for connections made afterwards.
+        """
         return self._current().live.channels.limits
 
     @limits.setter
@@ -101,8 +104,8 @@ class LiveControl:
     def go_silent(self, seconds: float) -> None:
         """Answer nothing for *seconds* of the emulator's clock.
 
-        No answer, event, closing handshake or answer to a handshake is sent; what comes
-        in is lost. The connections stay open.
+        No answer, event, closing handshake or answer to a handshake is sent, and what
+        comes in is lost. The connections stay open. `cut` still ends them.
 
         Raises:
             InvalidArgumentError: *seconds* breaks its rule.
@@ -162,11 +165,14 @@ class LiveControl:
     def send(self, text: str) -> None:
         """Send *text* as it is to all connections, e.g. what no client can read.
 
+        `subscriptions` has the IDs for events of another shape.
+
         Raises:
             InvalidArgumentError: *text* is no string.
         """
         require(isinstance(text, str), "text", "a string")
-        self._current().live.channels.send(text)
+        state = self._current()
+        state.live.channels.send(text, state.clock.elapsed())
 
 
 def _channels(emotions: object) -> frozenset[str]:

@@ -37,7 +37,8 @@ class EmoggEmulator:
     Its clock begins at 2024-04-01T10:30:00Z, runs on, and moves with `advance`; the
     `Date` of each answer follows it. Sessions created through the API are active, grow
     with that clock until they are stopped, and have emotions up to now. The same seed
-    gives the same data. All members may be used from any thread. The docstring of
+    gives the same data. WebSockets at `/ws/v1` tell live what timelines tell later, see
+    `live` and `add_session`. All members may be used from any thread. The docstring of
     `emogg_async.testing._guesses` lists the guesses where the reference is silent.
 
     Args:
@@ -358,7 +359,8 @@ class EmoggEmulator:
 
         A request meets the newest rule that matches, which counts as a hit even if the
         rate limit then refuses the request. An answer with a *status* costs a token
-        like any other, except a 401.
+        like any other, except a 401. A handshake of a live connection, a GET of
+        `/ws/v1`, costs none, and *lag* and *after* do not change it.
 
         Args:
             method: Glob for the method.

@@ -147,7 +147,11 @@ _CHOICES: Final[Mapping[str, tuple[object, ...]]] = {
 def _check_choice(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
     choices = _CHOICES.get(field.name, (True, False))
     rule = f"one of {', '.join(map(repr, choices))}"
-    require(any(value is each or value == each for each in choices), field.name, rule)
+    require(
+        any(value == each and type(value) is type(each) for each in choices),
+        field.name,
+        rule,
+    )
 
 
 def _check_kept(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
@@ -168,7 +172,7 @@ class LiveGuesses:
         over_limit: What a message or subscription too many is answered: "refuse" is a
             429, "bad_request" a 400, "forbid" a 403, "close" closes the connection.
         event_before_ack: Whether a subscription is confirmed only after its first
-            event, or after a second without one.
+            event, or after 1.5 s without one.
         repeats_unchanged: Whether an event is sent though its payload is that of the
             event before it.
         refusals_have_id: Whether a refusal repeats the `id` of its request.

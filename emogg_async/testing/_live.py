@@ -1,6 +1,7 @@
 """Live connections of the emulator: WebSockets and the one timer of `Channels`."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
@@ -36,10 +37,8 @@ class LiveServer:
 
     def wake(self) -> None:
         """Do soon what is due, from any thread, because the clock was moved or more."""
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            with suppress(RuntimeError):  # it was closed just now
-                loop.call_soon_threadsafe(self._tick)
+        if self._loop is not None:
+            self._soon(self._tick)
 
     async def admit(self, request: web.Request) -> int | None:
         """Wait while the service is silent; return the status of a refusal, or None."""
@@ -58,8 +57,6 @@ class LiveServer:
             compress=False,
             max_msg_size=LONGEST_MESSAGE,
         )
-        await socket.prepare(request)
-        loop = asyncio.get_running_loop()
         filled = asyncio.Event()
 
         def look() -> None:
@@ -67,21 +64,22 @@ class LiveServer:
                 request.transport.abort()  # even if the writer waits for the client
             filled.set()
 
-        link = self.channels.connect(
-            lambda: loop.call_soon_threadsafe(look), self._clock.elapsed()
-        )
-        self._tick()
-        writer = loop.create_task(_write(socket, link, filled))
-        is_clean = False
+        # Before the answer, so that a client that has it finds itself connected.
+        link = self.channels.connect(lambda: self._soon(look), self._clock.elapsed())
+        is_clean, writers = False, set()
         try:
+            await socket.prepare(request)
+            writers.add(asyncio.create_task(_write(socket, link, filled)))
+            self._tick()
             is_clean = await self._read(socket, link)
         finally:
             if link.is_open:
                 self.channels.disconnect(link, self._clock.elapsed(), clean=is_clean)
-                writer.cancel()
-            await asyncio.wait([writer])
+                for writer in writers:
+                    writer.cancel()
+            if writers:
+                await asyncio.wait(writers)
         if is_clean:
-            await self._until_heard()
             await socket.close()
         return socket
 
@@ -99,8 +97,16 @@ class LiveServer:
                         await socket.pong(frame.data)
                 case WSMsgType.PONG:
                     pass
+                case WSMsgType.CLOSE:
+                    await self._until_heard()
+                    return True
                 case _:
-                    return frame.type is WSMsgType.CLOSE
+                    return False
+
+    def _soon(self, call: Callable[[], object]) -> None:
+        assert self._loop is not None  # noqa: S101 - a connection has set it
+        with suppress(RuntimeError):  # the emulator was stopped, and its loop closed
+            self._loop.call_soon_threadsafe(call)
 
     # -- time --------------------------------------------------------------------------
 

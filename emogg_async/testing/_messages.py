@@ -75,7 +75,7 @@ def read_message(text: str | None) -> Message | None:
     Source: https://docs.emogg.com, "WebSocket".
     """
     try:
-        value = json.loads(text or "")
+        value = json.loads(text or "", parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):
@@ -89,15 +89,26 @@ def read_message(text: str | None) -> Message | None:
     return message if holds else None
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
 def recorded(
     message: Message | None, connection: int, at: datetime, secret: str | None
 ) -> LiveMessage:
-    """Return *message* as it is kept, without the token or any other *secret*."""
+    """Return *message* as it is kept, without the token.
+
+    Args:
+        message: The message; None is an invalid one.
+        connection: Number of its connection.
+        at: When it arrived.
+        secret: Token of the connection's user; before auth, None, no value is kept.
+    """
     if message is None:
         return LiveMessage(at=at, connection=connection, id=None, path=None, body=None)
     body = message.body
-    if body is not None and "token" in body:
-        body = body | {"token": _HIDDEN}
+    if body is not None and secret is None:
+        body = dict.fromkeys(body, _HIDDEN)
     kept: Any = [message.id, message.path, body]
     if secret is not None:
         text, hidden = json.dumps(kept), json.dumps(secret)[1:-1]

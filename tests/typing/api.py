@@ -64,7 +64,16 @@ from emogg_async.events import (
 )
 from emogg_async.integrations import aiohttp_web, answer_to, starlette
 from emogg_async.integrations.otel import instrument, uninstrument
-from emogg_async.testing import EmoggEmulator, FaultRule, RecordedRequest
+from emogg_async.testing import (
+    EmoggEmulator,
+    FaultRule,
+    LiveControl,
+    LiveGuesses,
+    LiveLimits,
+    LiveMessage,
+    LiveSubscription,
+    RecordedRequest,
+)
 
 ID = "65ea1530bb50af72b6e3dc1e"
 
@@ -484,6 +493,17 @@ async def emulator() -> None:
         assert_type(rule.hits, int)
         running.fail(fault="resets")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         running.advance(60)
+        running.add_session(state="active", ends_after=600.0)
+        assert_type(running.live, LiveControl)
+        assert_type(running.live.connections, int)
+        assert_type(running.live.subscriptions, tuple[LiveSubscription, ...])
+        assert_type(running.live.messages, tuple[LiveMessage, ...])
+        assert_type(running.live.messages[0].path, str | None)
+        running.live.guesses = LiveGuesses(window="fixed", slots_kept=65.0)
+        running.live.limits = LiveLimits(per_user=2)
+        running.live.emit("65ea1530bb50af72b6e3dc1e", {"focus": 1})
+        running.live.refuse(status=429, times=1, path="handshake")
+        running.live.refuse(status=429, path="pings")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         running.reset()
         async with running.client(timeout=1.0) as client:
             assert_type(client, AsyncEmoggClient)
