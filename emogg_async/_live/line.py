@@ -240,6 +240,7 @@ class Line:
         """Note the end of the connection: its subscriptions are gone with it."""
         self._early.clear()
         for topic in [*self.topics]:
+            topic.is_unsure = topic.was_live
             self._hub.interrupted(topic)
 
 
