@@ -125,7 +125,7 @@ async def test_closing_beside_a_server_process_that_was_stopped_just_now():
 
 @timed
 async def test_a_silent_session_that_is_active():
-    """Pings answered but no events: noticed, asked, and resubscribed ever more rarely."""
+    """Pings answered but no events: noticed, asked, and subscribed anew, ever rarer."""
     async with emulated() as emulator:
         (session_id,) = active(emulator)
         async with emulator.client(cache=None) as client:
