@@ -396,12 +396,14 @@ class Hub:
     def _look_around(self) -> None:
         self._watch = None
         now = self.loop.time()
-        for topic in self._topics.values():
-            if topic.look_at <= now:
-                topic.looked_at, topic.is_unsure = now, False
-                if topic.session_id not in self._looks:
-                    look = self._start(self._look_at(topic.session_id))
-                    self._looks[topic.session_id] = look
+        due = {e.session_id for e in self._topics.values() if e.look_at <= now}
+        for session_id in due:
+            for topic in self._about(session_id):  # one look for all of them
+                if topic.state is TopicState.LIVE:
+                    topic.looked_at, topic.is_unsure = now, False
+            if session_id not in self._looks:
+                look = self._start(self._look_at(session_id))
+                self._looks[session_id] = look
         self._watch_silence()
 
     async def _look_at(self, session_id: str) -> None:

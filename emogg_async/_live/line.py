@@ -28,6 +28,8 @@ MAX_EARLY: Final = 64
 _DROPPED: Final = frozenset({200, 404})
 """The answers to an unsubscribe after which there is no such subscription."""
 
+_LEFT: Final = Lost("the client was closed", is_clean=True)
+
 TOO_BIG: Final = 1009
 """The code of WebSocket for a frame that is too big (RFC 6455, section 7.4.1)."""
 
@@ -131,7 +133,7 @@ class Line:
         now = self._hub.loop.time()
         dialogue = self._dialogue = self._hub.dialogue(self.topics, now)
         reader = asyncio.create_task(self._read(socket, dialogue))
-        lost = Lost("the client has closed it", is_clean=True)
+        lost = _LEFT
         try:
             lost = await self._write(socket, dialogue)
         finally:
@@ -139,6 +141,8 @@ class Line:
             await _close(socket, LEAVE_SECONDS if lost.is_clean else DROP_SECONDS)
             await reader  # it ends as the socket is closed
             self._hub.closed(was_connected=dialogue.is_authenticated)
+            if lost is _LEFT:
+                self._hub.disconnected(lost.reason, None)
         if not isinstance(self.failure, AuthenticationError):
             self.failure = ConnectionLostError(f"the connection ended: {lost.reason}")
         return lost
@@ -240,6 +244,7 @@ class Line:
         """Note the end of the connection: its subscriptions are gone with it."""
         self._early.clear()
         for topic in [*self.topics]:
+            topic.is_unsure = topic.was_live
             self._hub.interrupted(topic)
 
 

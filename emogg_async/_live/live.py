@@ -83,7 +83,7 @@ class Live:
         Raises:
             InvalidArgumentError: An argument is out of its range.
         """
-        return self._feed(WORKER_STATE, session_id, None, buffer)
+        return self._feed(WORKER_STATE, session_id, "", buffer)
 
     def merge(self, feeds: Iterable[Feed[E]]) -> Feed[E]:
         """Return one feed over several, with their events in order of arrival.
@@ -113,12 +113,12 @@ class Live:
         return Feed.merged(chosen)
 
     def _feed(
-        self, channel: Channel[Any], session_id: str, every: str | None, buffer: int
+        self, channel: Channel[Any], session_id: str, every: str, buffer: int
     ) -> Feed[Any]:
         session_id = check_session_id(session_id)
         whole_number("buffer", buffer, at_least=1)
-        period = math.inf if every is None else _period(every)
-        wish = Wish(channel, session_id, every or "", period)
+        period = math.inf if channel is WORKER_STATE else _period(every)
+        wish = Wish(channel, session_id, every, period)
         return Feed(self._open_hub, [Branch(wish, buffer)])
 
 

@@ -170,7 +170,6 @@ class Topic:
         """Note that the service has confirmed it; its feeds enter."""
         self.state, self.id = TopicState.LIVE, subscription
         self.heard_at, self.refusal = now, None
-        self.is_unsure = self.was_live
         self.was_live = True
         for sink in [*self.entering]:
             self.join(sink)
