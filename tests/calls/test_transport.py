@@ -917,8 +917,8 @@ def _aiohttp_errors():
 def test_every_error_of_aiohttp_has_a_counterpart(kind):
     """Every error of aiohttp, even one of a later version, becomes one of ours."""
     error = kind.__new__(kind)
-    translated = translated(error, Request("GET", "/v1/sessions"))
-    assert isinstance(translated, TransportError)
+    ours = translated(error, Request("GET", "/v1/sessions"))
+    assert isinstance(ours, TransportError)
     surely_not_sent = issubclass(
         kind,
         aiohttp.ClientConnectorError
@@ -927,4 +927,4 @@ def test_every_error_of_aiohttp_has_a_counterpart(kind):
         | aiohttp.ClientHttpProxyError
         | aiohttp.NonHttpUrlClientError,
     )
-    assert surely_not_sent is isinstance(translated, NotSentError)
+    assert surely_not_sent is isinstance(ours, NotSentError)
