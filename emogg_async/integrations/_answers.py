@@ -13,6 +13,7 @@ from emogg_async.errors import (
     DeadlineError,
     EmoggError,
     InvalidArgumentError,
+    LiveLimitError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
@@ -52,6 +53,7 @@ _ANSWERS: Final[Mapping[type[EmoggError], tuple[int, str, str]]] = {
     NotFoundError: (404, "not_found", "There is no such thing."),
     # A 429 would blame this visitor, but all visitors together asked too much.
     RateLimitedError: (503, "busy", "Too much is going on. Try again later."),
+    LiveLimitError: (503, "busy", "Too much is going on. Try again later."),
     ClientClosedError: (503, "stopping", "This server is stopping. Try again."),
     DeadlineError: (504, "timeout", "A service behind this one took too long."),
     OutcomeUnknownError: (
