@@ -26,6 +26,7 @@ from emogg_async._wire.protocol import HANDSHAKE, status_error
 from emogg_async.errors import (
     AuthenticationError,
     ClientClosedError,
+    ConfigurationError,
     DeadlineError,
     EmoggError,
     LiveLimitError,
@@ -475,7 +476,7 @@ class Hub:
 
     def is_final(self, error: EmoggError) -> bool:
         """Tell whether no other try would end better."""
-        if isinstance(error, AuthenticationError):
+        if isinstance(error, AuthenticationError | ConfigurationError):
             return True
         if self._was_connected:
             return False
