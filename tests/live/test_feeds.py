@@ -388,7 +388,7 @@ async def test_a_deadline_does_not_bound_an_iteration():
 
 @timed
 async def test_a_thousand_feeds():
-    """1,000 feeds share one subscription; the first who leaves does not cut the rest."""
+    """1,000 feeds have one subscription; the first who leaves does not cut the rest."""
     async with emulated() as emulator:
         (session_id,) = active(emulator)
         client = emulator.client(cache=None)
