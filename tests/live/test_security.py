@@ -338,7 +338,7 @@ async def test_a_proxy_of_the_environment(emulator, authority, tmp_path, monkeyp
 
 
 async def test_the_callers_session(emulator):
-    """`http=` holds for live connections, with its headers and cookies; it stays open."""
+    """`http=` holds, too, with its headers and cookies, and stays open."""
     emulator.add_token(TOKEN)
     seen = []
 
