@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scene import busiest
 
 from emogg_async import LivePolicy
 from emogg_async._live.dialogue import IDLE_SECONDS, Dialogue, Lost
@@ -195,6 +196,36 @@ def test_requests_keep_a_reserve():
     assert said(dialogue.next(61.0))["path"] == "channels:subscribe"
 
 
+class Service:
+    """A service that answers requests in their order, as it is told."""
+
+    def __init__(self, dialogue):
+        self.dialogue = dialogue
+        self.open = []
+        self.ids = 0
+
+    def answer(self, status, now):
+        """Answer the oldest request."""
+        message = self.open.pop(0)
+        request = self.dialogue.settle(answer(message["id"], message["path"], status))
+        if request is None:
+            return
+        if request.path == "channels:subscribe" and status == 200:
+            self.ids += 1
+            request.topic.confirm(str(self.ids), now)
+        else:
+            request.topic.state = TopicState.PLACED
+
+    def hear(self, now):
+        """Return when there is more to hear, after all that goes out now."""
+        sent = []
+        while isinstance(step := self.dialogue.next(now), str):
+            assert len(sent) < 20
+            sent.append(now)
+            self.open.append(said(step))
+        return step, sent
+
+
 @pytest.mark.property
 @given(
     st.lists(
@@ -208,44 +239,26 @@ def test_requests_keep_a_reserve():
     st.integers(8, 20),
 )
 def test_what_goes_out(steps, limit):
-    """Whatever happens: within the limit, one request at a time, and no endless loop."""
-    policy = LivePolicy(messages=limit, subscriptions=5)
-    messages = SlidingWindow(60.0)
+    """Whatever happens: within the limit, one request at a time, and to an end."""
     topics = [topic(letter) for letter in "abcde"]
-    dialogue = authenticated(*topics, policy=policy, messages=messages)
-    now, sent, open_requests, ids = 0.0, [0.0], [], 0
+    policy = LivePolicy(messages=limit, subscriptions=5)
+    service = Service(authenticated(*topics, policy=policy))
+    now, sent = 0.0, [0.0]
     for kind, seconds, index in steps:
         now += seconds
         each = topics[index]
-        match kind:
-            case "answer" | "refuse" if open_requests:
-                message = open_requests.pop(0)
-                status = 200 if kind == "answer" else 500
-                request = dialogue.settle(
-                    answer(message["id"], message["path"], status)
-                )
-                if request is not None and request.topic is not None:
-                    ids += 1
-                    if request.path == "channels:subscribe" and status == 200:
-                        request.topic.confirm(str(ids), now)
-                    else:
-                        request.topic.state = TopicState.PLACED
-            case "event" if each.state is TopicState.LIVE:
-                each.heard_at = now
-            case "leave" if each.state is TopicState.LIVE:
-                each.state = TopicState.LEAVING
-            case "join" if each.state is TopicState.LEAVING:
-                each.state = TopicState.LIVE
-        for _ in range(20):
-            step = dialogue.next(now)
-            if not isinstance(step, str):
-                break
-            sent.append(now)
-            open_requests.append(said(step))
+        if service.open and kind in {"answer", "refuse"}:
+            service.answer(200 if kind == "answer" else 500, now)
+        elif kind == "join" and each.state is TopicState.LEAVING:
+            each.state = TopicState.LIVE
+        elif kind == "leave" and each.state is TopicState.LIVE:
+            each.state = TopicState.LEAVING
+        elif kind == "event" and each.state is TopicState.LIVE:
+            each.heard_at = now
+        step, more = service.hear(now)
+        sent += more
         if isinstance(step, Lost):
             break
         assert step > now
-        waiting = [m for m in open_requests if m["path"] != "ping"]
-        assert len(waiting) <= 1
-    for start in sent:
-        assert sum(start <= moment < start + 60 for moment in sent) <= limit
+        assert sum(message["path"] != "ping" for message in service.open) <= 1
+    assert busiest(sent, 60) <= limit

@@ -60,7 +60,7 @@ def test_without_refusals():
 
 
 def test_a_refusal_is_believed():
-    """After a refusal one more is tried after a while, and at once for one that left."""
+    """After a refusal one more is tried after a while, and at once if one has left."""
     slots = Slots(random.Random(1))
     for _ in range(3):
         assert slots.take(10, 0.0)
