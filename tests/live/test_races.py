@@ -1,0 +1,74 @@
+"""What a hostile reviewer tried: races, misuse, and services that break the rules."""
+
+import asyncio
+import itertools
+from contextlib import suppress
+
+import aiohttp
+import pytest
+import scene
+import simulated
+from scene import playing
+from simulated import timed
+
+from emogg_async import (
+    ClientClosedError,
+    ConfigurationError,
+    DeadlineError,
+)
+from emogg_async._live.hub import Allowance
+from emogg_async._live.slots import Slots
+
+
+@timed
+async def test_merging_feeds_of_two_clients():
+    """Each feed of a merged one goes over the connection of its own client."""
+    async with simulated.emulated() as emulator:
+        mine, theirs = scene.active(emulator, 2)
+        async with emulator.client() as one, emulator.client() as other:
+            feeds = [one.live.counts(mine), other.live.counts(theirs)]
+            async with one.live.merge(feeds) as feed:
+                assert one.stats.live_subscriptions == 1
+                assert other.stats.live_subscriptions == 1
+                assert feed.state == "live"
+
+
+@timed
+async def test_reading_a_feed_that_was_merged():
+    """A feed that was merged cannot be read by itself: it would wait for ever."""
+    async with simulated.emulated() as emulator:
+        (session,) = scene.active(emulator)
+        async with emulator.client(cache=None) as client:
+            feed = client.live.counts(session)
+            async with client.live.merge([feed]):
+                with pytest.raises(ConfigurationError):
+                    await feed.next(1)
+
+
+@timed
+async def test_a_merge_that_fails():
+    """Feeds that cannot be merged because of one of them are as they were."""
+    async with simulated.emulated() as emulator:
+        first, second = scene.active(emulator, 2)
+        async with emulator.client(cache=None) as client:
+            fresh, entered = client.live.counts(first), client.live.counts(second)
+            async with entered:
+                for feeds in ([fresh, entered], [fresh, fresh]):
+                    with pytest.raises(ConfigurationError):
+                        client.live.merge(feeds)
+            async with fresh:
+                assert fresh.state == "live"
+
+
+@timed
+async def test_each_feed_has_its_own_error():
+    """Feeds that end by one cause do not share an error, or tracebacks would add up."""
+    async with simulated.emulated() as emulator:
+        (session,) = scene.active(emulator)
+        async with emulator.client(cache=None, token="wrong") as client:
+            feeds = [client.live.counts(session) for _ in range(2)]
+            first, second = await asyncio.gather(
+                *(feed.__aenter__() for feed in feeds), return_exceptions=True
+            )
+    assert first is not second
+    assert str(first) == str(second)
