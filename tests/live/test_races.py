@@ -72,3 +72,32 @@ async def test_each_feed_has_its_own_error():
             )
     assert first is not second
     assert str(first) == str(second)
+
+
+async def test_a_middleware_that_fails():
+    """A bug in a middleware of the caller's session is told at once, once."""
+    tried = []
+
+    async def broken(request, handler):
+        tried.append(request.url.path)
+        raise ValueError("a bug")
+
+    async with aiohttp.ClientSession(middlewares=(broken,)) as http:
+        async with playing(scene.Call.serve) as service:
+            async with service.client(http=http, timeout=1) as client:
+                with pytest.raises(ConfigurationError, match="a bug"):
+                    await client.live.counts(scene.UNKNOWN).__aenter__()
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
+async def test_headers_of_a_session(name):
+    """The handshake has no header of authorization, whoever has set it and how."""
+    async with aiohttp.ClientSession(headers={name: "Bearer tok", "x-a": "1"}) as http:
+        async with playing(scene.Call.serve) as service:
+            async with service.client(http=http) as client:
+                async with client.live.counts(scene.UNKNOWN):
+                    pass
+            (headers,) = service.headers
+    assert headers["x-a"] == "1"
+    assert not any("tok" in value for value in headers.values())
