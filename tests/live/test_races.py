@@ -101,3 +101,30 @@ async def test_headers_of_a_session(name):
             (headers,) = service.headers
     assert headers["x-a"] == "1"
     assert not any("tok" in value for value in headers.values())
+
+
+@timed
+async def test_a_feed_that_joins_while_the_subscription_is_dropped():
+    """A feed that joins during an unsubscribe never gets old events without a gap."""
+
+    async def script(call):
+        await call.welcome()
+        for number in itertools.count(1):
+            message = await call.hear()
+            if message is None:
+                return
+            if message["path"] == "channels:unsubscribe":
+                await asyncio.sleep(3)
+            await call.answer(message, subscriptionId=str(number))
+            if message["path"] == "channels:subscribe":
+                await call.tell(str(number), number)
+
+    async with playing(script) as service, service.client() as client:
+        async with client.live.counts(scene.UNKNOWN) as first:
+            await first.next(1)
+        await asyncio.sleep(6)  # the linger is over, and the unsubscribe on its way
+        async with client.live.counts(scene.UNKNOWN) as second:
+            events = [await second.next(1)]
+            with suppress(DeadlineError):
+                events.append(await second.next(1))
+    assert [e.emotions["joy"] for e in events if not e.gap] == [3]
