@@ -128,3 +128,18 @@ async def test_a_feed_that_joins_while_the_subscription_is_dropped():
             with suppress(DeadlineError):
                 events.append(await second.next(1))
     assert [e.emotions["joy"] for e in events if not e.gap] == [3]
+
+
+@timed
+async def test_closing_while_waiting_for_the_end_of_a_session():
+    """`wait_until_finished` ends when its client is closed, not at the next poll."""
+    async with simulated.emulated() as emulator:
+        (session,) = scene.active(emulator)
+        async with emulator.client(cache=None) as client:
+            waiting = asyncio.create_task(
+                client.wait_until_finished(session, poll=3600)
+            )
+            await asyncio.sleep(1)
+        with pytest.raises(ClientClosedError):
+            await waiting
+    assert simulated.now() < 60
