@@ -246,6 +246,24 @@ async def test_five_hundred_feeds_that_are_cancelled(seed):
 
 
 @timed
+async def test_closing_while_a_connection_is_given_up():
+    """A client that closes at the moment of a missed pong counts its connections."""
+    async with emulated() as emulator:
+        told = Told()
+        (session_id,) = active(emulator)
+        client = emulator.client(cache=None, on_event=told)
+        async with client, client.live.counts(session_id):
+            await asyncio.sleep(1)
+            emulator.live.go_silent(1000)
+            # The feed's silence makes it ask after 15 s.
+            await asyncio.sleep(15 + 10 + 0.05 - simulated.now())
+            await client.aclose()
+            stats = client.stats
+            assert (stats.live_connections, stats.live_subscriptions) == (0, 0)
+            assert len(told.disconnected) == 1
+
+
+@timed
 async def test_closing_twice_at_once():
     """Two who close at once, and one who is cancelled in it, leave nothing."""
     async with emulated() as emulator:
