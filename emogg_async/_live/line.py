@@ -51,7 +51,6 @@ class Line:
         self._hub = hub
         self._ids: dict[str, Topic] = {}
         self._early: list[Happening] = []
-        self._dialogue: Dialogue | None = None
         self._settled_at = math.inf
         self._wake = asyncio.Event()
         self._backoff = Backoff(hub.policy.base, hub.policy.cap, hub.rng)
@@ -133,13 +132,12 @@ class Line:
                 self._hub.fail_all(error)
             return Lost(error.headline)
         now = self._hub.loop.time()
-        dialogue = self._dialogue = self._hub.dialogue(self.topics, now)
+        dialogue = self._hub.dialogue(self.topics, now)
         reader = asyncio.create_task(self._read(socket, dialogue))
         lost = Lost("the client was closed", is_clean=True)
         try:
             lost = await self._write(socket, dialogue)
         finally:
-            self._dialogue = None
             seconds = LEAVE_SECONDS if lost.is_clean else DROP_SECONDS
             try:
                 await _close(socket, reader, seconds)
