@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -45,6 +46,26 @@ async def test_closing_while_the_service_streams():
             assert seen > 50
             await asyncio.sleep(1)
             assert len(reader.events) == seen
+
+
+@pytest.mark.timing
+async def test_closing_while_the_service_sends_all_it_can():
+    """In real time, too, `aclose()` ends within 3 s beside a flood that goes on."""
+
+    async def script(call):
+        await call.welcome()
+        await call.answer(await call.hear(), subscriptionId="x")
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends:
+            await call.tell("x", 1)
+            await asyncio.sleep(0)
+
+    async with playing(script) as service, service.client() as client:
+        async with client.live.counts("a" * 24) as feed:
+            await feed.next()
+            began = time.monotonic()
+            await client.aclose()
+            assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("when", ["live", "asked", "hardly noticed"])
