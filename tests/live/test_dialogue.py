@@ -88,7 +88,7 @@ def test_one_request_at_a_time():
 
 
 def test_regular_pings():
-    """A ping is sent every 20 s, its answer is due in 10 s, and each is sent once."""
+    """A timer that is due exactly now fires once under a simulated clock: a ping."""
     one = topic(state=TopicState.LIVE)
     dialogue = authenticated(one)
     for number, second in enumerate((20.0, 40.0, 60.0), start=2):
