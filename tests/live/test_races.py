@@ -16,8 +16,6 @@ from emogg_async import (
     ConfigurationError,
     DeadlineError,
 )
-from emogg_async._live.hub import Allowance
-from emogg_async._live.slots import Slots
 
 
 @timed
