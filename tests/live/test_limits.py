@@ -169,7 +169,7 @@ async def test_slots_that_others_hold(over_limit, refusals_have_id, error_text_i
             assert cause.status == OVER[over_limit]
             assert "Too many subscriptions" in str(cause)
             assert 100 <= simulated.now() <= 101
-            # It is asked ever more rarely: every 15 s in the end, with jitter, not every second.
+            # It is asked ever more rarely: every 15 s on average, not every second.
             assert balance(emulator)["channels:subscribe"] <= 3 + 25
             emulator.live.limits = LiveLimits(per_user=5)
             with client.deadline(60):
