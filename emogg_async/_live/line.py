@@ -53,7 +53,6 @@ class Line:
         self._hub = hub
         self._ids: dict[str, Topic] = {}
         self._early: list[Happening] = []
-        self._dialogue: Dialogue | None = None
         self._settled_at = math.inf
         self._wake = asyncio.Event()
         self._backoff = Backoff(hub.policy.base, hub.policy.cap, hub.rng)
@@ -131,17 +130,19 @@ class Line:
                 self._hub.fail_all(error)
             return Lost(error.headline)
         now = self._hub.loop.time()
-        dialogue = self._dialogue = self._hub.dialogue(self.topics, now)
+        dialogue = self._hub.dialogue(self.topics, now)
         reader = asyncio.create_task(self._read(socket, dialogue))
-        lost = _LEFT
+        lost, is_left = _LEFT, True
         try:
-            lost = await self._write(socket, dialogue)
-        finally:
-            self._dialogue = None
-            seconds = LEAVE_SECONDS if lost.is_clean else DROP_SECONDS
-            await _close(socket, reader, seconds)
+            try:
+                lost = await self._write(socket, dialogue)
+            finally:
+                seconds = LEAVE_SECONDS if lost.is_clean else DROP_SECONDS
+                await _close(socket, reader, seconds)
+            is_left = False
+        finally:  # the client may be closed while this one closes
             self._hub.closed(was_connected=dialogue.is_authenticated)
-            if lost is _LEFT:
+            if is_left:
                 self._hub.disconnected(lost.reason, None)
         if not isinstance(self.failure, AuthenticationError):
             self.failure = ConnectionLostError(f"the connection ended: {lost.reason}")
