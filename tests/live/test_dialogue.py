@@ -10,7 +10,7 @@ from scene import busiest
 from emogg_async import LivePolicy
 from emogg_async._live.dialogue import IDLE_SECONDS, Dialogue, Lost
 from emogg_async._live.topics import Topic, TopicState, Wish
-from emogg_async._live.windows import SlidingWindow
+from emogg_async._live.windows import Messages
 from emogg_async._wire.live import COUNTS, Answer, read
 
 TOKEN = "tok"
@@ -22,7 +22,7 @@ def dialogue_of(*topics, policy=None, messages=None, connections=1):
         policy,
         TOKEN,
         topics,
-        messages=messages or SlidingWindow(policy.window),
+        messages=messages or Messages(policy.window),
         connections=lambda: connections,
         now=0.0,
     )
@@ -163,7 +163,7 @@ def test_an_idle_connection():
         LivePolicy(ping=100.0),
         TOKEN,
         topics,
-        messages=SlidingWindow(60.0),
+        messages=Messages(60.0),
         connections=lambda: 1,
         now=0.0,
     )
@@ -182,7 +182,7 @@ def test_an_idle_connection():
 def test_requests_keep_a_reserve():
     """With no message left for requests, pings still go."""
     policy = LivePolicy(messages=12, subscriptions=2)
-    messages = SlidingWindow(60.0)
+    messages = Messages(60.0)
     one = topic()
     dialogue = authenticated(one, policy=policy, messages=messages)
     for _ in range(7):

@@ -141,3 +141,22 @@ async def test_closing_while_waiting_for_the_end_of_a_session():
         with pytest.raises(ClientClosedError):
             await waiting
     assert simulated.now() < 60
+
+
+@pytest.mark.parametrize("steps", range(16))
+@timed
+async def test_closing_soon_after_a_cut(steps):
+    """A client that is closed while it drops a connection has none in its `stats`."""
+    told = scene.Told()
+    async with simulated.emulated() as emulator:
+        (session,) = scene.active(emulator)
+        async with emulator.client(cache=None, on_event=told) as client:
+            async with client.live.counts(session):
+                emulator.live.cut()
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                await client.aclose()
+            assert client.stats.live_connections == 0
+            assert client.stats.live_subscriptions == 0
+            assert len(told.disconnected) >= len(told.connected) == 1
+        await scene.nothing_left(emulator)
