@@ -26,6 +26,7 @@ from emogg_async._wire.protocol import HANDSHAKE, status_error
 from emogg_async.errors import (
     AuthenticationError,
     ClientClosedError,
+    ConfigurationError,
     DeadlineError,
     EmoggError,
     LiveLimitError,
@@ -255,13 +256,13 @@ class Hub:
         """Give *topic*, which has a slot, to the first connection with room."""
         for line in self._lines:
             if len(line.topics) < self.policy.per_connection:
-                break
-        else:
-            line = Line(self)
-            self._allowance.lines += 1
-            self._lines[line] = self._start(line.run())
-            self._lines[line].add_done_callback(partial(self._ended, line))
-        line.add(topic)
+                line.add(topic)
+                return
+        line = Line(self)
+        line.add(topic)  # before the start, which may be at once
+        self._allowance.lines += 1
+        self._lines[line] = self._start(line.run())
+        self._lines[line].add_done_callback(partial(self._ended, line))
 
     def _ended(self, line: Line, _: object) -> None:
         """Note the end of a connection; topics that came last go to another one."""
@@ -277,7 +278,8 @@ class Hub:
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Start a task without the context of the call that makes it necessary."""
-        return self.loop.create_task(work, context=Context())
+        # Not `create_task(context=…)`: some task factories do not know the argument.
+        return Context().run(self.loop.create_task, work)
 
     def _queue(self, topic: Topic) -> None:
         topic.state = TopicState.WAITING
@@ -402,8 +404,8 @@ class Hub:
                 if topic.state is TopicState.LIVE:
                     topic.looked_at, topic.is_unsure = now, False
             if session_id not in self._looks:
-                look = self._start(self._look_at(session_id))
-                self._looks[session_id] = look
+                look = self._looks[session_id] = self._start(self._look_at(session_id))
+                look.add_done_callback(partial(self._looked, session_id))
         self._watch_silence()
 
     async def _look_at(self, session_id: str) -> None:
@@ -420,8 +422,9 @@ class Hub:
             for topic in self._about(session_id):
                 if topic.is_to_resubscribe(self.loop.time()):
                     self._expire(topic)
-        finally:
-            del self._looks[session_id]
+
+    def _looked(self, session_id: str, _: object) -> None:
+        del self._looks[session_id]
 
     def _about(self, session_id: str) -> list[Topic]:
         return [each for each in self._topics.values() if each.session_id == session_id]
@@ -475,7 +478,7 @@ class Hub:
 
     def is_final(self, error: EmoggError) -> bool:
         """Tell whether no other try would end better."""
-        if isinstance(error, AuthenticationError):
+        if isinstance(error, AuthenticationError | ConfigurationError):
             return True
         if self._was_connected:
             return False

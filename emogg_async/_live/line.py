@@ -138,8 +138,8 @@ class Line:
             lost = await self._write(socket, dialogue)
         finally:
             self._dialogue = None
-            await _close(socket, LEAVE_SECONDS if lost.is_clean else DROP_SECONDS)
-            await reader  # it ends as the socket is closed
+            seconds = LEAVE_SECONDS if lost.is_clean else DROP_SECONDS
+            await _close(socket, reader, seconds)
             self._hub.closed(was_connected=dialogue.is_authenticated)
             if lost is _LEFT:
                 self._hub.disconnected(lost.reason, None)
@@ -172,7 +172,7 @@ class Line:
     async def _read(
         self, socket: aiohttp.ClientWebSocketResponse, dialogue: Dialogue
     ) -> None:
-        """Read to the end of the connection; this is never cancelled."""
+        """Read to the end of the connection; this is cancelled only after a close."""
         while True:
             message = await socket.receive()
             if message.type is aiohttp.WSMsgType.TEXT:
@@ -252,11 +252,24 @@ def _reason(failure: EmoggError | None) -> str:
     return failure.headline if failure else "the service did not answer"
 
 
-async def _close(socket: aiohttp.ClientWebSocketResponse, seconds: float) -> None:
-    """Close *socket*, and wait for the service so many seconds at the most."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await socket.close()
+async def _close(
+    socket: aiohttp.ClientWebSocketResponse,
+    reader: "asyncio.Task[None]",
+    seconds: float,
+) -> None:
+    """Close *socket*, and wait for the service so many seconds at the most.
+
+    The reader may be the one that waits, and aiohttp would let it do so for as long as
+    a service goes on to send; its cancellation drops the connection.
+    """
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await socket.close()
+                await reader
+    finally:
+        reader.cancel()
+        await asyncio.wait([reader])
 
 
 def _end_of(socket: aiohttp.ClientWebSocketResponse, message: aiohttp.WSMessage) -> str:

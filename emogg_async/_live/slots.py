@@ -25,8 +25,8 @@ class Slots:
 
     Attributes:
         in_use: Subscriptions that we hold or are asking for.
-        probe_at: When one more than believed may be tried; infinite if that is under
-            way, or if nothing was refused.
+        probe_at: When one more than believed may be tried; infinite if nothing was
+            refused.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -34,7 +34,6 @@ class Slots:
         self.probe_at = math.inf
         self._believed = math.inf
         self._backoff = Backoff(FIRST_PROBE, LAST_PROBE, rng)
-        self._probing = False
 
     def take(self, limit: int, now: float) -> bool:
         """Take a slot if one is free, of *limit* at most; tell whether it did."""
@@ -43,21 +42,17 @@ class Slots:
         if self.in_use >= self._believed:
             if now < self.probe_at:
                 return False
-            self._probing = True
-            self.probe_at = math.inf
+            self.probe_at = now + self._backoff.wait()
         self.in_use += 1
         return True
 
     def give(self) -> None:
         """Give back a slot."""
         self.in_use -= 1
-        if self._probing and self.in_use <= self._believed:
-            self._probing = False  # the probe has left before it was answered
 
     def confirmed(self, now: float) -> None:
         """Note that the service has confirmed a subscription *now*."""
-        if self._probing and self.in_use > self._believed:
-            self._probing = False
+        if self.in_use > self._believed:
             self._believed = self.in_use
             self._backoff.reset()
             self.probe_at = now  # there may be more
@@ -66,6 +61,5 @@ class Slots:
         """Give back a slot that the service has refused *now*."""
         self.in_use -= 1
         self._believed = min(self._believed, self.in_use)
-        if self._probing or self.probe_at == math.inf:
+        if self.probe_at == math.inf:
             self.probe_at = now + self._backoff.wait()
-            self._probing = False

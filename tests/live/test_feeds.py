@@ -10,6 +10,7 @@ from typing import get_args
 import attrs
 import pytest
 import simulated
+from conftest import FACTORIES
 from scene import (
     UNKNOWN,
     Told,
@@ -228,6 +229,67 @@ async def test_no_answer_in_time():
 
 
 @timed
+async def test_a_session_that_is_over_already():
+    """A feed of a finished session enters, and ends by itself within 35 s."""
+    async with emulated() as emulator:
+        session_id = emulator.add_session(state="finished").id
+        async with emulator.client(cache=None) as client:
+            async with reading(client.live.counts(session_id)) as reader:
+                await asyncio.sleep(35)
+                assert (reader.feed.state, reader.errors) == ("ended", [])
+
+
+@timed
+async def test_joining_while_the_connection_is_lost():
+    """A feed that joins others meanwhile enters with them, or ends by DeadlineError."""
+    async with emulated() as emulator:
+        (session_id,) = active(emulator)
+        client = emulator.client(cache=None, live=FAST, timeout=200)
+        async with client, reading(client.live.counts(session_id)) as reader:
+            emulator.live.emit(session_id, {"joy": 1})
+            await asyncio.sleep(0.1)
+            emulator.live.refuse(path="handshake", status=503, times=90)
+            emulator.live.cut()
+            await asyncio.sleep(0.1)
+            with client.deadline(5), pytest.raises(DeadlineError) as caught:
+                await client.live.counts(session_id).__aenter__()
+            assert caught.value.__cause__.status == 503
+            assert reader.feed.state == "reconnecting"
+            feed = await client.live.counts(session_id).__aenter__()
+            assert (await feed.next(0.1)).emotions == {"joy": 1}
+            emulator.live.emit(session_id, {"joy": 2})
+            assert (await feed.next(1)).emotions == {"joy": 2}
+            assert reader.feed.state == feed.state == "live"
+            await feed.__aexit__(None, None, None)
+
+
+@timed
+async def test_joining_while_the_subscription_is_ended():
+    """A feed that comes while the unsubscribe is under way gets a new subscription."""
+    async with emulated() as emulator:
+        (session_id,) = active(emulator)
+        async with emulator.client(cache=None) as client:
+            async with client.live.counts(session_id):
+                pass
+            await asyncio.sleep(4.9)
+            loop = asyncio.get_running_loop()
+            joining = loop.create_future()
+
+            def join():
+                feed = client.live.counts(session_id)
+                joining.set_result(asyncio.ensure_future(feed.__aenter__()))
+
+            loop.call_later(0.1001, join)  # when the linger is over, and not much later
+            feed = await (await joining)
+            assert feed.state == "live"
+            await asyncio.sleep(5)
+            assert len(emulator.live.subscriptions) == 1
+            emulator.live.emit(session_id, {"joy": 1})
+            assert (await feed.next(1)).gap is None
+            await feed.__aexit__(None, None, None)
+
+
+@timed
 async def test_states():
     """A feed is waiting, live with or without events, reconnecting, and ended."""
     async with emulated() as emulator:
@@ -388,7 +450,7 @@ async def test_a_deadline_does_not_bound_an_iteration():
 
 @timed
 async def test_a_thousand_feeds():
-    """1,000 feeds share one subscription; the first who leaves does not cut the rest."""
+    """1,000 feeds have one subscription; the first who leaves does not cut the rest."""
     async with emulated() as emulator:
         (session_id,) = active(emulator)
         client = emulator.client(cache=None)
@@ -704,3 +766,32 @@ async def test_statistics_and_events():
             told.reasons
             == ["the connection was lost"] * 2 + ["the client was closed"] * 2
         )
+
+
+# -- other tasks -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_other_kinds_of_tasks(factory):
+    """Feeds live with whatever factory the loop makes its tasks by."""
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(factory)
+        async with emulated() as emulator:
+            ids = active(emulator, 7)
+            client = emulator.client(live=FAST)
+            async with client, talking(emulator, ids):
+                for each in ids:
+                    await client.get_session(each)  # a look finds it in the cache
+                feeds = [client.live.counts(each) for each in ids]
+                async with reading(client.live.merge(feeds)) as reader:
+                    await asyncio.sleep(3.5)
+                    emulator.live.cut()
+                    await asyncio.sleep(2)
+                    assert reader.feed.state == "live"
+                    assert len(reader.events) >= 7 * 4
+                    await client.stop_session(ids[0])
+                    assert len(emulator.live.subscriptions) <= 7
+            await nothing_left(emulator)
+
+    simulated.run(main())

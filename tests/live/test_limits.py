@@ -158,7 +158,8 @@ async def test_slots_that_others_hold(over_limit, refusals_have_id, error_text_i
         )
         emulator.live.limits = LiveLimits(per_user=3)
         ids = active(emulator, 5)
-        async with emulator.client(cache=None) as client, AsyncExitStack() as stack:
+        client = emulator.client(cache=None, timeout=600)
+        async with client, AsyncExitStack() as stack:
             for each in ids[:3]:
                 await stack.enter_async_context(client.live.counts(each))
             with pytest.raises(LiveLimitError, match="3 of 10") as caught:
@@ -167,6 +168,7 @@ async def test_slots_that_others_hold(over_limit, refusals_have_id, error_text_i
             cause = caught.value.__cause__
             assert cause.status == OVER[over_limit]
             assert "Too many subscriptions" in str(cause)
+            assert 100 <= simulated.now() <= 101
             # It is asked ever more rarely: every 30 s in the end, not every second.
             assert balance(emulator)["channels:subscribe"] <= 3 + 15
             emulator.live.limits = LiveLimits(per_user=5)
