@@ -17,7 +17,7 @@ from emogg_async import (
     LiveLimitError,
 )
 from emogg_async.testing import EmoggEmulator
-from emogg_async.testing._analysis import counts, intensities
+from emogg_async.testing._analysis import Analyst, counts, intensities
 from emogg_async.testing._clock import EPOCH
 
 PERIODS = {"1s": 1, "3s": 3, "5s": 5, "10s": 10}
@@ -45,7 +45,8 @@ class Truth:
 
     def __init__(self, emulator: EmoggEmulator) -> None:
         self._begun = {each.id: each.timestamp for each in emulator.sessions}
-        self._analyst = emulator._state.live.channels._analyst
+        # Not the emulator's own, which belongs to its thread.
+        self._analyst = Analyst(emulator._settings.seed)
         self.silences: list[tuple[float, float]] = []
 
     def silence(self, now: float, seconds: float) -> None:
@@ -146,7 +147,7 @@ class Visitors:
         rng, live = self._rng, self._client.live
         feeds, lanes = [], {}
         for session_id in rng.sample(self._ids, rng.choice([1, 1, 1, 2, 3])):
-            every, size = rng.choice([*PERIODS]), rng.choice([1, 4, 256])
+            every, size = rng.choice(["1s", *PERIODS]), rng.choice([1, 4, 256])
             make, kind = rng.choice(
                 [(live.counts, EmotionCounts), (live.intensities, EmotionIntensities)]
             )

@@ -9,6 +9,7 @@ import simulated
 from chaos import Trouble, Truth, Visitors, Watch, busiest, cancel_some, end
 from scene import active, nothing_left
 from simulated import timed
+from waiting import until
 
 from emogg_async import LivePolicy
 from emogg_async.events import LiveConnected
@@ -38,6 +39,55 @@ WORLDS = [
     (LiveGuesses(), EASY, HASTY),
     (LiveGuesses(over_limit="close"), LiveLimits(), HASTY),
 ]
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(15, id="scaled"),
+        pytest.param(600, id="full", marks=pytest.mark.soak),
+    ],
+)
+async def test_minutes_of_real_time(seconds):
+    """A service that others run, and real time: order is kept and losses are marked."""
+    readers, rng, found = seconds, random.Random(0), Counter()
+    with EmoggEmulator(sessions=0, rate_limit=None) as emulator:
+        ids = active(emulator, 6, ends_after=seconds * 2)
+        truth = Truth(emulator)
+        trouble = Trouble(emulator, truth, rng, found, simulated=False)
+        policy = LivePolicy(base=0.05, cap=0.5)
+        async with emulator.client(cache=None, live=policy) as client:
+            visitors = Visitors(client, ids, truth, rng, found)
+            most = Watch(emulator)
+            visits = [
+                asyncio.create_task(
+                    visitors.visit(
+                        rng.random() * seconds * 0.7, rng.random() * 20, naps=2
+                    )
+                )
+                for _ in range(readers)
+            ]
+            beside = [
+                asyncio.create_task(trouble.go_on(3)),
+                asyncio.create_task(cancel_some(visits, rng, 5)),
+                asyncio.create_task(most.watch()),
+            ]
+            await asyncio.sleep(seconds)
+            await end([*beside, *visits])
+        await until(lambda: emulator.live.connections == 0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        arrived = [each.at.timestamp() for each in emulator.live.messages]
+    print(f"\n{client.stats.live_reconnects} reconnects, {dict(found)}")
+    print(
+        f"most in 60 s: {busiest(arrived, 60)} messages, {most.handshakes} handshakes"
+    )
+    assert busiest(arrived, 60) <= 80
+    assert most.handshakes <= 90
+    assert most.on_one <= 5
+    assert most.in_all <= 10
+    assert found["events"] > 0
+    assert found["reconnected"] > 0
 
 
 @pytest.mark.parametrize(
@@ -97,10 +147,13 @@ async def test_an_hour_of_faults(seed, scale):
     assert [each for each in loop._scheduled if not each.cancelled()] == []
     assert len(loop.clock.get_map()) == simulated.OWN
     print(f"\n{seed}: {client.stats.live_reconnects} reconnects, {dict(found)}")
-    print(f"most in 60 s: {busiest(arrived, 60)} messages, {most.handshakes} handshakes")
+    print(
+        f"most in 60 s: {busiest(arrived, 60)} messages, {most.handshakes} handshakes"
+    )
     assert busiest(arrived, 60) <= 80
     assert most.handshakes <= 90
     assert most.on_one <= 5
     assert most.in_all <= 10
-    assert found["events"] > 3 * readers
-    assert found["reconnected"] > 0.1 * readers
+    assert found["entered"] > readers / 5
+    assert found["events"] > 2 * readers
+    assert found["reconnected"] > 0
