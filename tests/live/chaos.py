@@ -142,6 +142,11 @@ class Visitors:
         self._rng = rng
         self._found = found
 
+    def feeds(self, ids: Iterable[str]) -> list[Feed[Any]]:
+        """Make two feeds of each session."""
+        live = self._client.live
+        return [make(each) for each in ids for make in (live.counts, live.intensities)]
+
     def _feed(self) -> tuple[Feed[Any], dict[Lane, int]]:
         """Choose a feed: one, or several that are merged."""
         rng, live = self._rng, self._client.live
@@ -221,11 +226,15 @@ class Trouble:
             await asyncio.sleep(self._rng.random() * between)
             (fault,) = self._rng.choices([*self._faults], [*self._faults.values()])
             self._found[fault.__name__] += 1
+            self.calm()
             fault()
 
     def calm(self) -> None:
-        """Accept connections again."""
+        """Refuse nothing more; a silence goes on to its end."""
         self._closes_until = 0.0
+        channels = self._emulator._state.live.channels
+        with channels.lock:
+            channels._rules.clear()
 
     def connected(self) -> None:
         """Close a connection that has just been accepted, while that is the fault."""

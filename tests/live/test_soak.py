@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from contextlib import AsyncExitStack
 
 import pytest
 import simulated
@@ -69,7 +70,7 @@ async def test_minutes_of_real_time(seconds):
                 for _ in range(readers)
             ]
             beside = [
-                asyncio.create_task(trouble.go_on(3)),
+                asyncio.create_task(trouble.go_on(5)),
                 asyncio.create_task(cancel_some(visits, rng, 5)),
                 asyncio.create_task(most.watch()),
             ]
@@ -133,6 +134,11 @@ async def test_an_hour_of_faults(seed, scale):
             await asyncio.sleep(seconds)
             await end([*beside, *visits])
             trouble.calm()
+            await asyncio.sleep(60)
+            async with AsyncExitStack() as stack:  # all is well again
+                for feed in visitors.feeds(ids[:5]):
+                    await stack.enter_async_context(feed)
+                assert client.stats.live_subscriptions == 10
             await asyncio.sleep(150)  # a linger, a probe, 65 s of slots, an idle time
             assert client.stats.live_connections == 0
             assert client.stats.live_subscriptions == 0
