@@ -65,6 +65,12 @@ async def streams(
     return seen
 
 
+def subscriptions(service: EmoggEmulator, session_id: str) -> list[str]:
+    """Return the ids of the subscriptions to a session."""
+    key = f"{session_id}:1s"
+    return [each.id for each in service.live.subscriptions if each.key == key]
+
+
 def measured(intensity: float) -> dict[str, object]:
     """Return an emotion of one person."""
     return {"people": 1, "quantity": intensity, "intensity": intensity}
@@ -83,16 +89,16 @@ async def test_browsers(browsers: aiohttp.ClientSession, shared: EmoggEmulator) 
                 assert ("emotions", session_id) == (kind, data["session"])
                 assert intensity == data["emotions"]["joy"]["intensity"]
                 assert "gap" not in data or data["gap"] is None
-        assert 1 == len(live.subscriptions)
+        assert 1 == len(subscriptions(shared, session_id))
         seen[0].close()
         (late,) = await streams(stack, browsers, session_id, 1)
         assert 0.5 == (await told(late))[1]["emotions"]["joy"]["intensity"]
         live.emit(session_id, {"joy": measured(0.75)})
         for each in (*seen[1:], late):
             assert 0.75 == (await told(each))[1]["emotions"]["joy"]["intensity"]
-        subscribes = [m for m in live.messages if m.path == "channels:subscribe"]
-        assert 1 == len(subscribes)
-    await until(lambda: live.subscriptions == ())
+        bodies = [message.body for message in live.messages if message.body]
+        assert 1 == sum(body.get("key") == f"{session_id}:1s" for body in bodies)
+    await until(lambda: not subscriptions(shared, session_id))
 
 
 async def test_a_gap(browsers: aiohttp.ClientSession, shared: EmoggEmulator) -> None:
@@ -104,7 +110,7 @@ async def test_a_gap(browsers: aiohttp.ClientSession, shared: EmoggEmulator) -> 
         live.emit(session_id, {"joy": measured(0.25)})
         _, first = await told(seen)
         live.cut()
-        await until(lambda: live.subscriptions)
+        await until(lambda: subscriptions(shared, session_id))
         live.emit(session_id, {"joy": measured(0.5)})
         kind, gap = await told(seen)
         assert ("gap", "reconnected", None) == (kind, gap["reason"], gap["lost"])
