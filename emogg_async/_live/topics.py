@@ -194,8 +194,11 @@ class Topic:
             self.miss(Missing("reconnected", None))
 
     def miss(self, missing: Missing) -> None:
-        """Note that events are missing before the next one."""
-        if self.sinks:
+        """Note that events are missing before the next one.
+
+        A feed that joins later begins with the newest event, and so needs it as well.
+        """
+        if self.sinks or self.latest is not None:
             self._missing = missing + self._missing
 
     def publish(self, event: Event, now: float) -> Event:

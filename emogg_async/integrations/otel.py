@@ -124,7 +124,6 @@ class _Instrument:
             unit="{request}",
             description="Number of active HTTP requests.",
         )
-
         self.live = {
             what: meter.create_counter(
                 f"emogg.live.{what}", unit=unit, description=description
