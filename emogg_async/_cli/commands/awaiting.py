@@ -17,7 +17,7 @@ from emogg_async._cli.running import run
 __all__ = ["wait_for_each"]
 
 _LATE: Final[dict[type[EmoggError], Advice]] = {
-    DeadlineError: "Wait again, or longer with --within"
+    DeadlineError: "Wait again, or longer with --within",
 }
 
 

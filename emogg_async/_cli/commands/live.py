@@ -20,8 +20,7 @@ _EVERY: Final = get_args(Frequency)
     epilog=f"""\b
     Examples:
       emogg live 660a881d62d82c07cd0c20af
-      emogg sessions list --state active --fields id -o csv --no-header |
-        emogg live - --every 10s --counts >counts.jsonl
+      emogg live --from-file ids.txt --every 10s --counts >counts.jsonl
 
     {EXIT_CODES}
     """

@@ -131,8 +131,7 @@ def export(
     epilog=f"""\b
     Examples:
       emogg sessions wait 660a881d62d82c07cd0c20af
-      emogg sessions stop --yes ID && emogg sessions wait ID --within 600 &&
-        emogg emotions timeline ID
+      emogg sessions wait --from-file ids.txt --poll 30 --within 3600 -o csv
 
     {EXIT_CODES}
     """

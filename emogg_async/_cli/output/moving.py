@@ -170,8 +170,9 @@ def session_lines(
     facts = Text(style="dim")
     if word := _PROGRESS.get(progress):
         facts.append(word, "not dim yellow").append(", ")
+    # The time before the id, which narrow terminals cut.
+    facts.append(f"{newest.at:%H:%M:%S} UTC, " if newest.at else "no event yet, ")
     facts.append(f"session {session.id}")
     if newest.at is None:
-        return [name, facts, Text("no event yet", "dim")]
-    facts.append(f", {newest.at:%H:%M:%S} UTC")
+        return [name, facts]
     return [name, facts, *newest.lines(width, ramp)]
