@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from emogg_async.testing._guesses import LONGEST_ANALYSIS
 from emogg_async.testing._reading import Window
-from emogg_async.testing._walks import EMOTIONS, SENTIMENTS, STEP, Moods, Speech
+from emogg_async.testing._walks import EMOTIONS, STEP, Moods, Speech
 
 __all__ = ["Analyst", "counts", "intensities"]
 
@@ -19,6 +19,9 @@ T = TypeVar("T", Moods, Speech)
 
 _KEPT: Final = 100
 """Walks of each kind that are kept, about 10 kB for an hour; others are made again."""
+
+_SENTIMENTS: Final = '{{"positive":{},"neutral":{},"negative":{}}}'
+"""JSON of the segments of each sentiment, a template."""
 
 
 class Analyst:
@@ -68,9 +71,10 @@ class Analyst:
         for start, end, first, last in _intervals(window, duration):
             parts = speech.segments(first, last)
             if segments := sum(parts):
-                each = ",".join(map('"{}":{}'.format, SENTIMENTS, parts))
-                span = f'"start":{start},"end":{end},"segments":{segments}'
-                found.append(f'{{{span},"sentiments":{{{each}}}}}')
+                found.append(
+                    f'{{"start":{start},"end":{end},"segments":{segments},'
+                    f'"sentiments":{_SENTIMENTS.format(*parts)}}}'
+                )
         return f"[{','.join(found)}]"
 
 
@@ -169,6 +173,7 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+@lru_cache(maxsize=8_192)  # about 150 bytes each
 def _seconds(milliseconds: int) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     return f"{milliseconds / 1000}" if rest else f"{seconds}"

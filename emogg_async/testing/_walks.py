@@ -82,11 +82,12 @@ class Leg:
 
     Attributes:
         people: Number of people who show it in each step.
-        quantities: Sum of their intensities before each step and at the end, in
-            thousandths.
+        detections: Sum of `people` before each step, and at the end.
+        quantities: Sum of their intensities in the same way, in thousandths.
     """
 
     people: bytes
+    detections: tuple[int, ...]
     quantities: tuple[int, ...]
 
 
@@ -130,7 +131,11 @@ class Moods:
         """Return how often each emotion was detected from step *first* up to *last*."""
         if first == last:
             return [0] * len(EMOTIONS)
-        return [sum(people) for people, _ in self._spans(first, last)]
+        rows, start, end = _cut(self._rows, first, last)
+        return [
+            _total([leg.detections for leg in legs], start, end)
+            for legs in zip(*rows, strict=True)
+        ]
 
     def tell(self, first: int, last: int) -> str:
         """Write the measures of each emotion from step *first* to *last*, as JSON."""
@@ -139,11 +144,7 @@ class Moods:
             return self._tell_step(number, start)
         if not start and last == first + _LEG:
             return _object(map(_whole, EMOTIONS, self._rows[number]))
-        spans = zip(EMOTIONS, self._spans(first, last), strict=True)
-        return _object(
-            _measure(name, max(people), sum(people), quantity)
-            for name, (people, quantity) in spans
-        )
+        return _object(self._sum_up(first, last))
 
     def _tell_step(self, number: int, step: int) -> str:
         # A timeline asks for the steps of a leg one after the other.
@@ -152,16 +153,14 @@ class Moods:
             self._told = number, [*map(_object, zip(*columns, strict=True))]
         return self._told[1][step]
 
-    def _spans(self, first: int, last: int) -> Iterator[tuple[bytes, int]]:
-        """Yield the people of each emotion in each step, and their quantity."""
+    def _sum_up(self, first: int, last: int) -> Iterator[str]:
         rows, start, end = _cut(self._rows, first, last)
-        for legs in zip(*rows, strict=True):
-            people = b"".join([leg.people for leg in legs])[
-                start : start + last - first
-            ]
-            quantity = sum([leg.quantities[-1] for leg in legs[:-1]])
-            quantity += legs[-1].quantities[end] - legs[0].quantities[start]
-            yield people, quantity
+        for name, legs in zip(EMOTIONS, zip(*rows, strict=True), strict=True):
+            people = b"".join([leg.people for leg in legs])
+            most = max(people[start : start + last - first])
+            detected = _total([leg.detections for leg in legs], start, end)
+            quantity = _total([leg.quantities for leg in legs], start, end)
+            yield _measure(name, most, detected, quantity)
 
 
 class Speech:
@@ -199,8 +198,9 @@ def _leg(before: int, after: int, faces: bytes) -> Leg:
     """Return the leg between two rough levels while *faces* are seen in its steps."""
     shown, intensities = _curve(before, after)
     people = bytes(map(min, shown, faces))
+    detections = accumulate(people, initial=0)
     quantities = accumulate(map(mul, people, intensities), initial=0)
-    return _one(people, tuple(quantities))
+    return _one(people, tuple(detections), tuple(quantities))
 
 
 @lru_cache(maxsize=_ROUGH * _ROUGH)
@@ -219,7 +219,8 @@ def _curve(before: int, after: int) -> tuple[bytes, list[int]]:
 @lru_cache(maxsize=8_192)  # about 150 bytes each
 def _whole(name: str, leg: Leg) -> str:
     """Write what the timeline tells of a leg, see `_measure`."""
-    return _measure(name, max(leg.people), sum(leg.people), leg.quantities[-1])
+    detected, quantity = leg.detections[-1], leg.quantities[-1]
+    return _measure(name, max(leg.people), detected, quantity)
 
 
 @lru_cache(maxsize=8_192)  # about 200 bytes each
@@ -309,6 +310,11 @@ def _cut(legs: list[T], first: int, last: int) -> tuple[list[T], int, int]:
     index, start = divmod(first, _LEG)
     stop, end = divmod(last - 1, _LEG)
     return legs[index : stop + 1], start, end + 1
+
+
+def _total(sums: list[tuple[int, ...]], start: int, end: int) -> int:
+    """Return what is between step *start* of the first leg and *end* of the last."""
+    return sum([each[-1] for each in sums[:-1]]) + sums[-1][end] - sums[0][start]
 
 
 # -- chance ----------------------------------------------------------------------------
