@@ -18,7 +18,7 @@ __all__ = ["Analyst", "counts", "intensities"]
 T = TypeVar("T", Moods, Speech)
 
 _KEPT: Final = 100
-"""Walks of each kind that are kept, about 10 kB for an hour; others are made again."""
+"""Walks of each kind that are kept, about 20 kB for an hour; others are made again."""
 
 _SENTIMENTS: Final = '{{"positive":{},"neutral":{},"negative":{}}}'
 """JSON of the segments of each sentiment, a template."""
@@ -53,9 +53,8 @@ class Analyst:
         moods = self._moods(session_id)
         moods.grow(_steps(duration))
         found = [
-            f'{{"start":{start},"end":{end},"detectedFaces":{faces},'
-            f'"emotions":{moods.tell(first, last)}}}'
-            for start, end, first, last in _intervals(window, duration)
+            f'{{{span},"detectedFaces":{faces},"emotions":{moods.tell(first, last)}}}'
+            for span, first, last in _intervals(window, duration)
             if (faces := max(moods.faces[first:last]))
         ]
         return f"[{','.join(found)}]"
@@ -68,11 +67,11 @@ class Analyst:
         speech = self._speech(session_id)
         speech.grow(_steps(duration))
         found = []
-        for start, end, first, last in _intervals(window, duration):
+        for span, first, last in _intervals(window, duration):
             parts = speech.segments(first, last)
             if segments := sum(parts):
                 found.append(
-                    f'{{"start":{start},"end":{end},"segments":{segments},'
+                    f'{{{span},"segments":{segments},'
                     f'"sentiments":{_SENTIMENTS.format(*parts)}}}'
                 )
         return f"[{','.join(found)}]"
@@ -149,31 +148,34 @@ def _steps(duration: float) -> int:
     return int(min(duration, LONGEST_ANALYSIS) // STEP)
 
 
-def _intervals(window: Window, duration: float) -> Iterator[tuple[str, str, int, int]]:
-    """Yield the intervals of *window*: start, end, first step, and step after the last.
+def _intervals(window: Window, duration: float) -> Iterator[tuple[str, int, int]]:
+    """Yield the intervals of *window*: span, first step, and step after the last.
 
     A step belongs to the interval in which it begins, so none is lost or counted twice.
-    Intervals without a step are left out. Start and end are JSON numbers.
+    Intervals without a step are left out.
     """
     steps, until = _steps(duration), _milliseconds(min(window.end, duration))
     length, step = _milliseconds(window.granularity), 1000 * STEP
-    begin = _seconds(_milliseconds(window.start))
-    for start in range(_milliseconds(window.start), until, length):
+    stop = _milliseconds(window.start)
+    last = -(-stop // step)
+    while stop < until and last < steps:
+        start, first = stop, last
         stop = min(start + length, until)
-        first, last = -(-start // step), min(-(-stop // step), steps)
-        if first >= steps:
-            break
-        end = _seconds(stop)
+        last = min(-(-stop // step), steps)
         if first < last:
-            yield begin, end, first, last
-        begin = end
+            yield _span(start, stop), first, last
+
+
+@lru_cache(maxsize=8_192)  # about 200 bytes each
+def _span(start: int, end: int) -> str:
+    """Write the start and end of an interval, given in milliseconds, as JSON."""
+    return f'"start":{_seconds(start)},"end":{_seconds(end)}'
+
+
+def _seconds(milliseconds: int) -> float:
+    seconds, rest = divmod(milliseconds, 1000)
+    return milliseconds / 1000 if rest else seconds
 
 
 def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-@lru_cache(maxsize=8_192)  # about 150 bytes each
-def _seconds(milliseconds: int) -> str:
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{milliseconds / 1000}" if rest else f"{seconds}"

@@ -91,7 +91,8 @@ class Leg:
     quantities: tuple[int, ...]
 
 
-_one = lru_cache(maxsize=4_096)(Leg)  # equal legs are one, so their JSON is made once
+_one = lru_cache(maxsize=4_096)(Leg)  # about 1 kB each
+"""Returns equal legs as one, so that their JSON is made once."""
 
 
 class Moods:
@@ -141,17 +142,14 @@ class Moods:
         """Write the measures of each emotion from step *first* to *last*, as JSON."""
         number, start = divmod(first, _LEG)
         if last == first + 1:
-            return self._tell_step(number, start)
+            # A timeline asks for the steps of a leg one after the other.
+            if self._told[0] != number:
+                columns = map(_steps, EMOTIONS, self._rows[number])
+                self._told = number, [*map(_object, zip(*columns, strict=True))]
+            return self._told[1][start]
         if not start and last == first + _LEG:
             return _object(map(_whole, EMOTIONS, self._rows[number]))
         return _object(self._sum_up(first, last))
-
-    def _tell_step(self, number: int, step: int) -> str:
-        # A timeline asks for the steps of a leg one after the other.
-        if self._told[0] != number:
-            columns = map(_steps, EMOTIONS, self._rows[number])
-            self._told = number, [*map(_object, zip(*columns, strict=True))]
-        return self._told[1][step]
 
     def _sum_up(self, first: int, last: int) -> Iterator[str]:
         rows, start, end = _cut(self._rows, first, last)
@@ -193,7 +191,7 @@ class Speech:
 # -- legs ------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=8_192)  # about 700 bytes each
+@lru_cache(maxsize=8_192)  # about 250 bytes each
 def _leg(before: int, after: int, faces: bytes) -> Leg:
     """Return the leg between two rough levels while *faces* are seen in its steps."""
     shown, intensities = _curve(before, after)
