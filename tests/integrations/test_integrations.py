@@ -52,7 +52,6 @@ ANSWERS: Final[list[tuple[EmoggError, int, str, str | None]]] = [
     (RateLimitedError(SECRET, status=429, retry_after=2.1), 503, "busy", "3"),
     (LiveLimitError(SECRET, in_use=10), 503, "busy", "1"),
     (ClientClosedError(SECRET), 503, "stopping", "1"),
-    (LiveLimitError(SECRET, in_use=10), 503, "busy", "1"),
     (DeadlineError(SECRET), 504, "timeout", None),
     (OutcomeUnknownError(SECRET, since=NOW), 504, "outcome_unknown", None),
     (AuthenticationError(SECRET, status=401), 500, "internal", None),
