@@ -55,8 +55,8 @@ _PERSISTENCE: Final = 0.78
 """Part of a deviation that is left after a leg."""
 
 _DRAWS: Final = 52
-"""Random bytes for each rough level to which a leg may lead: a level changes by up to
-three in a leg, up or down."""
+"""Number of random bytes that lead to the same level; all lead to levels within 0.15 of
+the middle, but for peaks."""
 
 _PEAKS: Final = bytes([12, 13, 13, 14, 14])
 """Rough levels to which the last of the 256 random bytes lead: peaks."""
