@@ -496,20 +496,28 @@ class Sessions:
             return await self.pipeline.share(request, load)
 
         done: list[T] = []
+        failed: list[EmoggError] = []
 
         async def write(call: Call) -> T:
             async with self._writing(request.session_id):
-                done.append(await load(call))
+                try:
+                    done.append(await load(call))
+                except EmoggError as error:
+                    failed.append(error)
+                    raise
             return done[0]
 
         try:
             return await self.pipeline.share(request, write)
-        except EmoggError:
-            if done:  # it was cut off when only the cache had not been told yet
+        except EmoggError as error:
+            # It may have been cut off when only the cache had not been told yet.
+            if done:
                 return done[0]
-            raise
+            end = bare(failed[0]) if failed else error
         finally:  # it may have been cut off, and be about to end
             self._detach(request.session_id)
+        # Not raised in `except`, where the other error would become its context.
+        raise end
 
     @asynccontextmanager
     async def _writing(self, session_id: str) -> AsyncIterator[None]:

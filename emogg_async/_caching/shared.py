@@ -236,7 +236,7 @@ class SharedCache:
         self._owed[session_id] = self._owed.get(session_id, False) or is_written
         if len(self._owed) > NOTED_WRITES:
             del self._owed[next(iter(self._owed))]
-        if self._paying is None:
+        if self._paying is None or self._paying.done():
             # Run in a context: not every task factory knows the argument `context`.
             create_task = asyncio.get_running_loop().create_task
             self._paying = Context().run(create_task, self._pay())
@@ -248,7 +248,6 @@ class SharedCache:
             await asyncio.sleep(wait)
             wait = min(2 * wait, PAUSE)
             await self._pay_all()
-        self._paying = None
 
     async def _pay_all(self) -> None:
         for session_id, is_written in [*self._owed.items()]:
