@@ -85,6 +85,7 @@ class SharedCache:
         self._written_before = -math.inf
         self._owed: dict[str, bool] = {}
         self._paying: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     def peek(self, _: str, /) -> Session | None:
         return None
@@ -236,7 +237,8 @@ class SharedCache:
         self._owed[session_id] = self._owed.get(session_id, False) or is_written
         if len(self._owed) > NOTED_WRITES:
             del self._owed[next(iter(self._owed))]
-        if self._paying is None or self._paying.done():
+        is_paying = self._paying is not None and not self._paying.done()
+        if not is_paying and not self._is_closing:
             # Run in a context: not every task factory knows the argument `context`.
             create_task = asyncio.get_running_loop().create_task
             self._paying = Context().run(create_task, self._pay())
@@ -256,6 +258,7 @@ class SharedCache:
 
     async def close(self) -> None:
         """End the task in the background, after a last attempt at the owed removals."""
+        self._is_closing = True
         if self._paying is not None:
             self._paying.cancel()
             await asyncio.wait([self._paying])

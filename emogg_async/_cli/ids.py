@@ -139,12 +139,12 @@ class Wanted:
 
     def name_place(self, error: EmoggError) -> None:
         """Name the file or the input in the next step after a bad id that it holds."""
-        is_bad_id = isinstance(
-            error, InvalidArgumentError
-        ) and error.message.startswith("session_id:")
-        if is_bad_id and self.from_file:
+        is_argument = isinstance(error, InvalidArgumentError)
+        if not is_argument or not error.message.startswith("session_id:"):
+            return
+        if self.from_file:
             error.add_note(f"Correct {printable(self.from_file.name)}")
-        elif is_bad_id and self.reads_stdin:
+        elif self.reads_stdin:
             error.add_note("Correct the ids on standard input")
 
     def read(self) -> Sequence[str]:
