@@ -64,7 +64,7 @@ Kept = TypeVar("Kept", Session, EmotionTotals, EmotionsTimeline, SentimentTimeli
 
 Load = Callable[[Call], Coroutine[Any, Any, T]]
 Found = tuple[Origin | None, T | Past[T] | None]
-Look = Callable[[], Awaitable[Found[T]]]
+LookUp = Callable[[], Awaitable[Found[T]]]
 
 KNOWN_SOURCES: Final = 1_000
 """Registered sources whose format is remembered."""
@@ -80,8 +80,8 @@ _LOST: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
 
 
 @attrs.define(eq=False)
-class _AtHand:
-    """The past value that a load has found, for all who wait for the load.
+class _PastHolder:
+    """The past value that a load has found, for all that wait for the load.
 
     Attributes:
         value: The value.
@@ -125,7 +125,7 @@ class Sessions:
         self._page_timeout = page_timeout
         self._counters = counters
         self._formats: dict[str, str] = {}
-        self._at_hand: WeakValueDictionary[str, _AtHand] = WeakValueDictionary()
+        self._holders: WeakValueDictionary[str, _PastHolder] = WeakValueDictionary()
         self._being_written: Counter[str] = Counter()
         # One integer for all sessions: a write is rare, and a miss costs little.
         self._epoch = 0
@@ -141,8 +141,8 @@ class Sessions:
         the load begins, and for as long as it holds that very session.
 
         Args:
-            request: The request. A peek into the client's own cache has not found the
-                session that it asks for.
+            request: The request. For a session that is neither fresh nor expanded, the
+                caller has peeked into the client's own cache.
             model: What it asks for.
             fresh: Whether to pass by the cache.
         """
@@ -155,17 +155,17 @@ class Sessions:
         if cache is None or fresh or self._outage is None:
             load = partial(self._load, request, model, cache, None, fresh=fresh)
             return self.pipeline.share(request, load)
-        hand = self._at_hand.setdefault(request.target, _AtHand())
-        load = partial(self._load, request, model, cache, hand, fresh=fresh)
-        look = partial(self._look, cache, request, model)
-        return self._share_or_serve(request, load, look, hand, self._outage)
+        holder = self._holders.setdefault(request.target, _PastHolder())
+        load = partial(self._load, request, model, cache, holder, fresh=fresh)
+        look_up = partial(self._look_up, cache, request, model)
+        return self._share_or_serve(request, load, look_up, holder, self._outage)
 
     async def _load(
         self,
         request: Request,
         model: type[Kept],
         cache: SessionCache | None,
-        hand: _AtHand | None,
+        holder: _PastHolder | None,
         call: Call,
         *,
         fresh: bool,
@@ -173,17 +173,17 @@ class Sessions:
         origin = None
         if cache and not fresh:
             # The peek has told all that the client's own cache knows of a session.
-            if cache.is_shared or hand or model is not Session:
+            if cache.is_shared or holder or model is not Session:
                 epoch = self._epoch
-                origin, found = await self._look(cache, request, model)
+                origin, found = await self._look_up(cache, request, model)
                 if isinstance(found, model):
                     self._counters.hit(request)
                     return found
-                self._keep_at_hand(hand, found, epoch)
+                self._hold(holder, found, epoch)
             self._counters.miss(request)
         asked_at = time.time()
         try:
-            value = await self._fetch(request, call, model, hand)
+            value = await self._fetch(request, call, model, holder)
         except _LOST:
             await self._lose(request.session_id)
             raise
@@ -237,7 +237,7 @@ class Sessions:
                 await self.closed.wait()
                 raise ClientClosedError("the client was closed")
 
-    async def _look(
+    async def _look_up(
         self, cache: SessionCache, request: Request, model: type[Kept]
     ) -> Found[Kept]:
         """Return the session that an answer is derived from, and the answer, if kept.
@@ -254,12 +254,12 @@ class Sessions:
         request: Request,
         call: Call,
         model: type[T],
-        hand: _AtHand | None = None,
+        holder: _PastHolder | None = None,
     ) -> Awaitable[T]:
         """Fetch what a read asks for."""
         if self._outage is None:
             return self.pipeline.fetch(request, call, model)
-        return self._fetch_and_learn(self._outage, request, call, model, hand)
+        return self._fetch_and_learn(self._outage, request, call, model, holder)
 
     async def _fetch_and_learn(
         self,
@@ -267,17 +267,17 @@ class Sessions:
         request: Request,
         call: Call,
         model: type[T],
-        hand: _AtHand | None,
+        holder: _PastHolder | None,
     ) -> T:
         """Fetch what a read asks for, and learn from it whether the service is out."""
-        call.gives_up = partial(self._gives_up, hand)
+        call.gives_up = partial(self._gives_up, holder)
         try:
             value = await self.pipeline.fetch(request, call, model)
         except (EmoggError, asyncio.CancelledError) as error:
             self._note_failure(call, error)
             raise
         finally:
-            call.gives_up = None  # tenacity leaves cycles, which would keep the hand
+            call.gives_up = None  # tenacity leaves cycles, which would keep the holder
         outage.close()
         return value
 
@@ -292,8 +292,8 @@ class Sessions:
         self,
         request: Request,
         load: Load[Kept],
-        look: Look[Kept],
-        hand: _AtHand,
+        look_up: LookUp[Kept],
+        holder: _PastHolder,
         outage: Outage,
     ) -> Kept:
         """Share a load; serve a past value if the service cannot answer.
@@ -301,8 +301,8 @@ class Sessions:
         Args:
             request: What the load is for.
             load: Carries it out.
-            look: Looks for a past value in the cache.
-            hand: The past value that the load has found.
+            look_up: Looks for a past value in the cache.
+            holder: Has the past value that the load has found.
             outage: Tells whether to serve one at once.
         """
         now = self.loop.time()
@@ -310,7 +310,7 @@ class Sessions:
         past: Kept | None = None
         why: EmoggError | None = None
         if outage.is_open(now):
-            past = await self._find_past(request, look, deadline)
+            past = await self._find_past(request, look_up, deadline)
             if past is not None and not outage.is_probed(now):
                 outage.probe(now)
                 past = None
@@ -319,7 +319,7 @@ class Sessions:
                 return await self.pipeline.share(request, load)
             except EmoggError as error:
                 if is_outage(error):
-                    past = await self._find_past(request, look, deadline, hand)
+                    past = await self._find_past(request, look_up, deadline, holder)
                 if past is None:
                     raise
                 why = bare(error)
@@ -329,40 +329,40 @@ class Sessions:
     async def _find_past(
         self,
         request: Request,
-        look: Look[Kept],
+        look_up: LookUp[Kept],
         deadline: float,
-        hand: _AtHand | None = None,
+        holder: _PastHolder | None = None,
     ) -> Kept | None:
-        """Return the past value at *hand*, or else that of the cache, until *deadline*.
+        """Return the past value of *holder*, or the cache's, until *deadline*.
 
-        The hand is empty if the time was up before the load had looked, and if that was
-        a fresh one, which does not look.
+        The holder is empty if the time was up before the load had looked one up. A
+        fresh load looks up nothing.
         """
         if request.session_id in self._being_written:
             return None
         epoch = self._epoch
-        if hand and hand.epoch == epoch and self.loop.time() < hand.until:
-            value: Kept = hand.value
+        if holder and holder.epoch == epoch and self.loop.time() < holder.until:
+            value: Kept = holder.value
             return value
         found = None
         with suppress(TimeoutError), self.pipeline.limit(deadline):
-            _, found = await look()
+            _, found = await look_up()
         return found.value if isinstance(found, Past) and epoch == self._epoch else None
 
-    def _keep_at_hand(self, hand: _AtHand | None, found: object, epoch: int) -> None:
-        if hand is not None and isinstance(found, Past):
-            hand.value, hand.epoch = found.value, epoch
-            hand.until = self.loop.time() + found.lasts
+    def _hold(self, holder: _PastHolder | None, found: object, epoch: int) -> None:
+        if holder is not None and isinstance(found, Past):
+            holder.value, holder.epoch = found.value, epoch
+            holder.until = self.loop.time() + found.lasts
 
     def _gives_up(
-        self, hand: _AtHand | None, call: Call, error: EmoggError, retry_at: float
+        self, holder: _PastHolder | None, call: Call, error: EmoggError, retry_at: float
     ) -> bool:
         """Note the *error* of an attempt; tell whether *call* makes no other.
 
         A call with a past value does not wait for what may well go on.
         """
         self._note_failure(call, error)
-        if self._outage is None or hand is None or hand.value is None:
+        if self._outage is None or holder is None or holder.value is None:
             return False
         is_open = self._outage.is_open(self.loop.time())
         return is_open or retry_at > call.departed + RETRY_WITHIN
@@ -503,9 +503,9 @@ class Sessions:
         Raises:
             OutcomeUnknownError: The get has failed.
         """
-        look = requests.get_session(request.session_id)
+        get = requests.get_session(request.session_id)
         try:
-            return await self.pipeline.fetch(look, call, Session)
+            return await self.pipeline.fetch(get, call, Session)
         except EmoggError as error:
             raise outcome_unknown(request, call, error.headline) from error
 
@@ -552,20 +552,28 @@ class Sessions:
             return await self.pipeline.share(request, load)
 
         done: list[T] = []
+        failed: list[EmoggError] = []
 
         async def write(call: Call) -> T:
             async with self._writing(request.session_id):
-                done.append(await load(call))
+                try:
+                    done.append(await load(call))
+                except EmoggError as error:
+                    failed.append(error)
+                    raise
             return done[0]
 
         try:
             return await self.pipeline.share(request, write)
-        except EmoggError:
-            if done:  # it was cut off when only the cache had not been told yet
+        except EmoggError as error:
+            # It may have been cut off when only the cache had not been told yet.
+            if done:
                 return done[0]
-            raise
+            end = bare(failed[0]) if failed else error
         finally:  # it may have been cut off, and be about to end
             self._detach(request.session_id)
+        # Not raised in `except`, where the other error would become its context.
+        raise end
 
     @asynccontextmanager
     async def _writing(self, session_id: str) -> AsyncIterator[None]:

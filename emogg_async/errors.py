@@ -176,7 +176,9 @@ class DeadlineError(TransportError, TimeoutError):
         sent: False if the request never left, True if it did or may have.
     """
 
-    advice = "Allow more time with timeout= or attempt_timeout=, or try again"
+    advice = (
+        "Allow more time with timeout=, attempt_timeout= or deadline(), or try again"
+    )
 
     def __init__(self, message: str, *, sent: bool = True, **facts: Any) -> None:
         super().__init__(message, **facts)
@@ -242,7 +244,7 @@ class NotFoundError(StatusError):
 class RateLimitedError(StatusError):
     """429: more requests than the user's token bucket allows."""
 
-    advice = "Wait, allow more time with timeout=, or send less at once"
+    advice = "Wait, allow more time with timeout= or deadline(), or send less at once"
 
 
 class ServerError(StatusError):

@@ -41,6 +41,28 @@ def ids(emulator):
     return [each.id for each in emulator.sessions if each.state == "finished"]
 
 
+class TestBudget:
+    @pytest.mark.parametrize(("left", "then"), [(1.0, 1.2), (39.9, 40.0), (40.0, 40.0)])
+    async def test_a_first_success_gives_back(self, emulator, ids, left, then):
+        """A call that succeeds at once gives 0.2, up to the whole budget."""
+        async with emulator.client() as client:
+            budget = client._open().sessions.pipeline._retrier.budget
+            budget.level = left
+            await client.get_session(ids[0])
+            assert budget.level == pytest.approx(then)
+
+    async def test_a_failure_gives_nothing_back(self, emulator, ids):
+        """A call that fails, or succeeds by a retry, earns nothing for others."""
+        async with emulator.client(retry=RetryPolicy(base=0.001)) as client:
+            budget = client._open().sessions.pipeline._retrier.budget
+            budget.level = 1.0
+            with pytest.raises(NotFoundError):
+                await client.get_session(UNKNOWN)
+            emulator.fail(status=503, times=1)
+            await client.get_session(ids[0])
+            assert budget.level == pytest.approx(1.0)
+
+
 class TestConstruction:
     def test_needs_a_token(self, monkeypatch):
         """Without a token the error names the variable to set."""

@@ -229,6 +229,13 @@ def test_a_deadline_may_have_been_sent_unless_it_says_otherwise():
     assert DeadlineError("late", sent=False).sent is False
 
 
+@pytest.mark.parametrize("kind", [DeadlineError, RateLimitedError])
+def test_advice_names_what_bounds_a_call(kind):
+    """The time of a call may be an argument's or that of a block."""
+    assert "timeout=" in kind.advice
+    assert "deadline()" in kind.advice
+
+
 def test_a_refused_argument_is_caught_as_a_value_error():
     """`except ValueError` catches a refused argument."""
     with pytest.raises(ValueError, match="24 hex digits"):

@@ -746,6 +746,20 @@ class TestCutOffOnceItIsDone:
                 with pytest.raises(OutcomeUnknownError):
                     await call
 
+    async def test_with_a_refusal(  # noqa: PLR0917 - fixtures
+        self, emulator, slow, clocks, reached, what, each
+    ):
+        """A 404 stays one: it was sent, and nothing is in doubt."""
+        emulator.fail("[!G]*", status=404)
+        async with emulator.client(cache=slow) as client:
+            with client.deadline(3.0):
+                call = asyncio.create_task(CHANGES[what](client, each))
+            await reached.wait()
+            await clocks.forward(3.0)
+            with pytest.raises(NotFoundError) as caught:
+                await call
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
 
 @pytest.mark.parametrize(
     "call",

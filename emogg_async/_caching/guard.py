@@ -25,24 +25,24 @@ T = TypeVar("T")
 logger = logging.getLogger("emogg_async.cache")
 
 SCHEMA: Final = "1"
-"""Part of every key, so that no release reads what another one stores differently."""
+"""Part of every key, so releases with another format do not read it."""
 
 BACKEND_TIMEOUT: Final = 0.1
 """Seconds that a backend may take for an answer; a longer wait is a failure."""
 
 IN_ALL: Final = 1.6
 """Timeouts that callers may wait in vain between two answers; waits at the same time
-count once. So a server that hangs costs a caller less than 0.2 s, however many
+count once. A server that hangs therefore costs a caller less than 0.2 s, however many
 questions there are, and a hiccup of 0.15 s does not switch the cache off."""
 
 ROUNDING: Final = 0.001
-"""Seconds that count as none."""
+"""Seconds of patience that count as none left."""
 
 PARTS: Final = 5
 """Turns of the loop into which a timeout is divided."""
 
 QUESTION_TIMEOUT: Final = 5.0
-"""Seconds after which a question is cancelled that nobody waits for any more."""
+"""Seconds after which a question is cancelled."""
 
 ERRORS_IN_A_ROW: Final = 5
 """Quick errors in a row after which a backend is left alone, as after `IN_ALL`."""
@@ -63,7 +63,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, key: str) -> AsyncIterator[None]:
-        """Wait for the turn; nobody keeps it for longer than a backend may take."""
+        """Wait for the turn. A holder keeps it only as long as a backend may take."""
         self._users[key] += 1
         try:
             async with self._locks.setdefault(key, asyncio.Lock()):
@@ -89,7 +89,7 @@ def wrapped(
         ttl: Seconds for which it stays fresh.
         now: The time, by the wall clock.
         asked_at: When the service was asked for it, by that clock; None is now.
-        of: What it belongs to; None if that is nothing else.
+        of: What it belongs to; None if it stands alone.
     """
     envelope = {
         "schema": SCHEMA,
@@ -124,9 +124,9 @@ class Body(Generic[T]):
 def unwrapped(
     text: object, model: type[T], now: float, grace: float = 0.0
 ) -> Body[T] | None:
-    """Return what an envelope holds, if it is fresh or was until *grace* seconds ago.
+    """Return the contents of an envelope, fresh or past for less than *grace* seconds.
 
-    Anything else that a backend may return is None.
+    For anything else that a backend returns, the result is None.
     """
     if not isinstance(text, str | bytes):
         return None
@@ -157,7 +157,7 @@ def _failure(task: "asyncio.Task[Any]") -> BaseException | None:
 
 
 class Guard:
-    """Asks a backend; no failure of it hurts a call.
+    """Asks a backend, and keeps its failures away from calls.
 
     Each question is a task of its own, which goes on when its callers leave. Clients
     like aiomcache lose their place on a connection if a question is cancelled.
@@ -212,7 +212,7 @@ class Guard:
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._left.discard(task)
-        _failure(task)  # which asyncio would log if nobody looked at it
+        _failure(task)  # read, or asyncio would log it
 
     def _spend_since(self, asked_at: float) -> None:
         now = asyncio.get_running_loop().time()

@@ -26,7 +26,7 @@ class ExpiringLRU:
     """A bounded mapping whose entries expire.
 
     Args:
-        capacity: How much its entries weigh at most, all together; the least recently
+        capacity: The weight of all its entries together at most; the least recently
             used go first.
         clock: The time in seconds; it never goes back.
         grace: Seconds for which an entry is kept after it has expired.
@@ -102,8 +102,8 @@ class ExpiringLRU:
 class LRUMemoryCache(SimpleMemoryCache):
     """aiocache's memory cache over an `ExpiringLRU`.
 
-    Caching with a time to live is aiocache's in this package, in memory as in any
-    backend. Its own memory cache is not fit for months: it keeps everything, holds a
+    This package leaves times to live to aiocache, in memory as in any backend. Its own
+    memory cache is not fit for months: it keeps everything, holds a
     timer for each entry, takes a time to live of 0 for eternity, and forgets to expire
     entries of an earlier event loop. The client calls the methods of `entries` without
     aiocache's wrappers, since those run plugins and timeouts that it does not have.
@@ -154,7 +154,7 @@ class OwnCache:
         self._jitter = partial(rng.uniform, 1 - JITTER, 1 + JITTER)
         limits = policy.max_entries, time.monotonic, policy.stale_if_error
         self._sessions = LRUMemoryCache(*limits).entries
-        # Apart, or one long timeline would push out hundreds of sessions.
+        # Kept apart: one long timeline would push out hundreds of sessions.
         self._derived = ExpiringLRU(*limits)
         self._marks: WeakValueDictionary[str, _Mark] = WeakValueDictionary()
         self.peek = self._sessions.get
@@ -186,7 +186,7 @@ class OwnCache:
         session, lasts = opened(found)
         if session is None:
             return None, None
-        # Alive for as long as anything that is derived from the session.
+        # It lives as long as anything that is derived from the session.
         mark = self._marks.setdefault(request.session_id, _Mark())
         origin = Origin(session, mark)
         fresh = origin if session is found else None

@@ -27,14 +27,14 @@ class SessionCache(Protocol):
 
     Attributes:
         policy: What to keep, and for how long.
-        is_shared: Whether others use it too, so that only `get` tells what it has.
+        is_shared: Whether others use it too; then only `get` knows its contents.
     """
 
     policy: CachePolicy
     is_shared: bool
 
     def peek(self, session_id: str, /) -> Session | None:
-        """Return a fresh session, if it can be had without waiting."""
+        """Return a fresh session, if that takes no waiting."""
 
     async def get(self, session_id: str) -> Session | Past[Session] | None:
         """Return a session that is fresh, or else past."""
@@ -72,7 +72,7 @@ class SessionCache(Protocol):
         """Remove a session; if it *is_written*, what is derived from it goes too."""
 
     async def close(self) -> None:
-        """End what goes on in the background; stored values stay."""
+        """End the work in the background; stored values stay."""
 
 
 def open_cache(

@@ -20,14 +20,14 @@ FAILURES_IN_A_ROW: Final = 3
 """Failed requests that make an outage: one is bad luck, and a retry may mend it."""
 
 PROBE_INTERVAL: Final = 1.0
-"""Seconds from one call that asks whether the outage is over to the next."""
+"""Seconds between two calls that ask whether the outage is over."""
 
 RETRY_WITHIN: Final = 1.0
 """Seconds after its first request in which a call with a past value may try again."""
 
 MEMORY: Final = 10.0
-"""Seconds without a failure or a probe after which an outage is forgotten. Otherwise a
-bulk at night would be served what an outage of the day has left."""
+"""Seconds without a failure or a probe after which an outage is forgotten. A bulk
+at night would otherwise get past values because of an outage by day."""
 
 
 @attrs.frozen
@@ -47,7 +47,7 @@ def is_outage(error: EmoggError) -> bool:
     """Tell whether *error* means that the service could not answer now.
 
     A 408 is a lost answer. A 429 is an outage too, whether the service sent it or our
-    own pacer foresaw it: no token comes in time.
+    own pacer foresaw it, or if no token comes in time.
     """
     if isinstance(error, TransportError | ServerError | RateLimitedError):
         return True
@@ -58,7 +58,7 @@ class Outage:
     """Whether the service is out, as far as the reads of one client tell.
 
     Failed requests in a row open it, the first answer closes it. While it is open,
-    calls with a past value are served that at once, but for one probe a second.
+    calls with a past value get it at once; one call a second probes instead.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Outage:
         self._next_probe, self._ends = now + PROBE_INTERVAL, now + MEMORY
 
     def fail(self, now: float, since: float) -> None:
-        """Note *now* that a request had no answer, whose call was first sent *since*.
+        """Note *now* that a request had no answer; its call was first sent *since*.
 
         A request that hangs for long is in a row with a failure shortly before it.
         """

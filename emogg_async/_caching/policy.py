@@ -1,4 +1,4 @@
-"""What users choose about caching: how long values are kept, and where.
+"""The choices of users about caching: lifetimes and places.
 
 Source: https://aiocache.aio-libs.org.
 """
@@ -15,7 +15,7 @@ from emogg_async.models import Session, SessionState
 __all__ = ["JITTER", "CacheBackend", "CachePolicy"]
 
 JITTER: Final = 0.1
-"""The part by which a time to live is shortened or lengthened at most."""
+"""Share by which a time to live is shortened or lengthened at most."""
 
 
 class CacheBackend(Protocol):
@@ -56,14 +56,14 @@ def _is_backend(_: object, attribute: Any, value: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class CachePolicy:
-    """What a client keeps, for how long and where.
+    """The contents of a client's cache, their lifetimes and their place.
 
     Each time to live is shortened or lengthened at random by up to a tenth, so that
     values stored together do not expire together.
 
     Attributes:
-        ttl: Seconds for which a finished session stays fresh, and what is derived from
-            it; 0 does not store it.
+        ttl: Seconds for which a finished session and its emotions and sentiment stay
+            fresh; 0 does not store them.
         live_ttl: Seconds for which any other session stays fresh; 0 does not store it.
         stale_if_error: Seconds after the end of its freshness for which a value is
             served when the service cannot answer: after a lost connection, a timeout, a

@@ -63,8 +63,9 @@ def redis_cache(
     at the same time, each asks the service for it. Calls share a request only within a
     client.
 
-    A server that is down, hangs or answers nonsense costs a miss, never an error. It
-    has to be one server, or look like one; a Redis Cluster does not. It is sent MGET,
+    A server that is down, hangs or answers nonsense costs a miss, never an error. A
+    single server works, or a proxy that looks like one; a Redis Cluster does not. It is
+    sent MGET,
     SET and DEL, AUTH if *url* has a password, SELECT if it has a database other than 0,
     and for `clear()` SCAN and UNLINK.
 
@@ -107,7 +108,9 @@ def redis_cache(
 
 @attrs.frozen(kw_only=True)
 class Address:
-    """The address of a Redis and its user; prints without user name and password.
+    """The address of a Redis and its user.
+
+    Its text is a readable address, without user name and password.
 
     Attributes:
         host: The host; "" with a *path*.
@@ -135,7 +138,7 @@ class Address:
 
 
 def parse_url(url: str) -> Address:
-    """Read the URL of a Redis, and refuse all that is not understood.
+    """Read the URL of a Redis, and refuse anything else.
 
     redis-py itself takes a path that is no number for database 0, "/1/2" for 12, and
     any query for options of its own.

@@ -1,8 +1,9 @@
 """aiocache's Redis cache, without its traps.
 
-aiocache takes a time to live of 0 for eternity and less than a millisecond for an
-error. It fails on bytes that are no text and on lists that others left, clears by
-emptying the whole database, knows no unix sockets, and closes in a deprecated way.
+aiocache keeps a value for ever if its time to live is 0, and fails if it is below a
+millisecond. It also fails on bytes that are no text and on lists that others left,
+clears by emptying the whole database, knows no unix sockets, and closes in a deprecated
+way.
 """
 
 import asyncio
@@ -97,7 +98,7 @@ class RedisBackend(RedisCache):
     async def _multi_get(
         self, keys: list[str], encoding: str | None = None, _conn: object = None
     ) -> list[Any]:
-        # MGET for one key, too: GET fails where somebody keeps a list or a hash.
+        # MGET for one key, too: GET fails on a list or a hash.
         if not keys:
             return []
         values: list[Any] = await self.client.execute_command("MGET", *keys)
@@ -138,7 +139,7 @@ class RedisBackend(RedisCache):
         return await self.client.execute_command("DEL", key)
 
     async def _clear(self, namespace: str | None = None, _conn: object = None) -> bool:
-        # aiocache: FLUSHDB, which takes what is not ours, or KEYS, which stops all.
+        # aiocache: FLUSHDB, which empties the whole database, or KEYS, which blocks.
         namespace = namespace or self.namespace
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", f"{namespace}:" if namespace else "")
         async for key in self.client.scan_iter(

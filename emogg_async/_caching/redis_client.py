@@ -1,9 +1,9 @@
-"""A client of redis-py whose callers may leave at any moment, and come in crowds.
+"""A client of redis-py for many callers at once.
 
-Each caller may be cancelled, and is after a tenth of a second. Not every release of
-redis-py survives that, so a task of its own sends the commands and goes on when a
-caller leaves. Commands that come meanwhile travel together; one by one, a crowd would
-take longer than anyone waits.
+A caller can leave at any time, and is cancelled after a tenth of a second. Not every
+release of redis-py survives that, so a task of its own sends the commands and goes on
+when a caller leaves. Commands that come meanwhile travel together; one by one, those of
+many callers would take longer than a caller waits.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 Each model is stored as text in a JSON envelope, so nothing is ever pickled into a
 shared place. An error, a delay or rubbish of the backend is a miss. A removal that
-fails is owed, and repeated when the backend is back.
+fails is kept as owed, and repeated until the backend is back.
 
 Source: https://aiocache.aio-libs.org.
 """
@@ -39,8 +39,7 @@ __all__ = ["Origin", "SharedCache", "aged", "opened"]
 T = TypeVar("T")
 
 LONGEST_KEPT: Final = 30 * 86_400
-"""Seconds for which a backend is asked to keep something at most; more is a date to
-memcached."""
+"""Seconds for which a backend keeps a value at most; memcached takes more as a date."""
 
 FIRST_WAIT: Final = 0.25
 """Seconds until a failed removal is tried again; each further wait is twice as long."""
@@ -55,7 +54,7 @@ class Origin:
 
     Attributes:
         session: The session.
-        mark: Anything that each write of the session changes.
+        mark: A value that changes with each write of the session.
     """
 
     session: Session
@@ -86,6 +85,7 @@ class SharedCache:
         self._written_before = -math.inf
         self._owed: dict[str, bool] = {}
         self._paying: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     def peek(self, _: str, /) -> Session | None:
         return None
@@ -123,7 +123,7 @@ class SharedCache:
         if not body.asked_at > written_at:  # NaN neither
             return None
         session, fresh_for = body.value, body.fresh_for
-        # Neither a clock that is ahead nor another policy prolongs our own freshness.
+        # Our policy bounds the freshness, even if another clock is ahead.
         if fresh_for > self.policy.ttl_of(session) * (1 + JITTER):
             return None
         if session.id.lower() != session_id:
@@ -154,10 +154,10 @@ class SharedCache:
         await self._guard.ask(store)
 
     async def _store(self, key: str, text: str, ttl: float) -> None:
-        """Have the backend keep *text* as long as it may be served, fresh or past.
+        """Store *text* for as long as it may be served, fresh or past.
 
-        That is in whole seconds, since memcached takes nothing else. The envelope knows
-        the freshness.
+        The time is in whole seconds, since memcached takes nothing else. The envelope
+        holds the freshness.
         """
         kept: float = min(math.ceil(ttl + self.policy.stale_if_error), LONGEST_KEPT)
         if getattr(self._backend, "NAME", "") == "redis":
@@ -209,14 +209,14 @@ class SharedCache:
     async def _remove(self, session_id: str, *, is_written: bool) -> bool:
         """Remove a session, and if it *is_written*, all that is derived from it.
 
-        A removal that fails is owed, and made good when the backend is back.
+        A removal that fails is owed: a task repeats it until the backend is back.
         """
         key = self._prefix + session_id
 
         async def remove() -> bool:
-            async with self._turns.of(key):  # a store under way is waited out
+            async with self._turns.of(key):  # after a store that is under way
                 steps = [self._backend.delete(key)]
-                if is_written:  # nobody can list what is derived, but its mark changes
+                if is_written:  # derived values cannot be listed: their mark changes
                     mark = f"{self._rng.getrandbits(64):x}"
                     ttl = max(1.0, self.policy.ttl * (1 + JITTER))
                     steps.append(self._store(self._mark_prefix + session_id, mark, ttl))
@@ -237,7 +237,8 @@ class SharedCache:
         self._owed[session_id] = self._owed.get(session_id, False) or is_written
         if len(self._owed) > NOTED_WRITES:
             del self._owed[next(iter(self._owed))]
-        if self._paying is None:
+        is_paying = self._paying is not None and not self._paying.done()
+        if not is_paying and not self._is_closing:
             # Run in a context: not every task factory knows the argument `context`.
             create_task = asyncio.get_running_loop().create_task
             self._paying = Context().run(create_task, self._pay())
@@ -249,7 +250,6 @@ class SharedCache:
             await asyncio.sleep(wait)
             wait = min(2 * wait, PAUSE)
             await self._pay_all()
-        self._paying = None
 
     async def _pay_all(self) -> None:
         for session_id, is_written in [*self._owed.items()]:
@@ -257,7 +257,8 @@ class SharedCache:
                 break
 
     async def close(self) -> None:
-        """End the task in the background, after a last attempt at what is owed."""
+        """End the task in the background, after a last attempt at the owed removals."""
+        self._is_closing = True
         if self._paying is not None:
             self._paying.cancel()
             await asyncio.wait([self._paying])
@@ -268,7 +269,7 @@ class SharedCache:
         await self._guard.close()
 
     def _note_write(self, session_id: str) -> None:
-        """Accept nothing of a session that was asked for until now."""
+        """From now on, reject values of the session that were asked for earlier."""
         self._written.pop(session_id, None)
         self._written[session_id] = time.time()
         if len(self._written) > NOTED_WRITES:  # its moment then counts for all others

@@ -3,7 +3,7 @@
 Every call has two deadlines, its own and its attempt's, and nearly all alarms are
 disarmed within milliseconds. One timer of the loop for each would take a tenth of the
 time of a request. Here one timer rings when the earliest alarm is due that was armed
-since it rang last, and looks for the next one then.
+since the last ring, and finds the next one then.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from typing import Final, Self, cast
 __all__ = ["Alarms", "Limit"]
 
 PAUSE_SECONDS: Final = 0.01
-"""The time between two looks at all alarms. An alarm may be late by that much; it is
-never early.
+"""Seconds between two looks at all alarms. An alarm may be late by them; it is never
+early.
 """
 
 
@@ -63,7 +63,7 @@ class Alarms:
             self._set_timer(min(self.due.values()))
 
     def close(self) -> None:
-        """Cancel the timer, which is of no use until something is armed again."""
+        """Cancel the timer; the next alarm sets it again."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._next = None, math.inf

@@ -1,8 +1,8 @@
 """The user's token bucket as seen from here: who may send, and when.
 
-Plain classes that are told the time; `gate` is their asyncio shell. All they know comes
-from the headers of the answers. Processes that share a bucket need to exchange nothing
-else: all read the same level, and all follow the same law.
+Plain classes that are told the time; `gate` is their asyncio shell. The headers of the
+answers are their only source. Processes that share a bucket need not talk to each
+other: all read the same level, and all follow the same law.
 """
 
 import math
@@ -15,60 +15,60 @@ from emogg_async._wire.protocol import RateLimit
 __all__ = ["BucketModel", "Others", "RateBounds"]
 
 LINGER_SECONDS: Final = 5.0
-"""A request without an answer may still reach the service this much later."""
+"""Seconds in which a request without an answer may still reach the service."""
 
 OTHERS_AVERAGE_SECONDS: Final = 10.0
-"""The use of others is averaged over this time."""
+"""Seconds over which the use of others is averaged."""
 
 MIN_TOKENS_PER_SECOND: Final = 1 / 60
-"""No header, however wrong, makes a token take longer than this."""
+"""Tokens that come in a second at least, whatever the headers say."""
 
 ASSUMED_WINDOW_SECONDS: Final = 1.0
-"""A bucket fills in this time, as long as neither policy nor level tells it.
+"""Seconds in which a bucket fills, as long as neither policy nor level tells.
 
 A longer one shows after a few requests, because `Reset` is then more than 1. A guess
 that is too slow would teach nothing: the bucket would stay full.
 """
 
 MAX_RAMP_PAUSE_SECONDS: Final = 0.1
-"""One slow answer holds back the beginning of a bulk no longer than this."""
+"""Seconds for which one slow answer holds back the beginning of a bulk at most."""
 
 BEGINNING_SHARE: Final = 1 / 5
-"""The beginning of a bulk lasts for so many answers, as a share of the capacity: by
+"""Answers after which the beginning of a bulk is over, as a share of the capacity. By
 then, its process has found out about others."""
 
 OTHERS_GROWTH: Final = 1.25
-"""What others have in flight, as a multiple of what they had a round trip before."""
+"""Growth of others' requests in flight, from one round trip to the next."""
 
 UNSEEN_ROUND_TRIPS: Final = 2.0
-"""After so many round trips, what others had in flight must have arrived."""
+"""Round trips after which the requests that others had in flight have arrived."""
 
 MIN_RAMP_SHARE: Final = 1 / 64
-"""A bulk may have so much in flight from its beginning, as a share of the level."""
+"""Share of the level that a bulk may have in flight from its beginning."""
 
 BULK_GAP_SECONDS: Final = 1.0
-"""A bulk request after this time without one begins another bulk."""
+"""Seconds without a bulk request after which the next one begins another bulk."""
 
 TIMER_LAG_SECONDS: Final = 0.02
-"""Timers may be late by this much without any loss to the law for bulk."""
+"""Seconds by which timers may be late without any loss to the law for bulk."""
 
 MAX_OTHERS_SHARE: Final = 0.95
-"""Others are taken to use no more of the rate than this: each wait must end."""
+"""Share of the rate that others are taken to use at most: each wait must end."""
 
 MAX_PAUSE_SECONDS: Final = 8.0
-"""The pauses between refusals in a row grow up to this, as the waits of retries do.
+"""Seconds to which the pauses between refusals in a row grow, like waits of retries.
 
 They are longer only where a token takes longer, or where the service asks for it.
 """
 
 TRIAL_SECONDS: Final = 1.0
-"""A request after a refusal goes alone for this time, unless it ends before."""
+"""Seconds for which a request after a refusal goes alone, unless it ends before."""
 
-LOOK_EVERY_SECONDS: Final = 60.0
-"""The time from one request that looks whether a long pause is over to the next."""
+PROBE_INTERVAL_SECONDS: Final = 60.0
+"""Seconds between two requests that find out whether a long pause is over."""
 
 ROUNDING_TOKENS: Final = 1e-9
-"""Floating point may be off by this much."""
+"""Tokens by which floating point may be off."""
 
 
 class RateBounds:
@@ -76,8 +76,8 @@ class RateBounds:
 
     `Remaining` is rounded down, and nobody tells how `Reset` is rounded, so each answer
     gives two bounds. The bounds of the newest answers are intersected. Older ones that
-    contradict them belong to a former rate. Ten in eleven answers that leave the bounds
-    as they are get passed over; the others make room for newer bounds.
+    contradict them belong to a former rate. An answer that leaves the bounds unchanged
+    is mostly skipped. Every eleventh is kept, so old bounds are forgotten.
 
     Attributes:
         low: The rate is at least this.
@@ -151,7 +151,8 @@ class Others:
             now: The present time.
             limit: What its headers say.
             shortfall: How many tokens fewer there are than were expected.
-            elapsed: Seconds in which those went; 0 when the answer does not tell.
+            elapsed: Seconds over which those tokens went; 0 when the answer does not
+                tell.
             trip: Seconds of its round trip; None unless a bulk begins.
         """
         bounds = self._bounds
@@ -189,15 +190,16 @@ class Level:
 
     - `Remaining` less our requests in flight is what an answer says, because those may
       have been counted in it or not.
-    - Only an answer to a request that was sent after the answer that defines the level
-      had come may raise it: all others may be older news. What those say meanwhile is
-      a ceiling for the next raise, since their requests may have been served last.
+    - An answer raises the level only if its request was sent after the defining answer
+      came. Other answers set a ceiling for the next raise, since their requests may
+      have been served last.
 
     Args:
         others: How fast it grows.
 
     Attributes:
-        left: Tokens that are ours to spend; below 0 they are owed.
+        left: Tokens that are ours to spend; below 0 while more requests are in flight
+            than there are tokens.
         predicted: What *left* would be if only the answer that defined it counted.
         in_flight: Requests that may still arrive.
         capacity: Tokens in a full bucket; 0 while nothing is known.
@@ -246,7 +248,7 @@ class Level:
 
     def spend(self, now: float, tokens: int) -> None:
         """Spend a token for a request that leaves *now*, or -1 to put it back."""
-        if now > self.time:  # who asked for the wait has advanced it already
+        if now > self.time:  # asking for the wait has advanced it already
             self.advance(now)
         self.left -= tokens
         self.predicted -= tokens
@@ -271,8 +273,8 @@ class Level:
         """Take in the answer to a request that was *sent* at that time.
 
         Returns:
-            How many tokens fewer there are than were expected, and the seconds in which
-            those went; 0 and 0 when the answer is older news.
+            How many tokens fewer there are than were expected, and the seconds over
+            which those went; 0 and 0 when the answer is older news.
         """
         self.advance(now)
         self.in_flight -= 1
@@ -293,9 +295,9 @@ class BulkLaw:
 
     Bulk is sent at rate · ((level - 1) / scale)², which needs no messages between
     processes: each of N settles at an N-th of the rate, where the level stands at
-    1 + scale / √N. When all begin on a full bucket, before any has seen another, it
-    would be too much. So the first requests in flight double with each round trip, and
-    what others turn out to have sent in one is taken to be on its way again.
+    1 + scale / √N. N processes that begin on a full bucket would send too much. So a
+    bulk's requests in flight double with each round trip, and the bulk assumes that
+    others send again what they sent in the last one.
 
     A bulk that fits into the level, in a process that seems to be alone, is drained: it
     goes as fast as a window of requests in flight allows.
@@ -308,7 +310,7 @@ class BulkLaw:
     Attributes:
         in_flight: Bulk requests in flight.
         window: Bulk requests in flight at most while a bulk is drained.
-        ramp: Answers since the bulk began, and one.
+        ramp: Answers since the bulk began, plus one.
         beginning: Answers until a bulk has found out about others.
         credit: Requests that the law has given and that were not sent yet.
         price: How many of those the next request takes.
@@ -329,7 +331,7 @@ class BulkLaw:
     def is_alone(self) -> bool:
         """Whether nobody else seems to use the bucket.
 
-        While a bulk is drained it takes more to stop that than it took to begin.
+        A higher use by others ends the draining than would have prevented it.
         """
         doubt = max(0.05 * self._others.rate, 0.15)
         return self._others.used < (2 * doubt if self.is_draining else doubt)
@@ -376,7 +378,7 @@ class BulkLaw:
         """
         level = self._level
         if self._drains(now, demand) or level.capacity < 2:
-            return 0.0  # of a single token nothing can be left for others
+            return 0.0  # a single token cannot be shared
         wait = 0.0
         missing = self.price - self.credit
         if missing > ROUNDING_TOKENS:
@@ -387,7 +389,7 @@ class BulkLaw:
 
     def _drains(self, now: float, demand: float) -> bool:
         """Return whether the rest of a bulk may go as fast as the window allows."""
-        # Once begun, it does not end for what answers in flight may put right.
+        # Draining goes on if answers in flight may still make up the shortfall.
         slack = 1.0 + self._level.in_flight if self.is_draining else 0.0
         drains = demand <= self._level.left + slack and self.is_alone
         is_new = not self.in_flight and now > self._last_send + BULK_GAP_SECONDS
@@ -421,10 +423,10 @@ class BucketModel:
         others: What flows in, and what others use.
         bulk: The law for bulk requests.
         resumes: When the service, having refused a request, may be asked again.
-        is_cold: Whether nothing was heard of the service yet.
-        is_cause: Whether the last refusal came from an empty bucket. Nobody knows that
-            without headers, those of the refusal included. When they tell of tokens
-            left, the refusal has another reason.
+        is_cold: Whether the service has not answered yet.
+        is_cause: Whether the last refusal came from an empty bucket. The cause is
+            unknown unless earlier answers and the refusal had headers. If its headers
+            tell of tokens left, the refusal has another reason.
     """
 
     def __init__(self, rng: random.Random, *, is_blind: bool = False) -> None:
@@ -439,7 +441,7 @@ class BucketModel:
         self.is_cause = False
         # Refusals in a row; those of requests that were out together count as one.
         self._refusals = 0
-        self._refused = self._looked = self._trial_ends = -math.inf
+        self._refused = self._probed = self._trial_ends = -math.inf
 
     @property
     def in_flight(self) -> int:
@@ -447,7 +449,7 @@ class BucketModel:
         return self._level.in_flight
 
     def level(self, now: float) -> float:
-        """Return the tokens that are ours to spend *now*; below 0 they are owed."""
+        """Return the tokens that are ours to spend *now*; it may be below 0."""
         return self._level.advance(now)
 
     # -- what happens --------------------------------------------------------------
@@ -460,15 +462,15 @@ class BucketModel:
         if bulk:
             self.bulk.send(now)
 
-    def look(self, now: float, *, bulk: bool) -> bool:
+    def probe(self, now: float, *, bulk: bool) -> bool:
         """Send one request in spite of a long pause, if none was sent for a minute.
 
-        The service may be wrong about the pause, or open again before its end. Only a
-        call that would be refused looks; a call that has the time waits.
+        The service may be wrong about the pause, or open again before its end. A call
+        probes only if it would otherwise be refused; a call with time waits.
         """
-        if not self.resumes > now >= self._looked + LOOK_EVERY_SECONDS:
+        if not self.resumes > now >= self._probed + PROBE_INTERVAL_SECONDS:
             return False
-        self._looked = now
+        self._probed = now
         self.send(now, bulk=bulk)
         return True
 
@@ -535,8 +537,8 @@ class BucketModel:
     ) -> None:
         """Take in a 429: its request cost no token, because there is none.
 
-        How long to wait is never `Reset`, which is the time to a *full* bucket. The
-        pause doubles from refusal to refusal, until something else is answered.
+        The wait is never `Reset`: that is the time to a *full* bucket. The pause
+        doubles from refusal to refusal, until the service answers something else.
 
         Args:
             sent: When its request was sent.
@@ -548,13 +550,13 @@ class BucketModel:
         if sent > self._refused:
             self._refusals += 1
             self.resumes = -math.inf  # the newest word counts
-        self._refused = self._looked = now
+        self._refused = self._probed = now
         self._level.predicted += 1.0
         self.answer(sent, now, limit, bulk=bulk)
         if self.limit is None:
             return
         self.is_cause = limit is not None and limit.remaining < 1
-        level = self._level  # nothing is there for the requests in flight, either
+        level = self._level  # there are no tokens for the requests in flight, either
         level.left = min(level.left, -float(level.in_flight))
         token = 1.0 / self.others.rate
         doubled = token * 2.0 ** min(self._refusals - 1, 64)

@@ -103,7 +103,7 @@ class Call:
         backlog: The rest of the bulk that it belongs to.
         since: The time of the wall clock when it began; None for reads.
         attempts: Requests sent for it.
-        noted: Requests whose failure the memory of outages has been told.
+        noted: Requests whose failure is known to the memory of outages.
         ends: The time when the allowance of its last waiter is used up; infinite before
             its first request.
         departed: The time when its first request was sent; infinite before.

@@ -23,7 +23,7 @@ __all__ = ["Abandoned", "Cut", "Flight", "Flights"]
 T = TypeVar("T")
 
 CLOSING_SECONDS: Final = 1.0
-"""Closing waits no longer than this for cancelled loads to end."""
+"""Seconds that closing waits at most for cancelled loads to end."""
 
 
 class Abandoned(Exception):  # noqa: N818 - a signal inside the package, no error

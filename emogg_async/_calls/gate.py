@@ -1,9 +1,10 @@
-"""The gate that every request passes: who may send, and when.
+"""The gate that every request passes; it decides who may send, and when.
 
 A request needs a slot of its client and a token of the user's bucket. It takes both at
 once, so that it holds neither while it waits for the other, or sleeps between two
 attempts. Single calls go first, and bulk work never has all slots. Where both wait for
-a slot, every eighth turn is bulk's; for tokens, bulk always yields.
+a slot, a bulk call goes after seven single calls have passed it; for tokens, bulk
+always yields.
 """
 
 import asyncio
@@ -32,14 +33,14 @@ from emogg_async.errors import (
 __all__ = ["Gate", "Pacer", "Turn", "shared_pacer"]
 
 SHORT_PAUSE_SECONDS: Final = 1.0
-"""A pause of the service that is no longer than this turns nobody away."""
+"""Seconds of a pause of the service that turn nobody away."""
 
 MIN_TIMER_SECONDS: Final = 1e-4
-"""No timer is set for less, or rounding could let it fire for ever."""
+"""Seconds for which a timer is set at least, or rounding could let it fire for ever."""
 
-TURNS_PER_BULK_TURN: Final = 8
-"""Of so many turns for which single calls and bulk wait, one is bulk's. Endless single
-calls would otherwise starve bulk, and listings with it."""
+PASSES_BEFORE_BULK: Final = 7
+"""Single calls that pass a waiting bulk call before it goes. Endless single calls would
+otherwise starve bulk, and listings with it."""
 
 Queue = OrderedDict[asyncio.Future[None], Call]
 
@@ -52,12 +53,12 @@ class Pacer:
     Args:
         loop: The loop of those gates.
         rng: The source of jitter.
-        is_blind: Whether the bucket is left out of account: there is always a token.
+        is_blind: Whether to ignore the bucket: there is always a token.
 
     Attributes:
         loop: The loop of those gates.
         model: What is known of the bucket.
-        crowded: The gates where somebody waits, in the order of their next turns.
+        waiting_gates: The gates where calls wait, in the order of their next turns.
     """
 
     def __init__(
@@ -69,13 +70,13 @@ class Pacer:
     ) -> None:
         self.loop = loop
         self.model = BucketModel(rng, is_blind=is_blind)
-        self.crowded: OrderedDict[Gate, None] = OrderedDict()
+        self.waiting_gates: OrderedDict[Gate, None] = OrderedDict()
         self._timer: asyncio.Handle | None = None
         self._rings_at = math.inf
 
     def waiting(self, priority: Priority) -> int:
         """Return how many wait for a token, in all gates."""
-        return sum(gate.thirst(priority) for gate in self.crowded)
+        return sum(gate.waiting(priority) for gate in self.waiting_gates)
 
     def forecast(self, now: float, gate: "Gate", priority: Priority, own: int) -> float:
         """Return the least seconds that one more of *priority* will have to wait.
@@ -84,12 +85,12 @@ class Pacer:
             now: The present time.
             gate: Its gate.
             priority: Its priority; bulk lets all single calls go first.
-            own: How many of its priority go first in its gate. Gates take turns, so
-                each of the others lets as many go first, but at least one.
+            own: How many of its priority go first in its gate. Gates take turns, so as
+                many go first in each of the others, but at least one.
         """
         ahead = own + sum(
-            min(each.thirst(priority), max(own, 1))
-            for each in self.crowded
+            min(each.waiting(priority), max(own, 1))
+            for each in self.waiting_gates
             if each is not gate
         )
         if priority is BULK:
@@ -97,7 +98,7 @@ class Pacer:
         return self.model.forecast(now, ahead + 1)
 
     def pump(self) -> None:
-        """Let all go that may, and set the timer for the first that may not."""
+        """Let all calls go that may, and set the timer for the first that may not."""
         now = self.loop.time()
         for priority in Priority:
             wait = self._admit(priority, now)
@@ -106,26 +107,26 @@ class Pacer:
                 break
 
     def _admit(self, priority: Priority, now: float) -> float | None:
-        """Return the seconds until the next may go; None if nobody waits for that."""
-        for gate in list(self.crowded):
+        """Return the seconds until the next call may go; None if no call waits."""
+        for gate in list(self.waiting_gates):
             while (call := gate.first(priority)) is not None:
                 wait = self._wait(call, now)
                 if wait > 0.0:
                     return wait
-                owed = gate.owed()
-                if owed and not self._wait(owed, now):
-                    call = owed
+                overdue = gate.overdue()
+                if overdue and not self._wait(overdue, now):
+                    call = overdue
                 gate.admit(call.priority, now)
-                self.crowded.move_to_end(gate)
+                self.waiting_gates.move_to_end(gate)
             if not any(gate.queues):
-                del self.crowded[gate]
+                del self.waiting_gates[gate]
         return None
 
     def _wait(self, call: Call, now: float) -> float:
         """Return the seconds until *call*, the first of those that wait, may go."""
         if call.priority is SINGLE:
             return self.model.wait(now)
-        queued = sum(len(gate.queues[BULK]) for gate in self.crowded)
+        queued = sum(len(gate.queues[BULK]) for gate in self.waiting_gates)
         return self.model.wait(now, queued + call.backlog.left)
 
     def _set_timer(self, when: float) -> None:
@@ -144,7 +145,7 @@ class Pacer:
     def turn_away(self, now: float) -> None:
         """Refuse the calls whose time is up before the service may be asked again."""
         if self.model.resumes > now + SHORT_PAUSE_SECONDS:
-            for gate in self.crowded:
+            for gate in self.waiting_gates:
                 gate.turn_away(now, self.model.resumes)
 
 
@@ -172,8 +173,8 @@ class Gate:
 
     Attributes:
         queues: The calls that wait, for each priority.
-        turn: Holds what a call has entered with until the end of a `with`. It takes the
-            call and the time when its request leaves.
+        turn: Makes the `with` block in which a call keeps its slot and token. It takes
+            the call and the time when its request leaves.
     """
 
     def __init__(self, slots: int, pacer: Pacer | None = None) -> None:
@@ -195,7 +196,7 @@ class Gate:
         priority, pacer = call.priority, self._pacer
         if not self._has_room(priority):
             return False
-        if pacer.crowded and (pacer.waiting(SINGLE) or pacer.waiting(priority)):
+        if pacer.waiting_gates and (pacer.waiting(SINGLE) or pacer.waiting(priority)):
             return False
         is_bulk = priority is BULK
         demand = 1 + call.backlog.left if is_bulk else None
@@ -219,7 +220,7 @@ class Gate:
         again = call.attempts > 0 and is_bulk
         wait = pacer.forecast(now, self, priority, 0 if again else len(queue))
         if self._model.resumes > _patience(call, now):
-            if self._has_room(priority) and self._model.look(now, bulk=is_bulk):
+            if self._has_room(priority) and self._model.probe(now, bulk=is_bulk):
                 self._taken[priority] += 1
                 return
             raise too_long(wait)
@@ -227,25 +228,25 @@ class Gate:
             raise too_long(wait)
         turn: asyncio.Future[None] = pacer.loop.create_future()
         queue[turn] = call
-        if again:  # its time runs already, and that of unsent bulk calls does not
+        if again:  # its time runs already, unlike that of unsent bulk calls
             queue.move_to_end(turn, last=False)
-        pacer.crowded[self] = None
+        pacer.waiting_gates[self] = None
         pacer.pump()
         try:
             await turn
         except asyncio.CancelledError:
             queue.pop(turn, None)
             if turn.done() and not turn.cancelled() and not turn.exception():
-                self.leave(call)  # it was our turn, and nobody is left to take it
+                self.leave(call)  # it was its turn, and the call is gone
             raise
 
     def after_refusal(self) -> float | None:
         """Return the least seconds until another try; None when nobody knows."""
         if not self._model.is_cause:
             return None
-        return self._pacer.forecast(self._now(), self, SINGLE, self.thirst(SINGLE))
+        return self._pacer.forecast(self._now(), self, SINGLE, self.waiting(SINGLE))
 
-    def thirst(self, priority: Priority) -> int:
+    def waiting(self, priority: Priority) -> int:
         """Return how many wait for a token, and not for a slot."""
         return len(self.queues[priority]) if self._has_room(priority) else 0
 
@@ -302,9 +303,9 @@ class Gate:
             del queue[turn]  # it was cancelled
         return None
 
-    def owed(self) -> Call | None:
+    def overdue(self) -> Call | None:
         """Return the first bulk call, if enough single calls have passed it."""
-        return self.first(BULK) if self._passed >= TURNS_PER_BULK_TURN - 1 else None
+        return self.first(BULK) if self._passed >= PASSES_BEFORE_BULK else None
 
     def admit(self, priority: Priority, now: float) -> None:
         """Let the first call that waits go, with a slot and a token."""
@@ -331,7 +332,7 @@ class Gate:
 
     def _release(self, call: Call) -> None:
         self._taken[call.priority] -= 1
-        if self._pacer.crowded:
+        if self._pacer.waiting_gates:
             self._pacer.pump()
 
 
@@ -364,7 +365,7 @@ class Turn(AbstractContextManager["Turn"]):
 
 
 def _patience(call: Call, now: float) -> float:
-    """Return until when *call* can wait while the service lets nobody send.
+    """Return how long *call* can wait while the service lets nobody send.
 
     A bulk's item may wait for tokens for ever, because its time begins with its first
     send. But it does not wait for a service that is closed for longer than that time.

@@ -205,7 +205,7 @@ class Pipeline:
     async def payload(self, request: Request, call: Call) -> Any:
         """Carry out *request* and return the parsed JSON as it is.
 
-        Most requests succeed at once, and the retrier hears of the others only.
+        Most requests succeed at once and never reach the retrier.
 
         Raises:
             EmoggError: The last failure.

@@ -1,4 +1,4 @@
-"""Retries: which failures, how often, and after what wait. The only user of tenacity.
+"""Retries: the failures, the number and the waits. The only user of tenacity.
 
 =================================  ==========  ==========  ======  =======  =======
 failure                            GET         PATCH, PUT  stop    DELETE   POST
@@ -11,8 +11,8 @@ answer that does not decode        retry once  unknown     settle  [3]_     unkn
 anything else                      raise       raise       raise   raise    raise
 =================================  ==========  ==========  ======  =======  =======
 
-*unknown* is `OutcomeUnknownError`. A write also ends in it when one of its earlier
-sends has an unknown fate and no later one succeeded. `_sessions` settles two kinds:
+*unknown* is `OutcomeUnknownError`. A write also ends in it if an earlier send may
+have taken effect and no later one succeeded. `_sessions` settles two kinds:
 after an unknown fate, a 404 to a DELETE is success; after a 400 to a stop, or an answer
 to it that does not decode, one GET decides.
 
@@ -167,7 +167,9 @@ class Retrier:
     async def retry(
         self, request: Request, call: Call, attempt: Attempt[T], first: EmoggError
     ) -> T:
-        """Go on after the *first* failure of *attempt*, as the table allows.
+        """Retry after the *first* failure of *attempt*, as the table allows.
+
+        Calls that succeed at once never reach tenacity.
 
         Returns:
             What *attempt* returns.
@@ -183,7 +185,7 @@ class Retrier:
                 raise failed.pop()
             return await attempt(request, call)
 
-        # Each call has its own, because a shared one mixes up the results of calls.
+        # Each call has its own: a shared one would mix up the results of calls.
         retrying = AsyncRetrying(
             retry=retry_if_exception(course.note),
             wait=course.wait,

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TextIO
 
 import click
@@ -26,13 +26,19 @@ class _NeedsYes(click.UsageError):
     next_step = "Add --yes to do it without a question"
 
 
-def asks(prompt: str, wanted: Wanted, connection: Connection) -> Batch[Session]:
+def asks(
+    prompt: str,
+    wanted: Wanted,
+    connection: Connection,
+    check: Callable[[Session], None],
+) -> Batch[Session]:
     """Show sessions, and ask whether to change them.
 
     Args:
         prompt: The question, with `{}` for the sessions.
         wanted: Their ids.
         connection: The settings of the client that looks them up.
+        check: Raises an error if there is only one session, and no need to ask.
 
     Returns:
         The sessions that were found, with the errors of the other ids.
@@ -40,6 +46,7 @@ def asks(prompt: str, wanted: Wanted, connection: Connection) -> Batch[Session]:
     Raises:
         click.UsageError: There is no terminal to ask.
         EmoggError: There is only one id, and its session cannot be shown.
+        CommandError: There is only one session, and *check* refuses it.
         click.exceptions.Exit: The answer is no.
     """
     if wanted.reads_stdin or not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
@@ -48,7 +55,10 @@ def asks(prompt: str, wanted: Wanted, connection: Connection) -> Batch[Session]:
     batch = run(connection, lambda client: client.get_sessions(ids))
     if len(ids) == 1:
         for error in batch.errors.values():
+            wanted.name_place(error)
             raise error
+        for session in batch.values():
+            check(session)
     if batch and not _is_agreed(prompt, tuple(batch.values()), len(batch.errors)):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(Exit.OTHER)

@@ -13,8 +13,10 @@ from typing import IO, Final, Self
 import attrs
 import click
 
+from emogg_async import EmoggError, InvalidArgumentError
 from emogg_async._cli.exits import CommandError
 from emogg_async._cli.options import bundle
+from emogg_async._text import printable
 
 __all__ = ["IdLines", "Wanted", "read_ids", "wanted_options"]
 
@@ -134,6 +136,16 @@ class Wanted:
         if self.reads_stdin:
             return sys.stdin.buffer.fileno()
         return self.from_file.fileno() if self.from_file else self.session_ids
+
+    def name_place(self, error: EmoggError) -> None:
+        """Name the file or the input in the next step after a bad id that it holds."""
+        is_argument = isinstance(error, InvalidArgumentError)
+        if not is_argument or not error.message.startswith("session_id:"):
+            return
+        if self.from_file:
+            error.add_note(f"Correct {printable(self.from_file.name)}")
+        elif self.reads_stdin:
+            error.add_note("Correct the ids on standard input")
 
     def read(self) -> Sequence[str]:
         """Return the ids that are not on standard input.

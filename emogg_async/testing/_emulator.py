@@ -139,7 +139,9 @@ class EmoggEmulator:
             try:
                 self._server = ServerThread(app, port)
             except OSError as error:
-                message = f"cannot listen on {HOST}, port {port}: {error.strerror}"
+                # asyncio's text repeats the address, and some releases the number.
+                reason = str(error.strerror).rpartition(": ")[2].rpartition("] ")[2]
+                message = f"cannot listen on {HOST}, port {port}: {reason}"
                 raise ConfigurationError(message) from error
             self._url = f"http://{HOST}:{self._server.port}"
 

@@ -642,6 +642,20 @@ class TestOwedRemovals:
             await one.update_session(finished, name="New")
         await eventually(lambda: [finished] == [*one._open().sessions.cache._owed])
 
+    async def test_a_debt_outlives_a_stranger(self, pair, finished):
+        """Other code may cancel all tasks; later removals are still made good."""
+        one, two, failing = pair
+        cache = one._open().sessions.cache
+        await two.get_session(finished)
+        failing.failure = "error"
+        await one.update_session(finished, name="New")
+        cache._paying.cancel()
+        await asyncio.wait([cache._paying])
+        await one.update_session(finished, name="Newer")
+        failing.failure = None
+        await eventually(lambda: not cache._owed)
+        assert "Newer" == (await two.get_session(finished)).name
+
 
 class TestNotStored:
     """What the policy does not store replaces what is stored."""

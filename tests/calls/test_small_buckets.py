@@ -110,7 +110,7 @@ async def test_a_pause_of_hours_is_looked_into(emulator, monkeypatch):
             assert attempts == caught.value.attempts
             assert caught.value.retry_after > 29_000
         assert 1 == len(emulator.requests)
-        monkeypatch.setattr(bucket, "LOOK_EVERY_SECONDS", 0.0)  # a minute later
+        monkeypatch.setattr(bucket, "PROBE_INTERVAL_SECONDS", 0.0)  # a minute later
         assert own == (await client.get_session(own)).id
         assert own == (await client.get_session(own)).id
 

@@ -1,6 +1,7 @@
 """The `emogg` command, run as a real process against a real emulator."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -249,7 +250,8 @@ def test_emulator_port_in_use(emogg_emulator: EmoggEmulator) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     what, next_step = done.stderr.splitlines()
-    assert port in what
+    reason = os.strerror(errno.EADDRINUSE).lower()
+    assert what == f"Error: cannot listen on 127.0.0.1, port {port}: {reason}"
     assert next_step == "Choose another --port."
 
 

@@ -119,6 +119,12 @@ def test_help_is_quick() -> None:
 # -- emogg help ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("group", ["", "sessions", "emotions", "sentiment", "sources"])
+def test_help_is_not_cut(group: str) -> None:
+    """The line of each command fits into a terminal of 80 columns."""
+    assert "..." not in run(*group.split(), "--help").stdout.partition("Commands:")[2]
+
+
 def test_help_names_everything() -> None:
     """The help shows all commands and topics in full, and each has its own."""
     shown = run("help").stdout

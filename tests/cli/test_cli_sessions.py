@@ -479,6 +479,20 @@ def test_one_of_a_file_fails(
     assert json.loads(done.stderr)["id"] == UNKNOWN_ID
 
 
+def test_bad_id_of_a_file(
+    emogg_emulator: EmoggEmulator, emogg: Emogg, tmp_path: Path
+) -> None:
+    """The next step after a bad id names the place that it was read from."""
+    path = tmp_path / "ids.txt"
+    path.write_text(f"nonsense\n{UNKNOWN_ID}")
+    done = emogg("sessions", "get", "--from-file", str(path))
+    bad, unknown = (json.loads(line)["next"] for line in done.stderr.splitlines())
+    assert bad == f"Correct {path}."
+    assert "ids.txt" not in unknown
+    done = emogg("sessions", "get", "nonsense", ids_of(emogg_emulator, 1)[0])
+    assert json.loads(done.stderr)["next"].startswith("Correct the command line")
+
+
 # -- list ------------------------------------------------------------------------------
 
 

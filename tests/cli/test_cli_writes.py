@@ -438,6 +438,30 @@ def test_question_without_sessions(emogg_emulator: EmoggEmulator) -> None:
 
 
 @needs_terminal
+@pytest.mark.parametrize("state", ["finished", "processing"])
+def test_stop_of_a_stopped_session(emogg_emulator: EmoggEmulator, state: str) -> None:
+    """Nobody is asked whether to stop a session that cannot be stopped."""
+    stopped = emogg_emulator.add_session(state=state).id
+    done = run_answering("sessions", "stop", stopped, answer="", prompt="session")
+    assert done.returncode == 1
+    what, next_step = shown(done).splitlines()
+    assert what == f"Error: session {stopped} is {state}"
+    assert next_step.endswith(f"`emogg sessions get {stopped}`.")
+    assert {method for method, _ in sent_to(emogg_emulator)} == {"GET"}
+
+
+@needs_terminal
+def test_bad_id_of_a_file(emogg_emulator: EmoggEmulator, tmp_path: Path) -> None:
+    """The next step names the file that has the id, alone or beside others."""
+    path = tmp_path / "ids.txt"
+    path.write_text("nonsense")
+    command = ("sessions", "stop", "--from-file", str(path))
+    done = run_answering(*command, answer="", prompt="Correct ")
+    assert done.returncode == 2
+    assert "".join(shown(done).splitlines()).endswith(f"Correct {path}.")
+
+
+@needs_terminal
 def test_stop_from_a_file(emogg_emulator: EmoggEmulator, tmp_path: Path) -> None:
     """Ids of a file can be asked about, too."""
     active = ids_of(emogg_emulator, "active")

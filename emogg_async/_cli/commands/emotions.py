@@ -67,7 +67,7 @@ def totals(
         call = partial(client.get_emotions, expand=expand)
         stream = partial(client.stream, call)
         with figures_writer(output, totals_chart) as writer:
-            return (await for_each(stream, wanted.source, writer)).exit
+            return (await for_each(stream, wanted, writer)).exit
 
     return run(connection, work)
 

@@ -6,18 +6,16 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
-    Mapping,
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager
-from types import MappingProxyType
 from typing import Any
 
 import click
 
-from emogg_async import EmoggError, Fetched, Outcome
+from emogg_async import Batch, EmoggError, Fetched, Outcome, Session
 from emogg_async._cli.exits import Exit, exit_of, explain_as_json
-from emogg_async._cli.ids import read_ids
+from emogg_async._cli.ids import Wanted, read_ids
 from emogg_async._cli.output.formats import Writer
 
 __all__ = ["InOrder", "Stream", "Tally", "for_each"]
@@ -30,9 +28,9 @@ Stream = Callable[
 
 async def for_each(
     stream: Stream,
-    source: Sequence[str] | int,
+    wanted: Wanted,
     writer: Writer,
-    failed: Mapping[str, EmoggError] = MappingProxyType({}),
+    found: Batch[Session] | None = None,
 ) -> "Tally":
     """Make a call for each of many ids, and write the results.
 
@@ -42,17 +40,20 @@ async def for_each(
 
     Args:
         stream: Makes the calls.
-        source: The ids, or the descriptor of a file of ids.
+        wanted: The ids, or the file that they are read from.
         writer: Writes the results.
-        failed: The errors of other ids, which have failed already.
+        found: The sessions that were looked up already; None looked up none. Ids that
+            failed then are reported, and get no call.
 
     Raises:
         EmoggError: There is only one id, and its call failed.
         click.exceptions.Exit: All calls failed.
         CommandError: The ids cannot be read.
     """
+    source = wanted.source if found is None else tuple(found)
+    failed = {} if found is None else found.errors
     is_single = isinstance(source, Sequence) and len(source) == 1 and not failed
-    tally = Tally(writer, is_single=is_single)
+    tally = Tally(writer, wanted, is_single=is_single)
     for session_id, error in failed.items():
         tally.tell(session_id, error)
     if isinstance(source, Sequence):
@@ -81,14 +82,18 @@ class Tally:
 
     Args:
         writer: Writes the results.
+        wanted: The place that the ids came from.
         is_single: Whether there is only one id; its error ends the command.
 
     Attributes:
         succeeded: The number of results.
     """
 
-    def __init__(self, writer: Writer, *, is_single: bool = False) -> None:
+    def __init__(
+        self, writer: Writer, wanted: Wanted, *, is_single: bool = False
+    ) -> None:
         self._writer = writer
+        self._wanted = wanted
         self._is_single = is_single
         self._reasons: set[Exit] = set()
         self.succeeded = 0
@@ -116,6 +121,7 @@ class Tally:
 
     def tell(self, session_id: str, error: EmoggError) -> None:
         """Report the error of one id on stderr, in one line."""
+        self._wanted.name_place(error)
         click.echo(explain_as_json(session_id, error), err=True)
         self._reasons.add(exit_of(error))
 

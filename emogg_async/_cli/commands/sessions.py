@@ -72,7 +72,7 @@ def get(
             get_expanded = partial(client.get_session, expand=expand)
             stream = partial(client.stream, get_expanded)
         with output.writer() as writer:
-            tally = await for_each(stream, wanted.source, writer)
+            tally = await for_each(stream, wanted, writer)
         return tally.exit
 
     return run(connection, work)
@@ -118,9 +118,10 @@ def export(
     output: Output,
     connection: Connection,
 ) -> int:
-    """Write every session of the account to standard output, newest first.
+    """Write all sessions of the account to standard output.
 
-    If it ends early, whole lines are left, and it tells how to go on.
+    The newest come first. If it ends early, whole lines are left, and it tells how to
+    go on.
     """
     from emogg_async._cli.commands.export import export_all  # noqa: PLC0415 - see above
 

@@ -19,11 +19,13 @@ from emogg_async import (
     EmoggError,
     OutcomeUnknownError,
     RetryPolicy,
+    Session,
+    SessionState,
     StatusError,
 )
 from emogg_async._cli.asking import asks
 from emogg_async._cli.commands.get import for_each
-from emogg_async._cli.exits import Advice, Exit, advising
+from emogg_async._cli.exits import Advice, CommandError, Exit, advising
 from emogg_async._cli.ids import Wanted
 from emogg_async._cli.options import Connection, Output
 from emogg_async._cli.output.formats import Writer, put
@@ -107,12 +109,14 @@ class _Change:
         prompt: The question before it.
         done: The verb of the report after it.
         advice: Returns the next steps after errors, by the id.
+        check: Raises an error for a session that cannot be changed so.
     """
 
     do: Callable[[AsyncEmoggClient, str], Awaitable[Any]]
     prompt: str
     done: str
     advice: Callable[[str], Mapping[type[EmoggError], Advice]]
+    check: Callable[[Session], None] = lambda _: None
 
     async def to(self, client: AsyncEmoggClient, session_id: str) -> Any:
         """Make the change to one session."""
@@ -125,15 +129,28 @@ async def _delete(client: AsyncEmoggClient, session_id: str) -> str:
     return session_id.lower()
 
 
+def _only_active(session_id: str) -> str:
+    return (
+        "Only an active session can be stopped; look at this one: "
+        f"`emogg sessions get {session_id}`"
+    )
+
+
+def _check_running(session: Session) -> None:
+    if session.state in {SessionState.PROCESSING, SessionState.FINISHED}:
+        what = f"session {session.id} is {session.state}"
+        raise CommandError(what, _only_active(session.id))
+
+
 STOP: Final = _Change(
     do=lambda client, session_id: client.stop_session(session_id),
     prompt="Stop {}?",
     done="Stopped",
     advice=lambda session_id: {
-        BadRequestError: "Only an active session can be stopped; look at this one: "
-        f"`emogg sessions get {session_id}`",
+        BadRequestError: _only_active(session_id),
         OutcomeUnknownError: f"Look at its state: `emogg sessions get {session_id}`",
     },
+    check=_check_running,
 )
 
 DELETE: Final = _Change(
@@ -175,16 +192,12 @@ def change_each(
     wanted = wanted.without_repeats()
     if dry_run:
         return rehearse(partial(_show_each, change, wanted))
-    source = wanted.source
-    failed: Mapping[str, EmoggError] = {}
-    if not yes:
-        agreed = asks(change.prompt, wanted, connection)
-        source, failed = tuple(agreed), agreed.errors
+    agreed = None if yes else asks(change.prompt, wanted, connection, change.check)
 
     async def work(client: AsyncEmoggClient) -> Exit:
         stream = partial(client.stream, partial(change.to, client))
         with open_writer() as writer:
-            tally = await for_each(stream, source, writer, failed)
+            tally = await for_each(stream, wanted, writer, agreed)
         if sys.stderr.isatty() and not connection.quiet:
             done = counted(tally.succeeded, "session")
             click.echo(f"{change.done} {done}.", err=True)
@@ -198,7 +211,7 @@ async def _show_each(change: _Change, wanted: Wanted, rehearsal: "Rehearsal") ->
         return await rehearsal.line(change.do(rehearsal.client, session_id))
 
     stream = partial(rehearsal.client.stream, show)
-    return (await for_each(stream, wanted.source, Writer())).exit
+    return (await for_each(stream, wanted, Writer())).exit
 
 
 # -- without a service -----------------------------------------------------------------
