@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 import pytest
 
@@ -66,12 +67,13 @@ def run_python(
 
 @contextlib.contextmanager
 def running(
-    *arguments: str, **changes: str | None
+    *arguments: str, stdin: IO[str] | None = None, **changes: str | None
 ) -> "Iterator[subprocess.Popen[str]]":
     """Have the command run with pipes; it is killed in the end if it still does."""
     with subprocess.Popen(
         [*COMMAND, *arguments],
         env=environment(**changes),
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
