@@ -6,7 +6,6 @@ They belong to the event loop in which the client was opened.
 import asyncio
 import random
 from contextlib import suppress
-from functools import partial
 
 import attrs
 
@@ -70,6 +69,7 @@ class Core:
                 await self.pipeline.transport.close()
 
     async def _close(self) -> None:
+        self.sessions.closed.set()
         try:
             await self.hub.close()
             await self.pipeline.flights.close()
@@ -142,7 +142,7 @@ def _make_hub(
         policy,
         token,
         shared_allowance(settings.base_url, token, rng, policy.window),
-        open_socket=partial(transport.open_socket, settings.attempt_timeout),
+        open_socket=lambda: transport.open_socket(settings.attempt_timeout),
         look=sessions.look,
         counters=counters,
         rng=rng,

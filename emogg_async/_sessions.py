@@ -37,6 +37,7 @@ from emogg_async._wire.protocol import Request
 from emogg_async.errors import (
     AuthenticationError,
     BadRequestError,
+    ClientClosedError,
     DeadlineError,
     EmoggError,
     NotFoundError,
@@ -104,6 +105,7 @@ class Sessions:
 
     Attributes:
         on_end: Gets the id of each session that this client has stopped or deleted.
+        closed: Whether the client is closed.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Sessions:
         self.cache = cache
         self.loop = pipeline.loop
         self.on_end: Callable[[str], object] = str
+        self.closed = asyncio.Event()
         self._outage = Outage() if cache and cache.policy.stale_if_error else None
         self._page_timeout = page_timeout
         self._counters = counters
@@ -219,13 +222,20 @@ class Sessions:
                     return session
             now = self.loop.time()
             if now + poll >= until:
-                await asyncio.sleep(max(0.0, until - now))
+                await self._sleep(max(0.0, until - now))
                 raise DeadlineError(
                     "the session has not finished in time",
                     method=request.method,
                     path=request.path,
                 ) from failure
-            await asyncio.sleep(poll)
+            await self._sleep(poll)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not longer than the client is open."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.closed.wait()
+                raise ClientClosedError("the client was closed")
 
     async def _look(
         self, cache: SessionCache, request: Request, model: type[Kept]

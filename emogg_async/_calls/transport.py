@@ -254,7 +254,7 @@ class Transport:
             NotSentError: The service was not reached.
             ConnectionLostError: The answer was lost.
             DeadlineError: The time is up.
-            ConfigurationError: The session passed as `http=` is closed.
+            ConfigurationError: The session passed as `http=` is closed or fails.
         """
         if self._http.closed:
             raise ConfigurationError("the ClientSession passed as http= is closed")
@@ -278,6 +278,13 @@ class Transport:
             raise self._refused_socket(error.status) from None
         except (aiohttp.ClientError, OSError) as error:
             raise translated(error, HANDSHAKE, self._proxy) from error
+        except Exception as error:
+            if self._owns_http:
+                raise without_aiohttp(error)  # noqa: B904 - the same error
+            raise ConfigurationError(
+                "the session passed as http= cannot open a live connection: "
+                f"{type(error).__name__}: {error}"
+            ) from None
 
     def _refused_socket(self, status: int) -> EmoggError:
         if self._proxy and not self._tunnels and status == _PROXY_REFUSES:
@@ -412,11 +419,11 @@ async def _refuse_redirect(
 def _session_for_sockets(http: aiohttp.ClientSession) -> aiohttp.ClientSession:
     """Make a session for live connections that goes the same way as *http*.
 
-    Our own session adds the token to the headers of all requests, so none of its
-    headers is taken; a caller's has headers that the caller wants.
+    It has the headers of *http* but the one with the token.
     """
     outer = getattr(http, "_middlewares", ())
-    headers = {k: v for k, v in http.headers.items() if k != "Authorization"}
+    headers = http.headers.copy()
+    headers.popall("Authorization", None)
     return aiohttp.ClientSession(
         connector=http.connector,
         connector_owner=False,

@@ -13,7 +13,7 @@ import attrs
 
 from emogg_async._live.policy import LivePolicy
 from emogg_async._live.topics import Topic, TopicState
-from emogg_async._live.windows import SlidingWindow
+from emogg_async._live.windows import Messages
 from emogg_async._wire import live as wire
 from emogg_async._wire.live import Answer
 
@@ -75,7 +75,7 @@ class Dialogue:
         token: str,
         topics: Iterable[Topic],
         *,
-        messages: SlidingWindow,
+        messages: Messages,
         connections: Callable[[], int],
         now: float,
     ) -> None:
@@ -101,7 +101,6 @@ class Dialogue:
         for send in (self._authenticate, self._sign_of_life, self._change):
             step = send(now)
             if isinstance(step, str):
-                self._messages.note(now)
                 return step
             if not self.is_authenticated:
                 break
@@ -130,13 +129,15 @@ class Dialogue:
 
     def _sign_of_life(self, now: float) -> str | None:
         silent = [topic for topic in self._topics if now >= topic.ask_at]
-        if now < self._ping_at and not silent:
+        is_regular = now >= self._ping_at
+        if not (is_regular or silent):
             return None
         # Regular pings have a reserve; those for a silent topic wait for room.
-        if now < self._ping_at and self._free_at(now, requests=False) > now:
+        if is_regular and self._messages.free_at(now, self._policy.messages) > now:
             return None
-        if self._messages.free_at(now, self._policy.messages) > now:
+        if not is_regular and self._free_at(now, requests=False) > now:
             return None
+        self._messages.note(now, is_sign=is_regular)
         for topic in silent:
             topic.asked_at = now
         number = next(self._numbers)
@@ -165,6 +166,7 @@ class Dialogue:
         now: float,
         topic: Topic | None = None,
     ) -> int:
+        self._messages.note(now)
         number = next(self._numbers)
         self.under_way = Request(path, number, now + self._policy.pong, topic)
         return number
@@ -177,7 +179,7 @@ class Dialogue:
         """
         policy = self._policy
         kept = policy.pings + (1 if requests else 0)
-        return self._messages.free_at(now, policy.messages - kept * self._connections())
+        return self._messages.free_at(now, policy.messages, kept * self._connections())
 
     def rest(self, now: float) -> None:
         """Change no subscription for a while: the service has refused to end one."""

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar
 
 from emogg_async._calls.call import deadline
-from emogg_async._calls.frames import bare, frameless
+from emogg_async._calls.frames import bare, frameless, twin
 from emogg_async._checks import number
 from emogg_async._live.buffers import Buffer
 from emogg_async._live.topics import OpenTopics, Topic, Topics, TopicState, Wish
@@ -29,6 +29,7 @@ class Branch:
     """One topic's events in a feed.
 
     Args:
+        open_hub: Opens the client.
         wish: The topic to subscribe to.
         limit: The most events that wait for the reader.
 
@@ -39,20 +40,23 @@ class Branch:
         is_over: Whether it has ended.
     """
 
-    def __init__(self, wish: Wish, limit: int) -> None:
+    def __init__(self, open_hub: OpenTopics, wish: Wish, limit: int) -> None:
         self.wish = wish
         self.limit = limit
         self.buffer: Buffer[Any] = Buffer(limit)
         self.topic: Topic | None = None
         self.error: EmoggError | None = None
         self.has_entered = self.is_over = False
+        self._open_hub = open_hub
         self._feed: Feed[Any] | None = None
         self._hub: Topics | None = None
 
-    def join(self, feed: "Feed[Any]", hub: Topics) -> None:
-        """Ask for the subscription, for *feed*."""
-        self._feed, self._hub = feed, hub
-        self.topic = hub.join(self, self.wish)
+    def join(self, feed: "Feed[Any]") -> float:
+        """Ask for the subscription, for *feed*; return when the time for it is up."""
+        self._feed = feed
+        self._hub, timeout = self._open_hub()
+        self.topic = self._hub.join(self, self.wish)
+        return self._hub.loop.time() + timeout
 
     def leave(self) -> None:
         """Leave the subscription."""
@@ -83,7 +87,7 @@ class Branch:
 
     def end(self, error: EmoggError | None) -> None:
         """Note the end, by an error or quietly."""
-        self.is_over, self.error = True, error
+        self.is_over, self.error = True, twin(error) if error else None
         if self._feed is not None:
             self._feed._arrived(self, False)
 
@@ -114,20 +118,23 @@ class Feed(Generic[E_co]):
         ClientClosedError: The client was closed.
     """
 
-    def __init__(self, open_hub: OpenTopics, branches: Sequence[Branch]) -> None:
-        self._open_hub = open_hub
+    def __init__(self, branches: Sequence[Branch]) -> None:
         self._branches = branches
         # The branch of each event that waits, and of each end, as they arrived.
         self._order: deque[Branch] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._is_entered = self._is_left = False
+        self._is_used = self._is_entered = self._is_left = False
 
     @classmethod
     def merged(cls, feeds: "Sequence[Feed[E_co]]") -> "Feed[E_co]":
         """Return a feed over the branches of *feeds*, which are used up by that."""
+        if len({*feeds}) < len(feeds):
+            raise ConfigurationError("a feed can be merged only once")
         for feed in feeds:
-            feed._claim()
-        return cls(feeds[0]._open_hub, [b for feed in feeds for b in feed._branches])
+            feed._check_unused()
+        for feed in feeds:
+            feed._is_used = True
+        return cls([b for feed in feeds for b in feed._branches])
 
     def __repr__(self) -> str:
         return f"<Feed of {len(self._branches)} ({self.state})>"
@@ -165,22 +172,19 @@ class Feed(Generic[E_co]):
     @frameless
     async def __aenter__(self) -> Self:
         """Subscribe, and return once the service has confirmed it."""
-        self._claim()
-        hub, timeout = self._open_hub()
-        until = min(hub.loop.time() + timeout, deadline.get())
+        self._check_unused()
+        self._is_used = self._is_entered = True
         try:
-            for branch in self._branches:
-                branch.join(self, hub)
-            await self._wait_to_enter(until)
+            times = [branch.join(self) for branch in self._branches]
+            await self._wait_to_enter(min(*times, deadline.get()))
         except BaseException:
             self._leave()
             raise
         return self
 
-    def _claim(self) -> None:
-        if self._is_entered:
-            raise ConfigurationError("a feed can be entered only once")
-        self._is_entered = True
+    def _check_unused(self) -> None:
+        if self._is_used:
+            raise ConfigurationError("a feed can be entered or merged only once")
 
     async def _wait_to_enter(self, until: float) -> None:
         """Wait until each branch has entered or failed; raise if all have failed."""

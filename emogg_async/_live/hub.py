@@ -20,7 +20,7 @@ from emogg_async._live.line import Line
 from emogg_async._live.policy import LivePolicy
 from emogg_async._live.slots import Slots
 from emogg_async._live.topics import Sink, Topic, TopicState, Wish
-from emogg_async._live.windows import SlidingWindow
+from emogg_async._live.windows import Messages, SlidingWindow
 from emogg_async._wire.live import Answer, Happening
 from emogg_async._wire.protocol import HANDSHAKE, status_error
 from emogg_async.errors import (
@@ -76,7 +76,7 @@ class Allowance:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, rng: random.Random, window: float
     ) -> None:
-        self.messages = SlidingWindow(window)
+        self.messages = Messages(window)
         self.connections = SlidingWindow(CONNECTION_WINDOW)
         self.slots = Slots(rng)
         self.waiting: dict[Topic, Hub] = {}

@@ -28,8 +28,6 @@ MAX_EARLY: Final = 64
 _DROPPED: Final = frozenset({200, 404})
 """The answers to an unsubscribe after which there is no such subscription."""
 
-_LEFT: Final = Lost("the client was closed", is_clean=True)
-
 TOO_BIG: Final = 1009
 """The code of WebSocket for a frame that is too big (RFC 6455, section 7.4.1)."""
 
@@ -53,7 +51,6 @@ class Line:
         self._hub = hub
         self._ids: dict[str, Topic] = {}
         self._early: list[Happening] = []
-        self._dialogue: Dialogue | None = None
         self._settled_at = math.inf
         self._wake = asyncio.Event()
         self._backoff = Backoff(hub.policy.base, hub.policy.cap, hub.rng)
@@ -85,7 +82,11 @@ class Line:
         """Connect, and connect again, until nobody needs the connection."""
         wait = 0.0
         while await self._pause(wait):
-            lost = await self._live()
+            try:
+                lost = await self._live()
+            except asyncio.CancelledError:
+                self._hub.disconnected("the client was closed", None)
+                raise
             now = self._hub.loop.time()
             self._backoff.lived(now - self._settled_at)
             self.down_since = min(self.down_since, now)
@@ -131,18 +132,17 @@ class Line:
                 self._hub.fail_all(error)
             return Lost(error.headline)
         now = self._hub.loop.time()
-        dialogue = self._dialogue = self._hub.dialogue(self.topics, now)
+        dialogue = self._hub.dialogue(self.topics, now)
         reader = asyncio.create_task(self._read(socket, dialogue))
-        lost = _LEFT
+        lost = Lost("the client was closed", is_clean=True)
         try:
             lost = await self._write(socket, dialogue)
         finally:
-            self._dialogue = None
             seconds = LEAVE_SECONDS if lost.is_clean else DROP_SECONDS
-            await _close(socket, reader, seconds)
-            self._hub.closed(was_connected=dialogue.is_authenticated)
-            if lost is _LEFT:
-                self._hub.disconnected(lost.reason, None)
+            try:
+                await _close(socket, reader, seconds)
+            finally:
+                self._hub.closed(was_connected=dialogue.is_authenticated)
         if not isinstance(self.failure, AuthenticationError):
             self.failure = ConnectionLostError(f"the connection ended: {lost.reason}")
         return lost

@@ -119,7 +119,7 @@ class Live:
         whole_number("buffer", buffer, at_least=1)
         period = math.inf if channel is WORKER_STATE else _period(every)
         wish = Wish(channel, session_id, every, period)
-        return Feed(self._open_hub, [Branch(wish, buffer)])
+        return Feed([Branch(self._open_hub, wish, buffer)])
 
 
 def _period(every: object) -> float:

@@ -185,8 +185,11 @@ class Topic:
     def interrupt(self) -> None:
         """Note that events may be missed from now on.
 
-        A worker's state is sent anew with each subscription, so none is missed.
+        A worker's state is sent anew with each subscription, so none is missed. Feeds
+        that are still to enter begin with what comes after that.
         """
+        if not self.sinks:
+            self.latest = None
         if self.channel is not WORKER_STATE:
             self.miss(Missing("reconnected", None))
 

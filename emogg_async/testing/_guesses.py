@@ -33,8 +33,8 @@ Live channels have guesses that can be switched, see `LiveGuesses`, and these:
 
 - a handshake costs no token of the bucket and needs no header of authorization; one too
   many from an address is answered 429;
-- refused messages do not count among the 80; any message counts as traffic, but no ping
-  frame of the WebSocket protocol does;
+- messages refused by their limit do not count among the 80; any message counts as
+  traffic, but no ping frame of the WebSocket protocol does;
 - an `id` is a string, a number or null, unknown fields of a message are ignored, a
   message is at most 16 KiB, an unknown path is a 404, a second auth a 400;
 - a subscription is refused 400 if its body is of another shape, and 404 if the channel,

@@ -148,7 +148,8 @@ class World:
         if ends_after is not None:
             _check_life(ends_after, fields)
         with self._lock:
-            begun = fields.get("timestamp") or self._default_begin(session_id)
+            now = self._clock.now()  # once, so that it lives for as long as told
+            begun = fields.get("timestamp") or _default_begin(session_id, now)
             session_id = self._choose_id(session_id, begun)
             invented = {
                 "name": invent_name(self._rng),
@@ -159,7 +160,7 @@ class World:
             if ends_after is None:
                 return self._keep(StoredSession(user, wire | given, hidden=hidden))
             wire |= {"duration": 0.0, "meta": _meta(begun)} | given
-            ends = cut(self._clock.now()) + timedelta(seconds=ends_after)
+            ends = cut(now) + timedelta(seconds=ends_after)
             ready = ends + timedelta(seconds=self._processing)
             return self._keep(
                 StoredSession(
@@ -363,11 +364,6 @@ class World:
             raise InvalidArgumentError(f"session_id: {rule}, got {session_id}")
         return found
 
-    def _default_begin(self, session_id: str | None) -> datetime:
-        if session_id is None or not is_hex_id(session_id):
-            return self._clock.now()
-        return datetime.fromtimestamp(int(session_id[:8], 16), UTC)
-
     def _choose_id(self, session_id: str | None, begun: datetime) -> str:
         if session_id is None:
             return self._new_id(begun)
@@ -383,6 +379,12 @@ class World:
         require(second in _OBJECT_ID_SECONDS, "timestamp", rule)
         self._counter += 1
         return f"{second:08x}{self._machine}{self._counter % 2**24:06x}"
+
+
+def _default_begin(session_id: str | None, now: datetime) -> datetime:
+    if session_id is None or not is_hex_id(session_id):
+        return now
+    return datetime.fromtimestamp(int(session_id[:8], 16), UTC)
 
 
 def _check_data(form: object, data: object) -> None:

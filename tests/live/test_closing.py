@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -45,6 +46,26 @@ async def test_closing_while_the_service_streams():
             assert seen > 50
             await asyncio.sleep(1)
             assert len(reader.events) == seen
+
+
+@pytest.mark.timing
+async def test_closing_while_the_service_sends_all_it_can():
+    """In real time, too, `aclose()` ends within 3 s beside a flood that goes on."""
+
+    async def script(call):
+        await call.welcome()
+        await call.answer(await call.hear(), subscriptionId="x")
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends:
+            await call.tell("x", 1)
+            await asyncio.sleep(0)
+
+    async with playing(script) as service, service.client() as client:
+        async with client.live.counts("a" * 24) as feed:
+            await feed.next()
+            began = time.monotonic()
+            await client.aclose()
+            assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("when", ["live", "asked", "hardly noticed"])
@@ -243,6 +264,24 @@ async def test_five_hundred_feeds_that_are_cancelled(seed):
         await nothing_left(emulator)
     gc.collect()
     assert said == []
+
+
+@timed
+async def test_closing_while_a_connection_is_given_up():
+    """A client that closes at the moment of a missed pong counts its connections."""
+    async with emulated() as emulator:
+        told = Told()
+        (session_id,) = active(emulator)
+        client = emulator.client(cache=None, on_event=told)
+        async with client, client.live.counts(session_id):
+            await asyncio.sleep(1)
+            emulator.live.go_silent(1000)
+            # The feed's silence makes it ask after 15 s.
+            await asyncio.sleep(15 + 10 + 0.05 - simulated.now())
+            await client.aclose()
+            stats = client.stats
+            assert (stats.live_connections, stats.live_subscriptions) == (0, 0)
+            assert len(told.disconnected) == 1
 
 
 @timed

@@ -10,7 +10,7 @@ from scene import busiest
 from emogg_async import LivePolicy
 from emogg_async._live.dialogue import IDLE_SECONDS, Dialogue, Lost
 from emogg_async._live.topics import Topic, TopicState, Wish
-from emogg_async._live.windows import SlidingWindow
+from emogg_async._live.windows import Messages
 from emogg_async._wire.live import COUNTS, Answer, read
 
 TOKEN = "tok"
@@ -22,7 +22,7 @@ def dialogue_of(*topics, policy=None, messages=None, connections=1):
         policy,
         TOKEN,
         topics,
-        messages=messages or SlidingWindow(policy.window),
+        messages=messages or Messages(policy.window),
         connections=lambda: connections,
         now=0.0,
     )
@@ -88,7 +88,7 @@ def test_one_request_at_a_time():
 
 
 def test_regular_pings():
-    """A ping is sent every 20 s, its answer is due in 10 s, and each is sent once."""
+    """A timer that is due exactly now fires once under a simulated clock: a ping."""
     one = topic(state=TopicState.LIVE)
     dialogue = authenticated(one)
     for number, second in enumerate((20.0, 40.0, 60.0), start=2):
@@ -163,7 +163,7 @@ def test_an_idle_connection():
         LivePolicy(ping=100.0),
         TOKEN,
         topics,
-        messages=SlidingWindow(60.0),
+        messages=Messages(60.0),
         connections=lambda: 1,
         now=0.0,
     )
@@ -182,7 +182,7 @@ def test_an_idle_connection():
 def test_requests_keep_a_reserve():
     """With no message left for requests, pings still go."""
     policy = LivePolicy(messages=12, subscriptions=2)
-    messages = SlidingWindow(60.0)
+    messages = Messages(60.0)
     one = topic()
     dialogue = authenticated(one, policy=policy, messages=messages)
     for _ in range(7):

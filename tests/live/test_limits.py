@@ -169,8 +169,10 @@ async def test_slots_that_others_hold(over_limit, refusals_have_id, error_text_i
             assert cause.status == OVER[over_limit]
             assert "Too many subscriptions" in str(cause)
             assert 100 <= simulated.now() <= 101
-            # It is asked ever more rarely: every 30 s in the end, not every second.
-            assert balance(emulator)["channels:subscribe"] <= 3 + 15
+            # It is asked ever more rarely: every 15 s on average, not every second.
+            asked = sent(emulator, "channels:subscribe")
+            tries = [m for m in asked if m.body["key"] == f"{ids[3]}:1s"]
+            assert sum(moment > 40 for moment in times(tries)) <= 15
             emulator.live.limits = LiveLimits(per_user=5)
             with client.deadline(60):
                 for each in ids[3:]:
@@ -324,6 +326,29 @@ async def test_a_small_share_of_the_messages():
             gaps = [later - earlier for earlier, later in pairwise([0.0, *pings])]
             assert max(gaps) <= policy.ping + 0.01
     assert emulator.live.handshakes == 1
+
+
+@pytest.mark.parametrize(("clients", "messages"), [(1, 5), (14, 80)])
+@timed
+async def test_signs_of_life_leave_room_for_subscriptions(clients, messages):
+    """The least that a policy may have suffices, and so do 80 for 14 connections."""
+    policy = LivePolicy(subscriptions=1 if clients == 1 else 10, messages=messages)
+    async with emulated() as emulator, AsyncExitStack() as stack:
+        options = {"cache": None, "timeout": 200, "live": policy}
+        ids = active(emulator, clients)
+        opened = [
+            await stack.enter_async_context(emulator.client(**options)) for _ in ids
+        ]
+
+        async def visit(client, session):
+            for _ in range(4):
+                async with client.live.counts(session):
+                    await asyncio.sleep(15)
+                await asyncio.sleep(20)
+
+        await asyncio.gather(*map(visit, opened, ids))
+        assert busiest(times(emulator.live.messages), 60) <= messages
+        assert sum(client.stats.live_reconnects for client in opened) == 0
 
 
 @timed

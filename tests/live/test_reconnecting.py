@@ -89,7 +89,7 @@ async def test_a_missed_pong():
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 4000])
 @timed
 async def test_a_clean_close(code):
-    """A clean close from the server reconnects, whatever its code."""
+    """A clean 1000 or 1001 from the server reconnects, and so does any other code."""
     async with emulated() as emulator:
         told = Told()
         (session_id,) = active(emulator)
@@ -108,7 +108,7 @@ async def test_a_clean_close(code):
 
 @timed
 async def test_an_old_answer_that_was_missed():
-    """A new connection is not judged by the missed answer of the old one."""
+    """A new socket is not judged by the old one's missed answer."""
     async with emulated() as emulator:
         (session_id,) = active(emulator)
         async with emulator.client(cache=None, live=FAST) as client:
@@ -145,7 +145,7 @@ async def test_reader_and_pinger_fail_together():
 @pytest.mark.parametrize("how", ["refused", "cut after auth", "cut after 20 s"])
 @timed
 async def test_accept_then_close(how):
-    """The waits keep growing when a server accepts and closes."""
+    """Accept-then-close: the waits keep growing."""
     async with emulated() as emulator:
         after = 20 if how == "cut after 20 s" else 0.01
         told = Told(partial(emulator.live.cut, 1000), after)
@@ -204,7 +204,7 @@ async def test_refused_handshakes(status):
 
 @timed
 async def test_twenty_clients_cut_together():
-    """20 clients cut together come back spread out."""
+    """20 clients cut together come back spread out, under 90 connections each."""
     async with emulated() as emulator, AsyncExitStack() as stack:
         tolds = [Told() for _ in range(20)]
         for told in tolds:
@@ -339,7 +339,7 @@ async def test_leaving_and_joining_during_resubscription(seed):
 @pytest.mark.parametrize("status", [400, 403, 429, 500, 503])
 @timed
 async def test_a_failed_resubscribe_is_repeated(status):
-    """A failed resubscribe is repeated, never forgotten."""
+    """A failed resubscribe is repeated or raised, never forgotten: repeated."""
     async with emulated() as emulator:
         (session_id,) = active(emulator)
         client = emulator.client(cache=None, live=FAST)
@@ -399,7 +399,7 @@ async def test_a_state_after_a_reconnect_replaces():
 
 @timed
 async def test_a_request_that_is_pending_at_a_disconnect():
-    """A subscription whose answer is lost with the connection is asked for again."""
+    """A request that is pending at a disconnect fails, and is made anew."""
 
     async def script(call):
         await call.welcome()

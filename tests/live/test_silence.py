@@ -28,7 +28,7 @@ def looks(emulator):
 
 @timed
 async def test_events_are_no_sign_of_life():
-    """Events every second for 70 s: our pings still go out, at 20, 40 and 60 s."""
+    """Events every second for 70 s: our pings go out, the service does not close."""
     async with emulated() as emulator:
         (session_id,) = active(emulator)
         client = emulator.client(cache=None)
@@ -125,7 +125,7 @@ async def test_closing_beside_a_server_process_that_was_stopped_just_now():
 
 @timed
 async def test_a_silent_session_that_is_active():
-    """Pings answered but no events: noticed, asked, and subscribed anew, ever rarer."""
+    """Pings answered but no events: noticed, asked, resubscribed, ever more rarely."""
     async with emulated() as emulator:
         (session_id,) = active(emulator)
         async with emulator.client(cache=None) as client:

@@ -667,7 +667,7 @@ class TestEvents:
         analyst, session_id, end = Analyst(0), f"{number:024x}", steps * 15
         moods = analyst.moods(session_id)
         added: dict[str, int] = {}
-        timeline = analyst.emotions(session_id, end, Window(5, 0, end))
+        timeline = json.loads(analyst.emotions(session_id, end, Window(5, 0, end)))
         by_end = {interval["end"]: interval for interval in timeline}
         for at in range(every, end + 1, every):
             for name, count in (counts(moods, at, every) or {}).items():
