@@ -148,6 +148,7 @@ async def whole(emulator: EmoggEmulator, readers: int) -> float:
         tasks = [asyncio.create_task(read(feed)) for feed in made]
         while not all(feed.state == "live" for feed in made):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+        gc.collect()
         spent = 0.0
         for number in range(EVENTS):
             left = readers
@@ -164,9 +165,9 @@ async def whole(emulator: EmoggEmulator, readers: int) -> float:
 
 
 async def still() -> tuple[float, float]:
-    """Return the kilobytes of a feed that nobody has told anything, and of a full one.
+    """Return the kilobytes of a feed that was told nothing, and of a full one.
 
-    The second one is without the events, which all feeds share.
+    The events, which all feeds share, are among them.
     """
     one = OneTopic()
     tracemalloc.start()
