@@ -1,7 +1,9 @@
-"""What a hostile reviewer tried: races, misuse, and services that break the rules."""
+"""Races, misuse, and services that break the rules."""
 
 import asyncio
+import gc
 import itertools
+import time
 from contextlib import suppress
 
 import aiohttp
@@ -160,3 +162,49 @@ async def test_closing_soon_after_a_cut(steps):
             assert client.stats.live_subscriptions == 0
             assert len(told.disconnected) >= len(told.connected) == 1
         await scene.nothing_left(emulator)
+
+
+async def test_closing_beside_a_blocked_loop(emulator, monkeypatch):
+    """A loop that is blocked while a client closes leaves no connection open."""
+    monkeypatch.setattr("emogg_async._live.line.LEAVE_SECONDS", 0.1)
+    asyncio.get_running_loop().set_debug(True)  # a response that is left open warns
+    session = emulator.add_session(state="active").id
+    for steps in range(6):
+        client = emulator.client(cache=None)
+        async with client, client.live.counts(session):
+            closing = asyncio.create_task(client.aclose())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            time.sleep(0.15)  # noqa: ASYNC251 - it blocks the loop
+            await closing
+            gc.collect()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_loop_that_ends_without_a_close(emulator, caplog):
+    """A loop that ends beside an open client begins no connection at its end."""
+    session = emulator.add_session(state="active").id
+
+    async def forget_to_close():
+        client = emulator.client(cache=None)
+        await client.live.counts(session).__aenter__()
+
+    asyncio.run(forget_to_close())
+    gc.collect()
+    assert "was destroyed" not in caplog.text
+    assert emulator.live.handshakes == 1
+
+
+@timed
+async def test_the_frames_of_an_error():
+    """The error of `next()` has no frame of this package, and no other error."""
+    async with simulated.emulated() as emulator:
+        (session,) = scene.active(emulator)
+        async with emulator.client(cache=None) as client:
+            async with client.live.counts(session) as feed:
+                with pytest.raises(DeadlineError) as caught:
+                    await feed.next(0.5)
+    assert [each.path.name for each in caught.traceback] == ["test_races.py"]
+    assert caught.value.__cause__ is caught.value.__context__ is None
