@@ -264,12 +264,17 @@ class Hub:
         self._lines[line] = self._start(line.run())
         self._lines[line].add_done_callback(partial(self._ended, line))
 
-    def _ended(self, line: Line, _: object) -> None:
-        """Note the end of a connection; topics that came last go to another one."""
+    def _ended(self, line: Line, task: "asyncio.Task[None]") -> None:
+        """Note the end of a connection; topics that came last go to another one.
+
+        It is cancelled if the client is closed, or if the loop ends without that.
+        """
         del self._lines[line]
         self._allowance.lines -= 1
         for topic in [*line.topics]:
-            if topic.is_wanted and not self._is_closed:
+            if task.cancelled():
+                self._discard_failed(topic, ClientClosedError("the event loop ends"))
+            elif topic.is_wanted:
                 line.remove(topic)
                 self._allowance.slots.give()
                 self._queue(topic)

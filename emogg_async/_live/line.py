@@ -271,6 +271,9 @@ async def _close(
     finally:
         reader.cancel()
         await asyncio.wait([reader])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await socket.close()  # in case the time was up before aiohttp began
 
 
 def _end_of(socket: aiohttp.ClientWebSocketResponse, message: aiohttp.WSMessage) -> str:
