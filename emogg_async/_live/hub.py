@@ -322,11 +322,19 @@ class Hub:
         """Note that the service has confirmed a subscription."""
         self._allowance.slots.confirmed(self.loop.time())
         self._counters.live_subscriptions += 1
+        self._admit(topic, subscription)
+        self._allowance.pump()
+
+    def kept(self, topic: Topic) -> None:
+        """Note that the service has refused to end a subscription, which lives on."""
+        self._admit(topic, topic.id)
+
+    def _admit(self, topic: Topic, subscription: str) -> None:
+        """Let the feeds of *topic* enter; end it if there is none."""
         topic.confirm(subscription, self.loop.time())
         if not topic.is_wanted:
             self._expire(topic)
         self._watch_silence()
-        self._allowance.pump()
 
     def interrupted(self, topic: Topic) -> None:
         """Note that a subscription is gone; it is asked for again if it is wanted."""

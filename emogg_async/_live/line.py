@@ -212,7 +212,7 @@ class Line:
             if answer.status in _DROPPED:
                 self._hub.interrupted(topic)  # a feed may have come meanwhile
             else:
-                topic.state = TopicState.LEAVING
+                self._hub.kept(topic)
                 dialogue.rest(self._hub.loop.time())
         elif answer.status == 200 and answer.subscription:
             self._confirm(topic, answer.subscription)

@@ -208,3 +208,28 @@ async def test_the_frames_of_an_error():
                     await feed.next(0.5)
     assert [each.path.name for each in caught.traceback] == ["test_races.py"]
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@timed
+async def test_feeds_that_join_before_an_unsubscribe_is_refused():
+    """Feeds that join while an unsubscribe is refused enter: there is a subscription."""
+
+    async def script(call):
+        await call.welcome()
+        while (message := await call.hear()) is not None:
+            if message["path"] == "channels:unsubscribe":
+                await asyncio.sleep(3)
+                await call.answer(message, status=429)
+                await call.tell("s", 1)
+            else:
+                await call.answer(message, subscriptionId="s")
+
+    async with playing(script) as service, service.client() as client:
+        async with client.live.counts(scene.UNKNOWN):
+            pass
+        await asyncio.sleep(6)  # the linger is over, and the unsubscribe on its way
+        async with client.live.counts(scene.UNKNOWN) as feed:
+            assert simulated.now() < 9
+            assert (await feed.next(1)).emotions["joy"] == 1
+            async with client.live.counts(scene.UNKNOWN) as other:
+                assert other.state == feed.state == "live"
