@@ -212,7 +212,7 @@ async def test_the_frames_of_an_error():
 
 @timed
 async def test_feeds_that_join_before_an_unsubscribe_is_refused():
-    """Feeds that join while an unsubscribe is refused enter: there is a subscription."""
+    """Feeds that join while an unsubscribe is refused share what goes on."""
 
     async def script(call):
         await call.welcome()
@@ -233,3 +233,24 @@ async def test_feeds_that_join_before_an_unsubscribe_is_refused():
             assert (await feed.next(1)).emotions["joy"] == 1
             async with client.live.counts(scene.UNKNOWN) as other:
                 assert other.state == feed.state == "live"
+
+
+@timed
+async def test_a_service_that_refuses_each_unsubscribe():
+    """A service that ends no subscription lets others begin beside it."""
+
+    async def script(call):
+        await call.welcome()
+        while (message := await call.hear()) is not None:
+            is_end = message["path"] == "channels:unsubscribe"
+            key = message["body"].get("key")
+            await call.answer(
+                message, status=400 if is_end else 200, subscriptionId=key
+            )
+
+    async with playing(script) as service, service.client(timeout=15) as client:
+        async with client.live.counts(scene.UNKNOWN):
+            pass
+        await asyncio.sleep(30)
+        async with client.live.intensities(scene.UNKNOWN) as feed:
+            assert feed.state == "live"
