@@ -214,10 +214,12 @@ class Line:
             else:
                 self._hub.kept(topic)
                 dialogue.rest(self._hub.loop.time())
-        elif answer.status == 200 and answer.subscription:
+        elif answer.status != 200:
+            self._hub.refused(topic, answer)
+        elif answer.subscription and answer.subscription not in self._ids:
             self._confirm(topic, answer.subscription)
         else:
-            self._hub.refused(topic, answer)
+            dialogue.lost = Lost("the service confirmed no new subscription")
         self._early.clear()
 
     def _authenticated(self, answer: Answer, dialogue: Dialogue) -> None:

@@ -254,3 +254,28 @@ async def test_a_service_that_refuses_each_unsubscribe():
         await asyncio.sleep(30)
         async with client.live.intensities(scene.UNKNOWN) as feed:
             assert feed.state == "live"
+
+
+@pytest.mark.parametrize("given", [None, 7, "", "taken"])
+@timed
+async def test_a_confirmation_without_an_id_of_its_own(given):
+    """It is no limit, and no other feed's id: the connection is made again."""
+
+    async def script(call):
+        await call.welcome()
+        for number in (1, 2):
+            if (message := await call.hear()) is None:
+                return
+            is_right = number == 1 or call.number > 1
+            right = ("taken", "own")[number - 1]
+            await call.answer(message, subscriptionId=right if is_right else given)
+        await call.serve()
+
+    async with playing(script) as service, service.client() as client:
+        async with client.live.counts(scene.UNKNOWN) as one:
+            async with client.live.intensities(scene.UNKNOWN) as two:
+                assert client.stats.live_reconnects == 1
+                await asyncio.sleep(1)
+                assert one.state == two.state == "live"
+                assert client.stats.live_subscriptions == 2
+    assert client.stats.live_subscriptions == 0
