@@ -148,16 +148,17 @@ class Dialogue:
     def _change(self, now: float) -> str | None:
         if self.under_way is not None or self._change_at(now) > now:
             return None
-        for topic in self._topics:
-            if topic.state is TopicState.LEAVING:
-                topic.state = TopicState.DROPPING
-                number = self._begin("channels:unsubscribe", now, topic)
-                return wire.unsubscribe(number, topic.id)
+        # An unsubscribe comes last, because one that is always refused stays due.
         for topic in self._topics:
             if topic.state is TopicState.PLACED:
                 topic.state = TopicState.ASKED
                 number = self._begin("channels:subscribe", now, topic)
                 return wire.subscribe(number, topic.channel.name, topic.key)
+        for topic in self._topics:
+            if topic.state is TopicState.LEAVING:
+                topic.state = TopicState.DROPPING
+                number = self._begin("channels:unsubscribe", now, topic)
+                return wire.unsubscribe(number, topic.id)
         return None
 
     def _begin(

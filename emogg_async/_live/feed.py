@@ -275,8 +275,9 @@ class Feed(Generic[E_co]):
                 return await self.__anext__()
         except DeadlineError:
             raise  # it is a TimeoutError, too
-        except TimeoutError as error:
-            raise DeadlineError("no live event in time") from error
+        except TimeoutError:
+            pass  # the error has neither its cause nor its frames
+        raise DeadlineError("no live event in time")
 
     async def _news(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

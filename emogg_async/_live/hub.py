@@ -264,12 +264,17 @@ class Hub:
         self._lines[line] = self._start(line.run())
         self._lines[line].add_done_callback(partial(self._ended, line))
 
-    def _ended(self, line: Line, _: object) -> None:
-        """Note the end of a connection; topics that came last go to another one."""
+    def _ended(self, line: Line, task: "asyncio.Task[None]") -> None:
+        """Note the end of a connection; topics that came last go to another one.
+
+        It is cancelled if the client is closed, or if the loop ends without that.
+        """
         del self._lines[line]
         self._allowance.lines -= 1
         for topic in [*line.topics]:
-            if topic.is_wanted and not self._is_closed:
+            if task.cancelled():
+                self._discard_failed(topic, ClientClosedError("the event loop ends"))
+            elif topic.is_wanted:
                 line.remove(topic)
                 self._allowance.slots.give()
                 self._queue(topic)
@@ -317,11 +322,19 @@ class Hub:
         """Note that the service has confirmed a subscription."""
         self._allowance.slots.confirmed(self.loop.time())
         self._counters.live_subscriptions += 1
+        self._admit(topic, subscription)
+        self._allowance.pump()
+
+    def kept(self, topic: Topic) -> None:
+        """Note that the service has refused to end a subscription, which lives on."""
+        self._admit(topic, topic.id)
+
+    def _admit(self, topic: Topic, subscription: str) -> None:
+        """Let the feeds of *topic* enter; end it if there is none."""
         topic.confirm(subscription, self.loop.time())
         if not topic.is_wanted:
             self._expire(topic)
         self._watch_silence()
-        self._allowance.pump()
 
     def interrupted(self, topic: Topic) -> None:
         """Note that a subscription is gone; it is asked for again if it is wanted."""

@@ -211,12 +211,14 @@ class Line:
             if answer.status in _DROPPED:
                 self._hub.interrupted(topic)  # a feed may have come meanwhile
             else:
-                topic.state = TopicState.LEAVING
+                self._hub.kept(topic)
                 dialogue.rest(self._hub.loop.time())
-        elif answer.status == 200 and answer.subscription:
+        elif answer.status != 200:
+            self._hub.refused(topic, answer)
+        elif answer.subscription and answer.subscription not in self._ids:
             self._confirm(topic, answer.subscription)
         else:
-            self._hub.refused(topic, answer)
+            dialogue.lost = Lost("the service confirmed no new subscription")
         self._early.clear()
 
     def _authenticated(self, answer: Answer, dialogue: Dialogue) -> None:
@@ -270,6 +272,9 @@ async def _close(
     finally:
         reader.cancel()
         await asyncio.wait([reader])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await socket.close()  # in case the time was up before aiohttp began
 
 
 def _end_of(socket: aiohttp.ClientWebSocketResponse, message: aiohttp.WSMessage) -> str:

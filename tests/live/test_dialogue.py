@@ -65,26 +65,27 @@ def test_auth_comes_first_and_alone():
 
 
 def test_one_request_at_a_time():
-    """One subscribe or unsubscribe is under way at a time, and ends go first."""
+    """One subscribe or unsubscribe is under way at a time, and ends go last."""
     one, two, old = topic("a"), topic("b"), topic("c", TopicState.LIVE)
     old.state = TopicState.LEAVING
-    dialogue = authenticated(one, two, old)
+    dialogue = authenticated(one, old, two)
     first = said(dialogue.next(1.0))
-    assert first == {
-        "id": 2,
-        "path": "channels:unsubscribe",
-        "body": {"subscriptionId": "id"},
-    }
-    assert old.state is TopicState.DROPPING
-    assert dialogue.next(1.0) == 11.0
-    assert dialogue.settle(answer(2, "channels:unsubscribe")).topic is old
-    second = said(dialogue.next(2.0))
-    assert second["body"] == {
+    assert first["body"] == {
         "channel": "session_emotions_counts",
         "key": f"{'a' * 24}:1s",
     }
     assert (one.state, two.state) == (TopicState.ASKED, TopicState.PLACED)
-    assert dialogue.next(12.0) == Lost("no answer to channels:subscribe within 10 s")
+    assert dialogue.next(1.0) == 11.0
+    assert dialogue.settle(answer(2, "channels:subscribe")).topic is one
+    assert said(dialogue.next(2.0))["path"] == "channels:subscribe"
+    assert dialogue.settle(answer(3, "channels:subscribe")).topic is two
+    assert said(dialogue.next(3.0)) == {
+        "id": 4,
+        "path": "channels:unsubscribe",
+        "body": {"subscriptionId": "id"},
+    }
+    assert old.state is TopicState.DROPPING
+    assert dialogue.next(13.0) == Lost("no answer to channels:unsubscribe within 10 s")
 
 
 def test_regular_pings():

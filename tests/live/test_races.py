@@ -1,7 +1,9 @@
-"""What a hostile reviewer tried: races, misuse, and services that break the rules."""
+"""Races, misuse, and services that break the rules."""
 
 import asyncio
+import gc
 import itertools
+import time
 from contextlib import suppress
 
 import aiohttp
@@ -160,3 +162,120 @@ async def test_closing_soon_after_a_cut(steps):
             assert client.stats.live_subscriptions == 0
             assert len(told.disconnected) >= len(told.connected) == 1
         await scene.nothing_left(emulator)
+
+
+async def test_closing_beside_a_blocked_loop(emulator, monkeypatch):
+    """A loop that is blocked while a client closes leaves no connection open."""
+    monkeypatch.setattr("emogg_async._live.line.LEAVE_SECONDS", 0.1)
+    asyncio.get_running_loop().set_debug(True)  # a response that is left open warns
+    session = emulator.add_session(state="active").id
+    for steps in range(6):
+        client = emulator.client(cache=None)
+        async with client, client.live.counts(session):
+            closing = asyncio.create_task(client.aclose())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            time.sleep(0.15)  # noqa: ASYNC251 - it blocks the loop
+            await closing
+            gc.collect()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_loop_that_ends_without_a_close(emulator, caplog):
+    """A loop that ends beside an open client begins no connection at its end."""
+    session = emulator.add_session(state="active").id
+
+    async def forget_to_close():
+        client = emulator.client(cache=None)
+        await client.live.counts(session).__aenter__()
+
+    asyncio.run(forget_to_close())
+    gc.collect()
+    assert "was destroyed" not in caplog.text
+    assert emulator.live.handshakes == 1
+
+
+@timed
+async def test_the_frames_of_an_error():
+    """The error of `next()` has no frame of this package, and no other error."""
+    async with simulated.emulated() as emulator:
+        (session,) = scene.active(emulator)
+        async with emulator.client(cache=None) as client:
+            async with client.live.counts(session) as feed:
+                with pytest.raises(DeadlineError) as caught:
+                    await feed.next(0.5)
+    assert [each.path.name for each in caught.traceback] == ["test_races.py"]
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@timed
+async def test_feeds_that_join_before_an_unsubscribe_is_refused():
+    """Feeds that join while an unsubscribe is refused share what goes on."""
+
+    async def script(call):
+        await call.welcome()
+        while (message := await call.hear()) is not None:
+            if message["path"] == "channels:unsubscribe":
+                await asyncio.sleep(3)
+                await call.answer(message, status=429)
+                await call.tell("s", 1)
+            else:
+                await call.answer(message, subscriptionId="s")
+
+    async with playing(script) as service, service.client() as client:
+        async with client.live.counts(scene.UNKNOWN):
+            pass
+        await asyncio.sleep(6)  # the linger is over, and the unsubscribe on its way
+        async with client.live.counts(scene.UNKNOWN) as feed:
+            assert simulated.now() < 9
+            assert (await feed.next(1)).emotions["joy"] == 1
+            async with client.live.counts(scene.UNKNOWN) as other:
+                assert other.state == feed.state == "live"
+
+
+@timed
+async def test_a_service_that_refuses_each_unsubscribe():
+    """A service that ends no subscription lets others begin beside it."""
+
+    async def script(call):
+        await call.welcome()
+        while (message := await call.hear()) is not None:
+            is_end = message["path"] == "channels:unsubscribe"
+            key = message["body"].get("key")
+            await call.answer(
+                message, status=400 if is_end else 200, subscriptionId=key
+            )
+
+    async with playing(script) as service, service.client(timeout=15) as client:
+        async with client.live.counts(scene.UNKNOWN):
+            pass
+        await asyncio.sleep(30)
+        async with client.live.intensities(scene.UNKNOWN) as feed:
+            assert feed.state == "live"
+
+
+@pytest.mark.parametrize("given", [None, 7, "", "taken"])
+@timed
+async def test_a_confirmation_without_an_id_of_its_own(given):
+    """It is no limit, and no other feed's id: the connection is made again."""
+
+    async def script(call):
+        await call.welcome()
+        for number in (1, 2):
+            if (message := await call.hear()) is None:
+                return
+            is_right = number == 1 or call.number > 1
+            right = ("taken", "own")[number - 1]
+            await call.answer(message, subscriptionId=right if is_right else given)
+        await call.serve()
+
+    async with playing(script) as service, service.client() as client:
+        async with client.live.counts(scene.UNKNOWN) as one:
+            async with client.live.intensities(scene.UNKNOWN) as two:
+                assert client.stats.live_reconnects == 1
+                await asyncio.sleep(1)
+                assert one.state == two.state == "live"
+                assert client.stats.live_subscriptions == 2
+    assert client.stats.live_subscriptions == 0
