@@ -54,7 +54,7 @@ def wait_for_each(
                 stream = partial(client.stream, wait)
                 # What is written must not meet the line that moves.
                 results = kept if is_watched else writer
-                tally = await for_each(stream, wanted.source, results)
+                tally = await for_each(stream, wanted, results)
             writer.write(kept.items)
         return tally.exit
 

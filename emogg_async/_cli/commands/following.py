@@ -84,7 +84,7 @@ def follow(following: Following, wanted: Wanted, connection: Connection) -> int:
     async def work(client: AsyncEmoggClient) -> int:
         found = Kept()
         # A look first: a feed notices only after half a minute that nothing comes.
-        tally = await for_each(client.stream_sessions, wanted.source, found)
+        tally = await for_each(client.stream_sessions, wanted, found)
         sessions = _active(found.items, quiet=connection.quiet)
         most = LivePolicy().subscriptions
         if len(sessions) > most:
