@@ -66,6 +66,10 @@ Load = Callable[[Call], Coroutine[Any, Any, T]]
 Found = tuple[Origin | None, T | Past[T] | None]
 LookUp = Callable[[], Awaitable[Found[T]]]
 
+GLANCE_SECONDS: Final = 0.005
+"""Seconds for a look into the cache when the time of a call is up: a cache that answers
+at once still has the turns of the loop that its answer takes."""
+
 KNOWN_SOURCES: Final = 1_000
 """Registered sources whose format is remembered."""
 
@@ -345,7 +349,8 @@ class Sessions:
             value: Kept = holder.value
             return value
         found = None
-        with suppress(TimeoutError), self.pipeline.limit(deadline):
+        until = max(deadline, self.loop.time() + GLANCE_SECONDS)
+        with suppress(TimeoutError), self.pipeline.limit(until):
             _, found = await look_up()
         return found.value if isinstance(found, Past) and epoch == self._epoch else None
 
