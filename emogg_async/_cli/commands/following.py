@@ -129,7 +129,7 @@ async def _pass_on(
     over: set[str] = set()
     async with client.live.merge(feeds.values()) as feed:
         while True:
-            view.look(feed.state)
+            view.look()
             try:
                 view.take(await feed.next(timeout=FRAME))
             except DeadlineError:
@@ -185,7 +185,7 @@ class _Lines:
         encoding = sys.stdout.encoding
         put("".join(f"{json_line(line, encoding)}\n" for line in lines))
 
-    def look(self, progress: str) -> None:
+    def look(self) -> None:
         """Do nothing: lines are written when events come."""
 
 
@@ -229,7 +229,7 @@ class _Chart:
         self._newest[event.session].add(event)
         self.live.transient = False
 
-    def look(self, progress: str) -> None:
+    def look(self) -> None:
         """Draw, unless that was done just now."""
         now = asyncio.get_running_loop().time()
         if now >= self._next_frame:
