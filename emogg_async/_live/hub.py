@@ -85,21 +85,26 @@ class Allowance:
         self._timer: asyncio.TimerHandle | None = None
 
     def pump(self) -> None:
-        """Give free slots to the topics that wait, first come, first served."""
+        """Give free slots to the topics that wait, first come, first served.
+
+        A topic whose client may have no more by its policy is passed over.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self.waiting:
-            topic, hub = next(iter(self.waiting.items()))
-            if not self.slots.take(hub.policy.subscriptions, self._loop.time()):
+        now = self._loop.time()
+        for topic, hub in [*self.waiting.items()]:
+            if topic not in self.waiting:
+                continue  # an eager task has failed, and its feeds with it
+            if self.slots.take(hub.policy.subscriptions, now):
+                del self.waiting[topic]
+                hub.place(topic)
+            else:
                 hub.end_linger()
-                if self._loop.time() < self.slots.probe_at < math.inf:
-                    self._timer = self._loop.call_at(
-                        self.slots.probe_at, self.pump, context=Context()
-                    )
-                break
-            del self.waiting[topic]
-            hub.place(topic)
+        if self.waiting and now < self.slots.probe_at < math.inf:
+            self._timer = self._loop.call_at(
+                self.slots.probe_at, self.pump, context=Context()
+            )
 
 
 _allowances: WeakKeyDictionary[

@@ -383,6 +383,22 @@ async def test_a_message_that_the_service_refuses():
     assert emulator.live.handshakes == 1
 
 
+@timed
+async def test_clients_of_different_policies():
+    """A client that has all that its policy allows keeps no other client waiting."""
+    async with emulated() as emulator:
+        one, two, three = active(emulator, 3)
+        small = emulator.client(cache=None, live=LivePolicy(subscriptions=1))
+        async with small, emulator.client(cache=None) as large:
+            async with small.live.counts(one):
+                entering = asyncio.create_task(small.live.counts(two).__aenter__())
+                await asyncio.sleep(1)
+                async with large.live.counts(three):
+                    assert simulated.now() < 2
+                    assert not entering.done()
+            await entering
+
+
 # -- the policy ------------------------------------------------------------------------
 
 

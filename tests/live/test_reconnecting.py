@@ -428,14 +428,14 @@ async def test_no_late_answer_hurts():
         late = await call.hear()
         await asyncio.sleep(9)  # its feed has left meanwhile
         await call.answer(late, subscriptionId="late")
-        left = await call.hear()
-        assert left["body"] == {"subscriptionId": "late"}
-        await call.answer(left)
         wanted = await call.hear()
         await call.answer(late, subscriptionId="later")
         await call.tell("later", 1)
         await call.answer(wanted, subscriptionId="wanted")
         await call.tell("wanted", 2)
+        left = await call.hear()
+        assert left["body"] == {"subscriptionId": "late"}
+        await call.answer(left)
         await call.serve()
 
     async with playing(script) as service, service.client() as client:
