@@ -57,7 +57,7 @@ class OneTopic:
     def feeds(self) -> list[Feed[EmotionCounts]]:
         """Make the feeds of that topic."""
         wish = Wish(COUNTS, SESSION, "1s", 1.0)
-        return [Feed(lambda: (self, 60.0), [Branch(wish, 256)]) for _ in range(READERS)]
+        return [Feed([Branch(lambda: (self, 60.0), wish, 256)]) for _ in range(READERS)]
 
     def join(self, branch: Branch, wish: Wish) -> Topic:
         self.topic.join(branch)

@@ -156,6 +156,27 @@ async def test_what_cannot_be_read(caplog):
     assert emulator.live.handshakes == 1
 
 
+@timed
+async def test_what_cannot_be_read_while_nobody_listens():
+    """A feed that begins with an event from before an unreadable one finds the gap."""
+    async with emulated() as emulator:
+        (session_id,) = active(emulator)
+        async with emulator.client(cache=None) as client:
+            async with client.live.counts(session_id):
+                emulator.live.emit(session_id, {"joy": 1})
+                await asyncio.sleep(1)
+            (lingering,) = emulator.live.subscriptions
+            emulator.live.send(f'["{lingering.id}", 1, "new", [{{"joy": 2}}]]')
+            await asyncio.sleep(1)
+            async with client.live.counts(session_id) as feed:
+                first = await feed.next(1)
+                emulator.live.emit(session_id, {"joy": 3})
+                second = await feed.next(1)
+    assert (first.emotions, first.gap) == ({"joy": 1}, None)
+    assert (second.emotions, second.gap.reason) == ({"joy": 3}, "unreadable")
+    assert (second.gap.since, second.gap.lost) == (first.timestamp, 1)
+
+
 @pytest.mark.parametrize("size", [2**20 + 1, 5_000_000])
 @timed
 async def test_an_oversized_frame(size):

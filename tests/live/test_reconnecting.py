@@ -546,27 +546,3 @@ async def test_outages_that_end_in_time():
                     await asyncio.sleep(60)
                     assert reader.feed.state == "live"
                 assert reader.errors == []
-
-
-@timed
-async def test_a_feed_that_joins_while_nobody_listens():
-    """A feed that begins with an event from before an interruption finds the gap."""
-    async with emulated() as emulator:
-        (session_id,) = active(emulator)
-        client = emulator.client(cache=None, live=FAST)
-        async with client, talking(emulator, [session_id]):
-            async with client.live.counts(session_id):
-                await asyncio.sleep(3.5)
-            await asyncio.sleep(4)
-            emulator.live.go_silent(12)  # the unsubscribe at 8.5 s has no answer
-            await asyncio.sleep(2)
-            async with client.live.counts(session_id) as feed:
-                first, second = [await feed.next() for _ in range(2)]
-    assert (first.emotions["joy"], first.gap) == (7, None)
-    assert second.emotions["joy"] > 19
-    assert second.gap == Gap(
-        since=first.timestamp,
-        until=second.timestamp,
-        reason="reconnected",
-        lost=None,
-    )
