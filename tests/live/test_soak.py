@@ -87,8 +87,10 @@ async def test_minutes_of_real_time(seconds):
     assert most.handshakes <= 90
     assert most.on_one <= 5
     assert most.in_all <= 10
-    assert found["events"] > 0
-    assert found["reconnected"] > 0
+    assert found["entered"] > 0
+    if seconds > 60:  # a short run may be cut before it hears much
+        assert found["events"] > seconds / 2
+        assert found["reconnected"] > 0
 
 
 @pytest.mark.parametrize(
