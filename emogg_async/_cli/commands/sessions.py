@@ -155,7 +155,7 @@ def export(
 @_any_form
 @connection_options
 def wait(wanted: Wanted, **options: Any) -> int:
-    """Wait until sessions are finished, and print them in the order given.
+    """Wait until sessions are finished, and print them.
 
     Outages and refusals do not end it: it asks again. If --within is over first, it
     ends with 7.
