@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from emogg_async._calls.policy import RetryPolicy
     from emogg_async._calls.telemetry import Stats
     from emogg_async._client import AsyncEmoggClient
+    from emogg_async._live.feed import Feed
+    from emogg_async._live.live import Live
+    from emogg_async._live.policy import LivePolicy
     from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
     from emogg_async._wire.converter import to_dict
+    from emogg_async._wire.live import Frequency
     from emogg_async._wire.protocol import RateLimit
     from emogg_async.errors import *
     from emogg_async.models import *
@@ -44,14 +48,22 @@ __all__ = [
     "CustomEvent",
     "DeadlineError",
     "EmoggError",
+    "EmotionCounts",
+    "EmotionIntensities",
     "EmotionInterval",
     "EmotionMeasure",
     "EmotionTotals",
     "EmotionsTimeline",
     "Failed",
+    "Feed",
     "Fetched",
+    "Frequency",
     "FrozenMapping",
+    "Gap",
     "InvalidArgumentError",
+    "Live",
+    "LiveLimitError",
+    "LivePolicy",
     "NotFoundError",
     "NotSentError",
     "OpenEnum",
@@ -77,6 +89,7 @@ __all__ = [
     "Stats",
     "StatusError",
     "TransportError",
+    "WorkerState",
     "__version__",
     "redis_cache",
     "to_dict",
@@ -88,8 +101,12 @@ _HOMES = {
     "CacheBackend": "_caching.policy",
     "CachePolicy": "_caching.policy",
     "Failed": "_many.outcomes",
+    "Feed": "_live.feed",
     "Fetched": "_many.outcomes",
+    "Frequency": "_wire.live",
     "FrozenMapping": "models",
+    "Live": "_live.live",
+    "LivePolicy": "_live.policy",
     "OpenEnum": "models",
     "Outcome": "_many.outcomes",
     "RateLimit": "_wire.protocol",

@@ -23,6 +23,8 @@ from emogg_async._calls.policy import RetryPolicy
 from emogg_async._calls.telemetry import Counters, Instrument, Stats
 from emogg_async._calls.transport import ClientSession
 from emogg_async._checks import aware, number, whole_number
+from emogg_async._live.live import Live
+from emogg_async._live.policy import LivePolicy
 from emogg_async._many import jobs, listing
 from emogg_async._many.outcomes import Batch
 from emogg_async._many.plan import EAGER, THRIFTY, Thrift
@@ -50,6 +52,7 @@ from emogg_async.models import (
 
 if TYPE_CHECKING:
     from emogg_async._core import Core
+    from emogg_async._live.hub import Hub
 
 __all__ = ["AsyncEmoggClient"]
 
@@ -99,6 +102,7 @@ class AsyncEmoggClient:
         cache: What to cache, for how long and where; None caches nothing.
         pace: Whether to stay below the rate limit that the service's headers announce.
             Clients of one token in one event loop share that limit.
+        live: How to use live channels.
         on_event: A plain function that gets each event of `emogg_async.events`. It runs
             in the event loop, so it must be quick. Its first exception is logged; none
             affects a call. None reports nothing.
@@ -133,6 +137,7 @@ class AsyncEmoggClient:
         retry: RetryPolicy = RetryPolicy(),
         cache: CachePolicy | None = CachePolicy(),
         pace: bool = True,
+        live: LivePolicy = LivePolicy(),
         on_event: Callable[[Event], object] | None = None,
         allow_http: bool = False,
         proxy: str | None = None,
@@ -149,6 +154,7 @@ class AsyncEmoggClient:
             retry=retry,
             cache=cache,
             pace=pace,
+            live=live,
             on_event=on_event,
             allow_http=allow_http,
             proxy=proxy,
@@ -158,6 +164,7 @@ class AsyncEmoggClient:
         )
         self._counters = Counters(on_event)
         self._core: Core | None = None
+        self._live = Live(self._open_hub)
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -297,6 +304,41 @@ class AsyncEmoggClient:
         except ENDS as error:  # `frameless` would cost a cached get a tenth
             error.__traceback__ = None
             raise
+
+    @frameless
+    async def wait_until_finished(
+        self, session_id: str, *, poll: float = 5.0
+    ) -> Session:
+        """Wait until a session is finished, and return it.
+
+        It asks the service again and again, past the cache. Outages and refusals do not
+        end it. `deadline()` bounds it, and nothing else does.
+
+        Args:
+            session_id: 24 hex digits, in either letter case.
+            poll: Seconds between two requests, more than 0.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range.
+            NotFoundError: The session does not exist or is gone, or the token may not
+                see it.
+            DeadlineError: The deadline passed first.
+            EmoggError: Any other error of `emogg_async.errors`.
+        """
+        sessions = self._open().sessions
+        session_id = requests.check_session_id(session_id)
+        number("poll", poll, above=0, at_most=MAX_TIMEOUT_SECONDS)
+        return await sessions.wait_until_finished(session_id, poll)
+
+    # -- live channels -------------------------------------------------------------
+
+    @property
+    def live(self) -> Live:
+        """The live channels: events of sessions under way, pushed by the service."""
+        return self._live
+
+    def _open_hub(self) -> "tuple[Hub, float]":
+        return self._open().hub, self._settings.timeout
 
     # -- emotions and sentiment of a session ---------------------------------------
 

@@ -15,6 +15,7 @@ from emogg_async._calls.gate import shared_pacer
 from emogg_async._calls.pipeline import Pipeline
 from emogg_async._calls.telemetry import Counters
 from emogg_async._calls.transport import Transport
+from emogg_async._live.hub import Hub, shared_allowance
 from emogg_async._sessions import Sessions
 from emogg_async._settings import Settings
 from emogg_async._text import redacted
@@ -30,13 +31,17 @@ class Core:
     Args:
         pipeline: Carries out requests.
         sessions: Reads and writes sessions.
+        hub: Holds the live connections.
         secret: The token, which no public value may show.
     """
 
-    def __init__(self, pipeline: Pipeline, sessions: Sessions, secret: str) -> None:
+    def __init__(
+        self, pipeline: Pipeline, sessions: Sessions, hub: Hub, secret: str
+    ) -> None:
         self.loop = pipeline.loop
         self.pipeline = pipeline
         self.sessions = sessions
+        self.hub = hub
         self._secret = secret
         self._closing: asyncio.Task[None] | None = None
 
@@ -64,7 +69,9 @@ class Core:
                 await self.pipeline.transport.close()
 
     async def _close(self) -> None:
+        self.sessions.closed.set()
         try:
+            await self.hub.close()
             await self.pipeline.flights.close()
             if self.sessions.cache is not None:
                 await self.sessions.cache.close()
@@ -119,7 +126,29 @@ def assemble(
         page_timeout=min(settings.timeout, settings.attempt_timeout),
         counters=counters,
     )
-    return Core(pipeline, sessions, token)
+    hub = _make_hub(settings, counters, rng, pipeline.transport, sessions)
+    return Core(pipeline, sessions, hub, token)
+
+
+def _make_hub(
+    settings: Settings,
+    counters: Counters,
+    rng: random.Random,
+    transport: Transport,
+    sessions: Sessions,
+) -> Hub:
+    policy, token = settings.live, settings.token
+    hub = Hub(
+        policy,
+        token,
+        shared_allowance(settings.base_url, token, rng, policy.window),
+        open_socket=lambda: transport.open_socket(settings.attempt_timeout),
+        look=sessions.look,
+        counters=counters,
+        rng=rng,
+    )
+    sessions.on_end = hub.end
+    return hub
 
 
 async def _outlast(task: "asyncio.Task[None]") -> None:

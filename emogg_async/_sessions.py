@@ -26,7 +26,7 @@ import attrs
 from emogg_async._caching.opening import SessionCache
 from emogg_async._caching.outages import RETRY_WITHIN, Outage, Past, is_outage
 from emogg_async._caching.shared import Origin
-from emogg_async._calls.call import BULK, Call, Priority
+from emogg_async._calls.call import BULK, Call, Priority, deadline
 from emogg_async._calls.frames import bare
 from emogg_async._calls.pipeline import Pipeline
 from emogg_async._calls.retry import outcome_unknown
@@ -37,11 +37,16 @@ from emogg_async._wire.protocol import Request
 from emogg_async.errors import (
     AuthenticationError,
     BadRequestError,
+    ClientClosedError,
+    DeadlineError,
     EmoggError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
+    RateLimitedError,
     ResponseShapeError,
+    ServerError,
+    TransportError,
 )
 from emogg_async.models import (
     EmotionsTimeline,
@@ -61,11 +66,18 @@ Load = Callable[[Call], Coroutine[Any, Any, T]]
 Found = tuple[Origin | None, T | Past[T] | None]
 LookUp = Callable[[], Awaitable[Found[T]]]
 
+GLANCE_SECONDS: Final = 0.005
+"""Seconds for a look into the cache when the time of a call is up: a cache that answers
+at once still has the turns of the loop that its answer takes."""
+
 KNOWN_SOURCES: Final = 1_000
 """Registered sources whose format is remembered."""
 
 _STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
 """The states of a session that was active and is stopped."""
+
+_PASSING: Final = (TransportError, RateLimitedError, ServerError)
+"""The errors after which a session is asked for again."""
 
 _LOST: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
 """The errors after which a session is gone, or no longer ours."""
@@ -94,6 +106,10 @@ class Sessions:
         cache: Where sessions are kept, or None.
         page_timeout: Seconds for a page of a bulk.
         counters: Where to count.
+
+    Attributes:
+        on_end: Gets the id of each session that this client has stopped or deleted.
+        closed: Whether the client is closed.
     """
 
     def __init__(
@@ -107,6 +123,8 @@ class Sessions:
         self.pipeline = pipeline
         self.cache = cache
         self.loop = pipeline.loop
+        self.on_end: Callable[[str], object] = str
+        self.closed = asyncio.Event()
         self._outage = Outage() if cache and cache.policy.stale_if_error else None
         self._page_timeout = page_timeout
         self._counters = counters
@@ -185,6 +203,43 @@ class Sessions:
         elif cache and fresh:  # the stored one may be older
             await cache.drop(request.session_id, is_written=False)
         return value
+
+    async def look(self, session_id: str) -> Session:
+        """Return a session, from the cache if it has a fresh one."""
+        session = self.cache.peek(session_id) if self.cache else None
+        return session or await self.read(requests.get_session(session_id), Session)
+
+    async def wait_until_finished(self, session_id: str, poll: float) -> Session:
+        """Get a session every *poll* seconds until it is finished.
+
+        An outage or a refusal does not end it, only the deadline of the context.
+        """
+        request, until = requests.get_session(session_id), deadline.get()
+        while True:
+            failure: EmoggError | None = None
+            try:
+                session = await self.read(request, Session, fresh=True)
+            except _PASSING as error:
+                failure = error
+            else:
+                if session.state == SessionState.FINISHED:
+                    return session
+            now = self.loop.time()
+            if now + poll >= until:
+                await self._sleep(max(0.0, until - now))
+                raise DeadlineError(
+                    "the session has not finished in time",
+                    method=request.method,
+                    path=request.path,
+                ) from failure
+            await self._sleep(poll)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not longer than the client is open."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.closed.wait()
+                raise ClientClosedError("the client was closed")
 
     async def _look_up(
         self, cache: SessionCache, request: Request, model: type[Kept]
@@ -294,7 +349,8 @@ class Sessions:
             value: Kept = holder.value
             return value
         found = None
-        with suppress(TimeoutError), self.pipeline.limit(deadline):
+        until = max(deadline, self.loop.time() + GLANCE_SECONDS)
+        with suppress(TimeoutError), self.pipeline.limit(until):
             _, found = await look_up()
         return found.value if isinstance(found, Past) and epoch == self._epoch else None
 
@@ -442,7 +498,9 @@ class Sessions:
                 return session
             raise cause if isinstance(cause, BadRequestError) else doubt
 
-        return await self._outdate(request, load)
+        stopped = await self._outdate(request, load)
+        self.on_end(request.session_id)
+        return stopped
 
     async def _settle(self, request: Request, call: Call) -> Session:
         """Get the session that *request* wanted to change.
@@ -473,7 +531,10 @@ class Sessions:
                     return None
                 raise
 
-        return await self._outdate(request, load)
+        answer = await self._outdate(request, load)
+        if request.method == "DELETE":
+            self.on_end(request.session_id)
+        return answer
 
     async def register(self, request: Request, source_format: str) -> RegisteredSource:
         """Register a source, and remember the format of its events."""

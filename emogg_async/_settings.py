@@ -19,6 +19,7 @@ from emogg_async._caching.policy import CachePolicy
 from emogg_async._calls.policy import RetryPolicy
 from emogg_async._calls.transport import ClientSession, Proxy, Route, is_session
 from emogg_async._checks import number, whole
+from emogg_async._live.policy import LivePolicy
 from emogg_async._wire.protocol import DEFAULT_BASE_URL
 from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.events import Event
@@ -258,6 +259,7 @@ class Settings:
     retry: RetryPolicy = attrs.field(validator=_is_a(RetryPolicy))
     cache: CachePolicy | None = attrs.field(validator=optional(_is_a(CachePolicy)))
     pace: bool = attrs.field(validator=_is_a(bool))
+    live: LivePolicy = attrs.field(validator=_is_a(LivePolicy))
     on_event: Listener | None = attrs.field(validator=_is_listener)
     proxy: str | None = attrs.field(repr=False)
     ssl: Trust | None

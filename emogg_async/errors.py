@@ -17,6 +17,7 @@
     │   ├── NotFoundError           404
     │   ├── RateLimitedError        429
     │   └── ServerError             5xx
+    ├── LiveLimitError              no live subscription became free in time
     ├── ResponseShapeError          the answer is not as the reference promises
     └── OutcomeUnknownError         a write was sent, and may have taken effect or not
 
@@ -38,6 +39,7 @@ __all__ = [
     "DeadlineError",
     "EmoggError",
     "InvalidArgumentError",
+    "LiveLimitError",
     "NotFoundError",
     "NotSentError",
     "OutcomeUnknownError",
@@ -265,6 +267,22 @@ class ResponseShapeError(EmoggError):
     ) -> None:
         super().__init__(message, **facts)
         self.problems = problems
+
+
+class LiveLimitError(EmoggError):
+    """No live subscription became free in time.
+
+    The service's last refusal, if there was one, is the error's `__cause__`.
+
+    Attributes:
+        in_use: Subscriptions that clients of this token use in this event loop.
+    """
+
+    advice = "Leave other feeds first, allow more time, or lower what others use"
+
+    def __init__(self, message: str, *, in_use: int, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.in_use = in_use
 
 
 class OutcomeUnknownError(EmoggError):

@@ -16,12 +16,16 @@ these.
 import attrs
 
 from emogg_async.errors import EmoggError, RateLimitedError
+from emogg_async.models import Gap
 
 __all__ = [
     "AttemptFailed",
     "CacheHit",
     "CacheMiss",
     "Event",
+    "GapSeen",
+    "LiveConnected",
+    "LiveDisconnected",
     "Paced",
     "RateLimited",
     "RetryScheduled",
@@ -121,3 +125,32 @@ class StaleServed(Event):
     """
 
     error: EmoggError | None
+
+
+@attrs.frozen(kw_only=True)
+class LiveConnected(Event):
+    """A live connection is open, and the service has accepted the token."""
+
+
+@attrs.frozen(kw_only=True)
+class LiveDisconnected(Event):
+    """A live connection has ended, or could not be made.
+
+    Attributes:
+        reason: Why, in plain words.
+        wait: Seconds until the next one is made; None if nobody needs one.
+    """
+
+    reason: str
+    wait: float | None
+
+
+@attrs.frozen(kw_only=True)
+class GapSeen(Event):
+    """Something may be missing in the live feeds of a session.
+
+    Attributes:
+        gap: The place, as in the event after it.
+    """
+
+    gap: Gap

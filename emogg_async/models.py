@@ -16,11 +16,14 @@ from emogg_async._values import EMPTY, FrozenMapping, OpenEnum, member
 
 __all__ = [
     "CustomEvent",
+    "EmotionCounts",
+    "EmotionIntensities",
     "EmotionInterval",
     "EmotionMeasure",
     "EmotionTotals",
     "EmotionsTimeline",
     "FrozenMapping",
+    "Gap",
     "OpenEnum",
     "RegisteredSource",
     "SentimentInterval",
@@ -33,6 +36,7 @@ __all__ = [
     "SessionType",
     "SessionWorkerState",
     "Source",
+    "WorkerState",
 ]
 
 
@@ -513,3 +517,82 @@ class CustomEvent:
     user: str
     type: str
     extra: FrozenMapping[Any] = EMPTY
+
+
+@attrs.frozen(kw_only=True)
+class Gap:
+    """A place in a live feed where something may be missing, just before an event.
+
+    Attributes:
+        since: Timestamp of the last event before it; None if there was none.
+        until: Timestamp of the event after it.
+        reason: `reconnected`: the subscription was interrupted. `slow`: the reader was
+            slow, and the oldest events were dropped. `unreadable`: the service sent
+            something that this release cannot read.
+        lost: Number of missing events; None if it is unknown.
+    """
+
+    since: datetime | None
+    until: datetime
+    reason: Literal["reconnected", "slow", "unreadable"]
+    lost: int | None
+
+
+@attrs.frozen(kw_only=True)
+class EmotionCounts:
+    """An event of a live feed: how often each emotion was detected just now.
+
+    Source: https://docs.emogg.com, "Session emotions counts".
+
+    Attributes:
+        session: ID of the session.
+        timestamp: When the service sent it (aware, UTC).
+        emotions: Number of detections by the emotion's name; an open set.
+        gap: What may be missing just before it; None if nothing is. It describes the
+            feed and not the event, so it is not part of equality.
+    """
+
+    session: str
+    timestamp: datetime
+    emotions: FrozenMapping[int]
+    gap: Gap | None = attrs.field(default=None, eq=False)
+
+
+@attrs.frozen(kw_only=True)
+class EmotionIntensities:
+    """An event of a live feed: how strong each emotion is just now.
+
+    Source: https://docs.emogg.com, "Session emotions intensities".
+
+    Attributes:
+        session: ID of the session.
+        timestamp: When the service sent it (aware, UTC).
+        emotions: Measurements by the emotion's name; an open set.
+        gap: What may be missing just before it; None if nothing is. It describes the
+            feed and not the event, so it is not part of equality.
+    """
+
+    session: str
+    timestamp: datetime
+    emotions: FrozenMapping[EmotionMeasure]
+    gap: Gap | None = attrs.field(default=None, eq=False)
+
+
+@attrs.frozen(kw_only=True)
+class WorkerState:
+    """An event of a live feed: the worker of a session is in another state.
+
+    Source: https://docs.emogg.com, "Session worker state".
+
+    Attributes:
+        session: ID of the session.
+        timestamp: When the service sent it (aware, UTC).
+        state: The worker's new state.
+        gap: What may be missing just before it; None if nothing is. It describes the
+            feed and not the event, so it is not part of equality.
+    """
+
+    session: str
+    timestamp: datetime
+    state: SessionWorkerState
+    gap: Gap | None = attrs.field(default=None, eq=False)

@@ -1,12 +1,15 @@
 """The `emogg` command as a real process: with pipes, or on a terminal of its own."""
 
+import codecs
 import contextlib
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 import pytest
 
@@ -64,12 +67,13 @@ def run_python(
 
 @contextlib.contextmanager
 def running(
-    *arguments: str, **changes: str | None
+    *arguments: str, stdin: IO[str] | None = None, **changes: str | None
 ) -> "Iterator[subprocess.Popen[str]]":
     """Have the command run with pipes; it is killed in the end if it still does."""
     with subprocess.Popen(
         [*COMMAND, *arguments],
         env=environment(**changes),
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -109,6 +113,60 @@ def run_on_terminal(
     return subprocess.CompletedProcess(
         process.args, process.returncode, output.decode(), complaints
     )
+
+
+class Watched:
+    """A command on a terminal, which can be looked at while it runs.
+
+    Attributes:
+        process: The process.
+        shown: What the terminal has been sent so far.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", terminal: int) -> None:
+        self.process = process
+        self.shown = ""
+        self._terminal = terminal
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        with contextlib.suppress(OSError):  # see `_read_all`
+            while chunk := os.read(self._terminal, 65_536):
+                self.shown += decoder.decode(chunk)
+
+    def wait(self) -> int:
+        """Wait until it has ended, and return its exit code."""
+        self._reader.join(50)
+        return self.process.wait(1)
+
+
+@contextlib.contextmanager
+def on_terminal(
+    *arguments: str, columns: int = 80, **changes: str | None
+) -> Iterator[Watched]:
+    """Have the command run on a terminal; it is killed in the end if it still does."""
+    import pty  # noqa: PLC0415 - there is none on Windows
+    import termios  # noqa: PLC0415
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(**changes),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        watched = Watched(process, ours)
+        try:
+            yield watched
+        finally:
+            process.kill()
+            watched.wait()
+    os.close(ours)
 
 
 def run_in_shell(

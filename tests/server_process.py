@@ -10,12 +10,13 @@ from emogg_async.testing import EmoggEmulator
 
 
 class Server(NamedTuple):
-    """Where a served emulator is, and what it has."""
+    """Where a served emulator is, what it has, and the id of its process."""
 
     url: str
     token: str
     ids: list[str]
     talk: Connection
+    pid: int
 
     def tell(self, method: str, *args: Any, **options: Any) -> None:
         """Call a method of the emulator over there, and wait until it is done."""
@@ -50,7 +51,7 @@ def served(**options: Any) -> Iterator[Server]:
     process.start()
     try:
         url, token, ids = ours.recv()
-        yield Server(url, token, ids, ours)
+        yield Server(url, token, ids, ours, process.pid or 0)
     finally:
         ours.send(None)
         process.join(10)

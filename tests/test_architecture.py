@@ -15,9 +15,9 @@ ROOT = Path(emogg_async.__file__).parent
 
 FLOORS = (
     *("_client", "_core", "_settings", "_sessions"),
-    *("_many", "_caching", "_calls", "_wire"),
-    *("models", "_notebook"),
-    *("events", "_checks", "_values", "_text", "errors", "_version"),
+    *("_live", "_many", "_caching", "_calls", "_wire"),
+    *("events", "models", "_notebook"),
+    *("_checks", "_values", "_text", "errors", "_version"),
 )
 """The rooms of the client, from the top down: each may import those below it."""
 
@@ -35,13 +35,17 @@ DEFERRED = {
     ("_caching.opening", "_caching.memory"): "aiocache is slow to import",
     ("_caching.redis", "_caching.redis_backend"): "redis is an extra",
     ("_client", "_core"): "only an open client needs what carries out calls",
+    ("_wire.live", "_wire.converter"): "cattrs is slow to import",
     ("_many.outcomes", "_notebook.views"): "only notebooks need what draws",
     ("models", "_notebook.views"): "only notebooks need what draws",
 }
 """The imports of the client that wait until they are needed, and why."""
 
 HOMES = {
-    "aiohttp": ["_calls.transport", "integrations", "testing"],
+    "aiohttp": [
+        *("_calls.failures", "_calls.transport", "_live.line", "_live.hub"),
+        *("integrations", "testing"),
+    ],
     "yarl": ["_calls.transport", "testing"],
     "tenacity": ["_calls.retry"],
     "aiocache": ["_caching.memory", "_caching.redis_backend"],
@@ -52,7 +56,7 @@ HOMES = {
     "pytest": ["testing"],
     "opentelemetry": ["integrations"],
     "redis": ["_caching.redis_backend", "_caching.redis_client"],
-    "multidict": ["_calls.transport", "testing"],
+    "multidict": ["_calls.failures", "testing"],
 }
 """The only modules, or folders, that may import a third-party library."""
 

@@ -15,6 +15,7 @@ from emogg_async.errors import (
     DeadlineError,
     EmoggError,
     InvalidArgumentError,
+    LiveLimitError,
     NotFoundError,
     NotSentError,
     OutcomeUnknownError,
@@ -47,6 +48,7 @@ EXAMPLES = [
     RateLimitedError("slow down", status=429, retry_after=2.5, **FACTS),
     ServerError("down", status=503, retry_after=0.0, **FACTS),
     ResponseShapeError("no session", problems=("name: required", "x"), **FACTS),
+    LiveLimitError("none is free", in_use=10),
     OutcomeUnknownError("nobody knows", since=SINCE, method="POST", path=PATH),
 ]
 

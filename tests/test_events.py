@@ -8,7 +8,9 @@ from contextvars import ContextVar
 
 import attrs
 import pytest
+import simulated
 from aiocache import SimpleMemoryCache
+from simulated import timed
 from test_secrets import TOKEN, assert_clean, everything_in
 
 from emogg_async import (
@@ -28,6 +30,9 @@ from emogg_async.events import (
     CacheHit,
     CacheMiss,
     Event,
+    GapSeen,
+    LiveConnected,
+    LiveDisconnected,
     Paced,
     RateLimited,
     RetryScheduled,
@@ -249,6 +254,89 @@ class TestEvents:
         assert isinstance(hit, Event)
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             hit.path = "/v1"
+
+
+class TestLive:
+    @timed
+    async def test_a_connection_that_is_lost(self, heard, caplog):
+        """Connections, their ends and gaps are told and logged, without the token."""
+        caplog.set_level(logging.DEBUG, "emogg_async.live")
+        async with simulated.emulated() as emulator:
+            emulator.add_token(TOKEN)
+            session_id = emulator.add_session(state="active", token=TOKEN).id
+            options = {"token": TOKEN, "cache": None, "on_event": heard.append}
+            async with emulator.client(**options) as client:
+                async with client.live.counts(session_id) as feed:
+                    emulator.live.cut(1011)
+                    await asyncio.sleep(5)
+                    emulator.live.emit(session_id, {"joy": 2})
+                    event = await feed.next(10)
+        up, down, again, gap, last = heard
+        expected = [LiveConnected, LiveDisconnected, LiveConnected, GapSeen]
+        assert [*expected, LiveDisconnected] == kinds(heard)
+        for each in (up, down, again, last):
+            facts = each.method, each.path, each.template, each.session_id
+            assert ("GET", "/ws/v1", "/ws/v1", None) == facts
+        assert "the service closed it with code 1011" == down.reason
+        assert 0.5 <= down.wait <= 1
+        assert ("the client was closed", None) == (last.reason, last.wait)
+        assert (session_id, event.gap) == (gap.session_id, gap.gap)
+        assert [
+            "GET /ws/v1: connected",
+            f"GET /ws/v1: disconnected: {down.reason}",
+            "GET /ws/v1: connected",
+            f"GET /ws/v1: a gap in session {session_id}: reconnected",
+            "GET /ws/v1: disconnected: the client was closed",
+        ] == caplog.messages
+        assert_clean(*map(repr, heard), *caplog.messages)
+
+    @timed
+    async def test_what_a_listener_raises_hurts_no_feed(self, caplog):
+        """A feed goes on, and the log has one warning."""
+        async with simulated.emulated() as emulator:
+            session = emulator.add_session(state="active")
+            async with emulator.client(on_event=lambda _: 1 / 0) as client:
+                async with client.live.counts(session.id) as feed:
+                    emulator.live.emit(session.id, {"joy": 1})
+                    assert {"joy": 1} == (await feed.next(10)).emotions
+        messages = ["on_event failed, and was not heard: ZeroDivisionError"]
+        assert messages == caplog.messages
+
+    @timed
+    async def test_statistics(self):
+        """Counters of live channels rise, and those of what is open fall again."""
+        async with simulated.emulated() as emulator:
+            session = emulator.add_session(state="active")
+            async with emulator.client(cache=None) as client:
+                async with (
+                    client.live.counts(session.id, buffer=2) as slow,
+                    client.live.counts(session.id) as fast,
+                ):
+                    for number in range(5):
+                        emulator.live.emit(session.id, {"joy": number})
+                        await fast.next(10)
+                    emulator.live.send("nonsense")
+                    await asyncio.sleep(1)
+                    emulator.live.cut()
+                    await asyncio.sleep(5)
+                    assert {
+                        "live_connections": 1,
+                        "live_subscriptions": 1,
+                        "live_events": 5,
+                        "live_dropped": 3,
+                        "live_unreadable": 1,
+                        "live_reconnects": 1,
+                    } == self._live(client)
+                    assert (3, 0) == (slow.dropped, fast.dropped)
+                await asyncio.sleep(10)
+                assert 0 == client.stats.live_subscriptions
+            figures = self._live(client)
+            assert 0 == figures["live_connections"] == figures["live_subscriptions"]
+            assert 5 == figures["live_events"]
+
+    def _live(self, client):
+        stats = attrs.asdict(client.stats)
+        return {name: each for name, each in stats.items() if name.startswith("live_")}
 
 
 class TestListener:

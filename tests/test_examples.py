@@ -1,5 +1,6 @@
 """The examples, each run as its reader would: as a program, against the emulator."""
 
+import asyncio
 import io
 import json
 import os
@@ -22,12 +23,17 @@ from emogg_async.testing import EmoggEmulator
 
 EXAMPLES: Final = Path(__file__).parent.parent / "examples"
 NAMES: Final = sorted(path.name for path in EXAMPLES.glob("*.py"))
-APPS: Final = ["aiohttp_app.py", "fastapi_app.py"]
-"""They serve until they are stopped; `test_example_apps` tests them."""
+APPS: Final = ["aiohttp_app.py", "fastapi_app.py", "live_sse.py"]
+"""They serve until they are stopped; `test_example_apps` and `test_live_sse` test them.
+"""
 
 PROGRAMS: Final = [name for name in NAMES if name not in APPS]
-ARGUMENTS: Final = {"bulk_fetch.py": ["-"], "fleet.py": ["-", "--processes", "2"]}
 MISSING: Final = "65ea1530bb50af72b6e3dc1e"
+ARGUMENTS: Final = {
+    "bulk_fetch.py": ["-"],
+    "fleet.py": ["-", "--processes", "2"],
+    "live_meter.py": [MISSING],
+}
 
 pytestmark = pytest.mark.usefixtures("emogg_emulator")
 
@@ -86,6 +92,7 @@ def test_all_examples_are_known() -> None:
         "bulk_fetch.py",
         "fleet.py",
         "list_sessions.py",
+        "live_meter.py",
         "month_of_timelines.py",
         "quickstart.py",
     ]
@@ -119,7 +126,7 @@ def test_refused_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run = _run_each(name)
     assert run.returncode == 1
     assert run.stdout == ""
-    assert run.stderr.startswith("error: 401: Invalid token (GET /v1/sessions")
+    assert run.stderr.startswith("error: 401: Invalid token (GET /")
     assert run.stderr.count("\n") == 1
     assert "not-the-right-one" not in run.stderr
 
@@ -501,3 +508,76 @@ def test_fleet_whose_output_is_closed(emogg_emulator: EmoggEmulator) -> None:
         process.stdout = None
         _, stderr = process.communicate("\n".join(ids), timeout=20)
     assert (141, "") == (process.returncode, stderr)
+
+
+@contextmanager
+def _metering(
+    emulator: EmoggEmulator, session_id: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run the meter until it listens to a session."""
+    with subprocess.Popen(
+        _command("live_meter.py", session_id),
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert eventually(lambda: emulator.live.subscriptions)
+        yield process
+        process.kill()
+
+
+def _measured(intensity: float) -> dict[str, object]:
+    return {"people": 1, "quantity": intensity, "intensity": intensity}
+
+
+async def test_live_meter(emogg_emulator: EmoggEmulator) -> None:
+    """The meter draws the newest event, a gap before it, and ends with its session."""
+    session_id = emogg_emulator.add_session(state="active").id
+    live = emogg_emulator.live
+    with _metering(emogg_emulator, session_id) as process:
+        live.emit(session_id, {"joy": _measured(0.1)})
+        live.cut(1001)
+        assert eventually(lambda: live.subscriptions)
+        emotions = {"focus": _measured(0.25), "[/x]\x1b[2J": _measured(1.0)}
+        live.emit(session_id, emotions)
+        await asyncio.sleep(2.1)  # until it may ask for the session's state again
+        async with emogg_emulator.client() as client:
+            await client.stop_session(session_id)
+        live.cut(1001)
+        stdout, stderr = process.communicate(timeout=50)
+    assert (process.returncode, stderr) == (0, "")
+    title, strongest, weaker = [line.strip() for line in stdout.splitlines()]
+    assert title.endswith(" · after a gap: reconnected")
+    assert strongest.startswith("'[/x]\\x1b[2J'")
+    assert strongest.endswith(" 1.00 " + 40 * "█")
+    assert weaker.split() == ["'focus'", "0.25", 10 * "█"]
+
+
+@signals
+@pytest.mark.usefixtures("_interruptible")
+def test_live_meter_is_interrupted(emogg_emulator: EmoggEmulator) -> None:
+    """Ctrl-C while it listens ends the meter, with one word."""
+    session_id = emogg_emulator.add_session(state="active").id
+    with _metering(emogg_emulator, session_id) as process:
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (130, "interrupted\n")
+    assert eventually(lambda: emogg_emulator.live.connections == 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "usage: live_meter.py SESSION-ID\n"),
+        ((MISSING, MISSING), "usage: live_meter.py SESSION-ID\n"),
+        ((MISSING,), "error: 404: "),
+        (("x",), "error: session_id: expected "),
+    ],
+)
+def test_live_meter_usage(arguments: tuple[str, ...], complaint: str) -> None:
+    """A session that does not exist, or no ID, is refused in one line."""
+    run = _call("live_meter.py", *arguments)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith(complaint)
+    assert run.stderr.count("\n") == 1

@@ -20,7 +20,14 @@ from _terminal import run_on_terminal
 from test_architecture import BESIDE_IMPORTS, FLOORS
 
 import emogg_async
-from emogg_async import AsyncEmoggClient, CachePolicy, RetryPolicy, errors, testing
+from emogg_async import (
+    AsyncEmoggClient,
+    CachePolicy,
+    LivePolicy,
+    RetryPolicy,
+    errors,
+    testing,
+)
 from emogg_async._calls.retry import Verdict, is_ambiguous, verdict
 from emogg_async._cli.app import emogg
 from emogg_async._cli.commands.help import VARIABLES
@@ -295,7 +302,10 @@ def test_nothing_is_installed_by_name(path: Path) -> None:
 # -- options ---------------------------------------------------------------------------
 
 REQUIRED: Final = inspect.Parameter.empty
-SETTINGS: Final = (AsyncEmoggClient, CachePolicy, RetryPolicy, EmoggEmulator)
+SETTINGS: Final = (
+    *(AsyncEmoggClient, CachePolicy, LivePolicy, RetryPolicy),
+    EmoggEmulator,
+)
 """The public classes that users make by themselves, with options."""
 
 LISTING: Final = typing.get_type_hints(AsyncEmoggClient.list_sessions)["return"]
@@ -384,7 +394,7 @@ def test_options_are_right(page: Page) -> None:
             continue
         parameter = _options(CALLS[call])[option.strip("`")]
         real = parameter.default
-        known = {"CachePolicy": CachePolicy, "RetryPolicy": RetryPolicy}
+        known = {kind.__name__: kind for kind in SETTINGS}
         said = REQUIRED if default == "required" else eval(default.strip("`"), known)
         assert (said, type(said)) == (real, type(real)), (call, option)
         if "float" in str(parameter.annotation) and parameter.name not in NOT_SECONDS:

@@ -6,7 +6,6 @@ is cancelled when its last waiter leaves.
 """
 
 import asyncio
-import copy
 import math
 from collections.abc import Callable, Coroutine, Hashable
 from contextvars import copy_context
@@ -16,7 +15,7 @@ import attrs
 
 from emogg_async._calls.alarms import Alarms
 from emogg_async._calls.call import SINGLE, UNKNOWN, Call, backlog, deadline, priority
-from emogg_async._calls.frames import bare
+from emogg_async._calls.frames import bare, twin
 from emogg_async.errors import EmoggError
 
 __all__ = ["Abandoned", "Cut", "Flight", "Flights"]
@@ -109,9 +108,7 @@ class Flight(Generic[T]):
             return error
         if not isinstance(error, EmoggError):
             return error
-        twin = copy.copy(error)
-        twin.__cause__ = error.__cause__
-        return twin
+        return twin(error)
 
 
 class Flights:

@@ -5,6 +5,7 @@ trackers print them all.
 """
 
 import asyncio
+import copy
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -12,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 
 from emogg_async.errors import EmoggError
 
-__all__ = ["ENDS", "bare", "frameless", "without_aiohttp"]
+__all__ = ["ENDS", "bare", "frameless", "twin", "without_aiohttp"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=BaseException | None)
@@ -32,6 +33,16 @@ def bare(error: E) -> E:
         each.__traceback__ = each.__context__ = None
         each = each.__cause__
     return error
+
+
+def twin(error: EmoggError) -> EmoggError:
+    """Return a copy of *error* for one of several waiters.
+
+    Tracebacks of a shared error would add up.
+    """
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def without_aiohttp(error: Exception) -> Exception:

@@ -4,23 +4,22 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import attrs
 
 from emogg_async import events
+from emogg_async._wire.protocol import HANDSHAKE, Request
 from emogg_async._wire.requests import get_session
 from emogg_async.errors import EmoggError
 from emogg_async.events import Event
-
-if TYPE_CHECKING:
-    from emogg_async._wire.protocol import Request
 
 __all__ = ["Counters", "Instrument", "Stats", "Trace", "log"]
 
 root: Final = logging.getLogger("emogg_async")
 http: Final = logging.getLogger("emogg_async.http")
 cache: Final = logging.getLogger("emogg_async.cache")
+live: Final = logging.getLogger("emogg_async.live")
 
 _LINES: Final[dict[type[Event], tuple[logging.Logger, str]]] = {
     events.AttemptFailed: (http, "attempt {0.attempt} failed: {0.error.headline}"),
@@ -36,6 +35,9 @@ _LINES: Final[dict[type[Event], tuple[logging.Logger, str]]] = {
     events.CacheHit: (cache, "cached"),
     events.CacheMiss: (cache, "not cached"),
     events.StaleServed: (cache, "served stale"),
+    events.LiveConnected: (live, "connected"),
+    events.LiveDisconnected: (live, "disconnected: {0.reason}"),
+    events.GapSeen: (live, "a gap in session {0.session_id}: {0.gap.reason}"),
 }
 """The logger and the line for each event."""
 
@@ -50,6 +52,10 @@ def log(logger: logging.Logger, level: int, line: str, *facts: object) -> None:
     except Exception:
         if logging.raiseExceptions:
             traceback.print_exc()
+
+
+LiveCount = Literal["events", "dropped", "reconnects"]
+"""What is counted of live channels, in `Stats` and by an instrument."""
 
 
 class Trace(Protocol):
@@ -69,10 +75,13 @@ class Trace(Protocol):
 
 
 class Instrument(Protocol):
-    """A function that makes a trace for each request."""
+    """A function that makes a trace for each request, and counts live channels."""
 
-    def __call__(self, request: "Request") -> Trace:
+    def __call__(self, request: Request) -> Trace:
         """Start a trace of *request*, in the context of its load."""
+
+    def count(self, what: LiveCount) -> None:
+        """Count one of *what* happens on live channels."""
 
 
 @attrs.frozen(kw_only=True)
@@ -91,9 +100,18 @@ class Stats:
         cache_misses: Calls for which the cache had no fresh value.
         stale_served: Calls answered by a past value because the service did not answer.
         coalesced: Calls that joined a load of another call.
-        in_flight: Requests that are out now; the only counter that also falls.
+        in_flight: Requests that are out now. It and the first two of live channels are
+            the only counters that also fall.
         waited: Seconds that all calls together waited for their turn and between
             attempts.
+        live_connections: Live connections that are open now.
+        live_subscriptions: Live subscriptions that the service has confirmed and that
+            have not ended.
+        live_events: Live events received, each once for all feeds that share it.
+        live_dropped: Live events that feeds have lost because their readers were slow.
+        live_unreadable: Live messages that were passed over, as they could not be read
+            or belonged to nothing.
+        live_reconnects: Live connections that were lost, or failed, and made again.
     """
 
     calls: int = 0
@@ -106,6 +124,12 @@ class Stats:
     coalesced: int = 0
     in_flight: int = 0
     waited: float = 0.0
+    live_connections: int = 0
+    live_subscriptions: int = 0
+    live_events: int = 0
+    live_dropped: int = 0
+    live_unreadable: int = 0
+    live_reconnects: int = 0
 
 
 class Counters:
@@ -139,6 +163,12 @@ class Counters:
     coalesced: int
     in_flight: int
     waited: float
+    live_connections: int
+    live_subscriptions: int
+    live_events: int
+    live_dropped: int
+    live_unreadable: int
+    live_reconnects: int
 
     def __init__(self, on_event: Callable[[Event], object] | None = None) -> None:
         for field in attrs.fields(Stats):
@@ -148,17 +178,17 @@ class Counters:
         self._is_dead = False
         self.is_watched = on_event is not None or cache.isEnabledFor(logging.DEBUG)
 
-    def hit(self, of: "Request | str") -> None:
+    def hit(self, of: Request | str) -> None:
         """Count a hit; *of* is the request that it saved, or the session's id."""
         self.cache_hits += 1
         if self.is_watched:
             self.tell_hit(of)
 
-    def tell_hit(self, of: "Request | str") -> None:
+    def tell_hit(self, of: Request | str) -> None:
         """Report a hit; call it only if `is_watched`, as it is slow."""
         self.tell(events.CacheHit, _spared(of))
 
-    def miss(self, of: "Request | str") -> None:
+    def miss(self, of: Request | str) -> None:
         """Count a miss; *of* is the request to make, or the session's id."""
         self.cache_misses += 1
         if self.is_watched:
@@ -167,12 +197,12 @@ class Counters:
             logging.DEBUG
         )
 
-    def stale(self, request: "Request", why: EmoggError | None = None) -> None:
+    def stale(self, request: Request, why: EmoggError | None = None) -> None:
         """Count a stale value; *why* is the error, None during a known outage."""
         self.stale_served += 1
         self.tell(events.StaleServed, request, error=why)
 
-    def tell(self, kind: type[Event], request: "Request", **facts: Any) -> None:
+    def tell(self, kind: type[Event], request: Request, **facts: Any) -> None:
         """Report an event of that *kind* to the log and to `on_event`."""
         logger, line = _LINES[kind]
         is_logged = logger.isEnabledFor(logging.DEBUG)
@@ -202,11 +232,27 @@ class Counters:
                 line = "on_event failed, and was not heard: %s"
                 log(root, logging.WARNING, line, name)
 
+    def count_live(self, what: LiveCount) -> None:
+        """Count one of *what* happens on live channels."""
+        name = f"live_{what}"
+        setattr(self, name, getattr(self, name) + 1)
+        if self.instrument is not None:
+            self.instrument.count(what)
+
+    def tell_live(
+        self, kind: type[Event], session_id: str | None = None, **facts: Any
+    ) -> None:
+        """Report an event of the live connections."""
+        request = HANDSHAKE
+        if session_id is not None:
+            request = attrs.evolve(HANDSHAKE, session_id=session_id)
+        self.tell(kind, request, **facts)
+
     def snapshot(self) -> Stats:
         """Return the counters as they are now."""
         names = (field.name for field in attrs.fields(Stats))
         return Stats(**{name: getattr(self, name) for name in names})
 
 
-def _spared(of: "Request | str") -> "Request":
+def _spared(of: Request | str) -> Request:
     return get_session(of) if isinstance(of, str) else of

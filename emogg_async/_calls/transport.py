@@ -1,35 +1,44 @@
-"""One HTTP exchange over aiohttp.
-
-aiohttp's exceptions become ours here. They lose the headers of the request, because the
-token is in them.
-"""
+"""One HTTP exchange over aiohttp, and the opening of live connections."""
 
 import asyncio
-import os
-import socket
 import ssl as tls
 from collections.abc import Mapping
 from contextvars import Context
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 import attrs
 from aiohttp import ClientSession
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from emogg_async._calls.alarms import Alarms, Limit
-from emogg_async._calls.frames import bare, without_aiohttp
-from emogg_async._wire.protocol import SAFE, TOO_LONG, Request, Response, unpacked
+from emogg_async._calls.failures import (
+    NOT_SENT,
+    Proxy,
+    TunnelError,
+    UnaskedError,
+    forget_words,
+    named,
+    refused_by_proxy,
+    translated,
+)
+from emogg_async._calls.frames import without_aiohttp
+from emogg_async._wire.protocol import (
+    HANDSHAKE,
+    SAFE,
+    TOO_LONG,
+    Request,
+    Response,
+    status_error,
+    unpacked,
+)
 from emogg_async.errors import (
     ConfigurationError,
-    ConnectionLostError,
     DeadlineError,
-    NotSentError,
+    EmoggError,
     ResponseShapeError,
-    TransportError,
 )
 
 __all__ = ["ClientSession", "Proxy", "Route", "Transport", "is_session"]
@@ -38,19 +47,12 @@ CONNECT_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 15.0
 READ_BYTES: Final = 256 * 1024
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
+MAX_FRAME_BYTES: Final = 2**20
 MAX_SPOILT: Final = 100
 """Connections with unasked answers that are closed before a request gives up."""
 
 _REPEATED_BY_AIOHTTP = frozenset({"DELETE", "PUT"})
 """The writes that aiohttp itself repeats when an idle connection is dead."""
-
-_NOT_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-)
 
 
 _OPTIONS: Final[dict[str, Any]] = {
@@ -66,28 +68,6 @@ _OPTIONS: Final[dict[str, Any]] = {
 }
 
 _PROXY_REFUSES: Final = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
-
-_TEMPORARY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
-"""The 4xx answers of a proxy that a retry may not meet again."""
-
-
-@attrs.frozen(kw_only=True)
-class Proxy:
-    """A proxy and its credentials.
-
-    Attributes:
-        url: Its scheme, host and port, without credentials.
-        authorization: The value of `Proxy-Authorization`; None sends no such header.
-    """
-
-    url: str
-    authorization: str | None = attrs.field(default=None, repr=False)
-
-    def headers(self) -> dict[str, str]:
-        """Return the headers for the proxy alone."""
-        if self.authorization is None:
-            return {}
-        return {"Proxy-Authorization": self.authorization}
 
 
 @attrs.frozen(kw_only=True)
@@ -147,6 +127,8 @@ class Transport:
         # For writes `connect` bounds DNS and TLS, too, to tell whether one was sent.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         self._owns_http = http is None
+        self._user_agent = user_agent
+        self._sockets: aiohttp.ClientSession | None = None
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
         # Headers of the session need no merging for each request. With a proxy, aiohttp
@@ -218,7 +200,7 @@ class Transport:
         except TimeoutError as error:
             raise self._too_late(request, limit, error) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise _translated(error, request, self._proxy) from error
+            raise translated(error, request, self._proxy) from error
         except Exception as error:
             if self._owns_http or not isinstance(error, RuntimeError | ValueError):
                 raise without_aiohttp(error)  # noqa: B904 - the same error
@@ -256,12 +238,68 @@ class Transport:
         sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
         what = f"no answer within {limit:.3g} s"
         if not sent:
-            way = f" through {_named(self._proxy)}" if self._proxy else ""
+            way = f" through {named(self._proxy)}" if self._proxy else ""
             what = f"no connection{way} in time"
         return DeadlineError(what, sent=sent, method=request.method, path=request.path)
 
+    async def open_socket(self, limit: float) -> aiohttp.ClientWebSocketResponse:
+        """Open a live connection, over the way of all requests but without the token.
+
+        Args:
+            limit: Seconds until it must be open.
+
+        Raises:
+            StatusError: The service refuses it, or redirects.
+            ResponseShapeError: What answers does not speak WebSocket.
+            NotSentError: The service was not reached.
+            ConnectionLostError: The answer was lost.
+            DeadlineError: The time is up.
+            ConfigurationError: The session passed as `http=` is closed or fails.
+        """
+        if self._http.closed:
+            raise ConfigurationError("the ClientSession passed as http= is closed")
+        if self._sockets is None:
+            self._sockets = _session_for_sockets(self._http)
+        url = "ws" + self._base_url.removeprefix("http") + HANDSHAKE.path
+        options = {k: v for k, v in self._plain.items() if k.startswith("proxy")}
+        its = options.get("proxy_headers", {}) if not self._tunnels else {}
+        try:
+            async with asyncio.timeout(limit):
+                opened = await self._sockets.ws_connect(
+                    URL(url, encoded=True),
+                    headers={"User-Agent": self._user_agent, **its},
+                    max_msg_size=MAX_FRAME_BYTES,
+                    **options,
+                )
+                return cast("aiohttp.ClientWebSocketResponse", opened)
+        except TimeoutError as error:
+            raise self._too_late(HANDSHAKE, limit, error) from error
+        except aiohttp.WSServerHandshakeError as error:
+            raise self._refused_socket(error.status) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise translated(error, HANDSHAKE, self._proxy) from error
+        except Exception as error:
+            if self._owns_http:
+                raise without_aiohttp(error)  # noqa: B904 - the same error
+            raise ConfigurationError(
+                "the session passed as http= cannot open a live connection: "
+                f"{type(error).__name__}: {error}"
+            ) from None
+
+    def _refused_socket(self, status: int) -> EmoggError:
+        if self._proxy and not self._tunnels and status == _PROXY_REFUSES:
+            return refused_by_proxy(self._proxy, status, HANDSHAKE)
+        if status >= 300:
+            return status_error(HANDSHAKE, status, "", "")
+        what = f"the service answered {status} and does not speak WebSocket"
+        return ResponseShapeError(
+            what, problems=(what,), method=HANDSHAKE.method, path=HANDSHAKE.path
+        )
+
     async def close(self) -> None:
         """Close our own session; the caller's stays open."""
+        if self._sockets is not None:
+            await self._sockets.close()
         if self._owns_http:
             await self._http.close()
 
@@ -285,10 +323,6 @@ class _SendOnce:
         return await handler(request)
 
 
-class _UnaskedError(aiohttp.ClientConnectorError):
-    """Every connection received an answer before a request was sent."""
-
-
 class _Connector(aiohttp.TCPConnector):
     """A connector that closes connections with unasked answers.
 
@@ -310,7 +344,7 @@ class _Connector(aiohttp.TCPConnector):
             if protocol is None or not protocol.should_close:
                 return connection
             connection.close()
-        raise _UnaskedError(req.connection_key, OSError())
+        raise UnaskedError(req.connection_key, OSError())
 
     async def _create_connection(self, *args: Any) -> Any:
         task: asyncio.Task[Any] = Context().run(
@@ -330,10 +364,6 @@ class _Connector(aiohttp.TCPConnector):
             super()._release(*args, **options)
 
 
-class _TunnelError(aiohttp.ClientProxyConnectionError):
-    """A proxy closed the connection, or sent no valid answer, instead of a tunnel."""
-
-
 class _Tunneller(_Connector):
     """A connector whose errors at a proxy say that no request was sent.
 
@@ -349,12 +379,12 @@ class _Tunneller(_Connector):
     ) -> Any:
         try:
             return await super().connect(req, traces, timeout)
-        except (TimeoutError, *_NOT_SENT):
+        except (TimeoutError, *NOT_SENT):
             raise
         except (aiohttp.ClientError, OSError) as error:
-            _forget_words(error)
+            forget_words(error)
             closed = OSError("no tunnel")
-            raise _TunnelError(req.connection_key, closed) from error
+            raise TunnelError(req.connection_key, closed) from error
 
 
 def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSession:
@@ -370,6 +400,40 @@ def _open_session(route: Route, headers: dict[str, str]) -> aiohttp.ClientSessio
             ssl=route.ssl or True,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+async def _refuse_redirect(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Refuse to be redirected: the first message of a connection has the token."""
+    response = await handler(request)
+    if 300 <= response.status < 400:
+        response.close()
+        raise aiohttp.WSServerHandshakeError(
+            response.request_info, response.history, status=response.status
+        )
+    return response
+
+
+def _session_for_sockets(http: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """Make a session for live connections that goes the same way as *http*.
+
+    It has the headers of *http* but the one with the token.
+    """
+    outer = getattr(http, "_middlewares", ())
+    headers = http.headers.copy()
+    headers.popall("Authorization", None)
+    return aiohttp.ClientSession(
+        connector=http.connector,
+        connector_owner=False,
+        cookie_jar=http.cookie_jar,
+        headers=headers,
+        trust_env=http.trust_env,
+        trace_configs=http.trace_configs,
+        proxy=getattr(http, "_default_proxy", None),
+        middlewares=(*outer, _refuse_redirect),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
     )
 
 
@@ -397,7 +461,7 @@ def _check_proxy(
     """Raise the error for an answer that is of *proxy* itself."""
     if response.status == _PROXY_REFUSES:
         response.close()
-        raise _refused_by_proxy(proxy, response.status, request)
+        raise refused_by_proxy(proxy, response.status, request)
 
 
 async def _received(request: Request, response: aiohttp.ClientResponse) -> Response:
@@ -428,103 +492,3 @@ async def _received(request: Request, response: aiohttp.ClientResponse) -> Respo
     if body and (coding := response.headers.get("Content-Encoding")):
         body, problem = unpacked(body, coding, limit)
     return Response(response.status, response.headers, body, problem)
-
-
-def _translated(
-    error: Exception, request: Request, proxy: Proxy | None = None
-) -> TransportError | ResponseShapeError:
-    """Return the error of ours for aiohttp's *error*."""
-    parsing = (
-        error.__cause__ if isinstance(error, aiohttp.ClientResponseError) else None
-    )
-    _forget_words(error)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return _refused_by_proxy(proxy, getattr(error, "status", 0), request)
-    where: dict[str, Any] = {"method": request.method, "path": request.path}
-    if isinstance(parsing, HttpProcessingError):
-        is_long = isinstance(parsing.__cause__, LineTooLong)
-        what = (
-            "a line of its head is too long" if is_long else "its head is no valid HTTP"
-        )
-        said = f"the answer cannot be read: {what}"
-        return ResponseShapeError(said, problems=(what,), **where)
-    if not isinstance(error, _NOT_SENT):
-        kind = type(error).__name__
-        return ConnectionLostError(f"the answer was lost ({kind})", **where)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return NotSentError(
-            f"not sent: {_distrust(error)}",
-            stopped_by="certificate",
-            final=True,
-            **where,
-        )
-    if proxy or isinstance(error, aiohttp.ClientProxyConnectionError):
-        what = f"not sent: {_named(proxy)}: {_reason(error)}"
-        return NotSentError(what, stopped_by="proxy", **where)
-    return NotSentError(f"not sent: {_reason(error)}", **where)
-
-
-def _refused_by_proxy(
-    proxy: Proxy | None, status: int, request: Request
-) -> NotSentError:
-    known = status in HTTPStatus.__members__.values()
-    phrase = f" {HTTPStatus(status).phrase}" if known else ""
-    return NotSentError(
-        f"not sent: {_named(proxy)} answered {status}{phrase}",
-        stopped_by="proxy",
-        final=400 <= status < 500 and status not in _TEMPORARY,
-        method=request.method,
-        path=request.path,
-    )
-
-
-def _named(proxy: Proxy | None) -> str:
-    return f"the proxy {proxy.url}" if proxy else "the proxy"
-
-
-def _distrust(error: aiohttp.ClientConnectorCertificateError) -> str:
-    """Name the host of a refused certificate, perhaps a proxy, and the reason."""
-    key = getattr(error, "_conn_key", None)
-    cause = getattr(error, "_certificate_error", None)
-    why = getattr(cause, "verify_message", "") or "it is not trusted"
-    return f"the certificate of {key.host if key else 'the service'} is refused: {why}"
-
-
-def _forget_words(error: Exception) -> None:
-    """Remove headers, texts of the server, causes and frames from *error*.
-
-    The token is in the headers of the request, and a server may repeat it.
-    """
-    error.__cause__ = None
-    bare(error)
-    for part in vars(error).values():
-        if isinstance(part, BaseException):
-            bare(part)
-    if isinstance(error, aiohttp.ClientResponseError):
-        if (info := getattr(error, "request_info", None)) is not None:
-            none = CIMultiDictProxy(CIMultiDict[str]())
-            error.request_info = aiohttp.RequestInfo(
-                info.url, info.method, none, info.real_url
-            )
-            error.args = (error.request_info, ())
-        error.message, error.headers = "", None
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        # aiohttp may put the head of an answer there.
-        error.message, error.args = "", ()
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, _TunnelError):
-        return "it closed the connection, or did not answer as a proxy"
-    if isinstance(error, _UnaskedError):
-        return "it answers before it is asked"
-    cause = getattr(error, "certificate_error", getattr(error, "os_error", error))
-    if isinstance(cause, tls.SSLError):
-        return str(getattr(cause, "reason", None) or "TLS failed")
-    if isinstance(cause, OSError) and cause.errno:
-        # asyncio's text repeats the address. The numbers of a resolver are not errnos.
-        resolver = isinstance(cause, socket.gaierror)
-        return str(cause.strerror if resolver else os.strerror(cause.errno))
-    if isinstance(cause, ConnectionError):
-        return "the connection was closed before TLS was set up"
-    return type(error).__name__

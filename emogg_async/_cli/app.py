@@ -27,8 +27,9 @@ _COMMANDS: Final = {
     "emulator": "Serve made-up sessions as the Emogg API does.",
     "events": "Send events of your own sources to a session.",
     "help": "Explain a command, or one of the topics below.",
+    "live": "Follow the emotions of active sessions, as they are seen.",
     "sentiment": "See the sentiment of what was said, over time.",
-    "sessions": "Get, list, export, create, rename, stop and delete sessions.",
+    "sessions": "Get, list, export, create, change, await, delete sessions.",
     "sources": "Register sources of your own with a session.",
 }
 """The subcommands, each defined in the module of its name, and what each does."""

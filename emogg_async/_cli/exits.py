@@ -104,6 +104,7 @@ _CODES: Final[dict[type[EmoggError], Exit]] = {
     errors.RateLimitedError: Exit.RATE_LIMITED,
     errors.ServerError: Exit.SERVICE,
     errors.OutcomeUnknownError: Exit.UNKNOWN,
+    errors.LiveLimitError: Exit.RATE_LIMITED,
 }
 """The exit code of each error; a subclass has that of its base."""
 
@@ -126,6 +127,8 @@ _STEPS: Final[dict[type[EmoggError], str]] = {
     errors.ServerError: "Try again later",
     errors.ResponseShapeError: "Update emogg-async; if that does not help, report it",
     errors.OutcomeUnknownError: "Look whether it took effect before you repeat it",
+    errors.LiveLimitError: "End what else follows sessions live, or allow more time "
+    "with --timeout",
 }
 """The next step after each error; a subclass has that of its base.
 

@@ -338,11 +338,13 @@ def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
 def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
     """Make the hook that undoes `_object`."""
     expandable = model in _EXPANDABLE
+    keeps_unknown = "extra" in attrs.fields_dict(model)
     known = make_dict_unstructure_fn(model, converter, **_overrides(model, converter))
 
     def unstructure_object(instance: Any) -> dict[str, Any]:
         objects = thaw(instance.expanded) if expandable else {}
-        wire: dict[str, Any] = known(instance) | objects | thaw(instance.extra)
+        unknown = thaw(instance.extra) if keeps_unknown else {}
+        wire: dict[str, Any] = known(instance) | objects | unknown
         return wire
 
     return unstructure_object

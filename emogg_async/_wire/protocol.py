@@ -24,6 +24,7 @@ from emogg_async.errors import EmoggError, ResponseShapeError, StatusError
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "HANDSHAKE",
     "SAFE",
     "TOO_LONG",
     "Headers",
@@ -35,6 +36,7 @@ __all__ = [
     "decipher",
     "format_datetime",
     "purge",
+    "status_error",
     "unpacked",
 ]
 
@@ -132,6 +134,13 @@ class Request:
     def template(self) -> str:
         """The path with `{id}` in place of each ID."""
         return _ID.sub("{id}", self.path)
+
+
+HANDSHAKE: Final = Request("GET", "/ws/v1")
+"""The request that becomes a live connection.
+
+Source: https://docs.emogg.com, "WebSocket".
+"""
 
 
 class Headers(Protocol):
@@ -339,15 +348,34 @@ def _undecodable(
 def _status_error(
     request: Request, response: Response, now: datetime, secret: str
 ) -> StatusError:
+    message = _service_message(response.body)
+    retry_after = _retry_after(response.headers, now)
+    return status_error(request, response.status, message, secret, retry_after)
+
+
+def status_error(
+    request: Request,
+    status: int,
+    message: str,
+    secret: str,
+    retry_after: float | None = None,
+) -> StatusError:
+    """Return the error for the *status* of an answer to *request*.
+
+    Args:
+        request: The request.
+        status: The status, which is not 2xx.
+        message: The service's words; empty takes the usual phrase of the status.
+        secret: The token, which no error may show.
+        retry_after: Seconds after which another try makes sense; None if unknown.
+    """
     kind = _ERROR_BY_STATUS.get(
-        response.status,
-        errors.ServerError if response.status >= 500 else StatusError,
+        status, errors.ServerError if status >= 500 else StatusError
     )
-    message = _hidden(_service_message(response.body), request, secret)
     return kind(
-        one_line(message, 200) or _phrase(response.status),
-        status=response.status,
-        retry_after=_retry_after(response.headers, now),
+        one_line(_hidden(message, request, secret), 200) or _phrase(status),
+        status=status,
+        retry_after=retry_after,
         method=request.method,
         path=request.path,
     )

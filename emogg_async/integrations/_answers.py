@@ -13,6 +13,7 @@ from emogg_async.errors import (
     DeadlineError,
     EmoggError,
     InvalidArgumentError,
+    LiveLimitError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
@@ -45,13 +46,15 @@ class Answer(NamedTuple):
 
 
 _INTERNAL = (500, "internal", "This server cannot answer; repeating does not help.")
+_BUSY = (503, "busy", "Too much is going on. Try again later.")
 _UPSTREAM = (502, "upstream_failed", "A service behind this one failed.")
 
 _ANSWERS: Final[Mapping[type[EmoggError], tuple[int, str, str]]] = {
     InvalidArgumentError: (400, "invalid_argument", "The request is not well-formed."),
     NotFoundError: (404, "not_found", "There is no such thing."),
     # A 429 would blame this visitor, but all visitors together asked too much.
-    RateLimitedError: (503, "busy", "Too much is going on. Try again later."),
+    RateLimitedError: _BUSY,
+    LiveLimitError: _BUSY,
     ClientClosedError: (503, "stopping", "This server is stopping. Try again."),
     DeadlineError: (504, "timeout", "A service behind this one took too long."),
     OutcomeUnknownError: (

@@ -28,6 +28,9 @@ Each request sent is recorded in the histogram `http.client.request.duration` an
 it is under way, in `http.client.active_requests`. Neither spans nor metrics hold the
 token, a header or a body.
 
+Live channels have metrics only: the counters `emogg.live.events`, `emogg.live.dropped`
+and `emogg.live.reconnects`, as in `Stats`.
+
 Source: https://opentelemetry.io/docs/specs/semconv/http/.
 """
 
@@ -62,6 +65,13 @@ BUCKETS: Final = (
     *(0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
 """Seconds, as the conventions advise."""
+
+LIVE: Final = (
+    ("events", "{event}", "Live events received."),
+    ("dropped", "{event}", "Live events lost because their reader was slow."),
+    ("reconnects", "{connection}", "Live connections made again."),
+)
+"""Name, unit and description of each counter of live channels."""
 
 
 def instrument(
@@ -114,6 +124,15 @@ class _Instrument:
             unit="{request}",
             description="Number of active HTTP requests.",
         )
+        self.live = {
+            what: meter.create_counter(
+                f"emogg.live.{what}", unit=unit, description=description
+            )
+            for what, unit, description in LIVE
+        }
+
+    def count(self, what: str) -> None:
+        self.live[what].add(1, self.server)
 
     def __call__(self, request: "Request") -> "_Trace":
         return _Trace(self, request)

@@ -9,15 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from emogg_async.testing._channels import LiveSubscription
+    from emogg_async.testing._control import LiveControl
     from emogg_async.testing._emulator import EmoggEmulator
     from emogg_async.testing._faults import FaultRule
+    from emogg_async.testing._guesses import LiveGuesses
     from emogg_async.testing._journal import RecordedRequest
+    from emogg_async.testing._limits import LiveLimits
+    from emogg_async.testing._messages import LiveMessage
 
-__all__ = ["EmoggEmulator", "FaultRule", "RecordedRequest"]
+__all__ = [
+    "EmoggEmulator",
+    "FaultRule",
+    "LiveControl",
+    "LiveGuesses",
+    "LiveLimits",
+    "LiveMessage",
+    "LiveSubscription",
+    "RecordedRequest",
+]
 
 _HOMES: Final = {
     "EmoggEmulator": "emogg_async.testing._emulator",
     "FaultRule": "emogg_async.testing._faults",
+    "LiveControl": "emogg_async.testing._control",
+    "LiveGuesses": "emogg_async.testing._guesses",
+    "LiveLimits": "emogg_async.testing._limits",
+    "LiveMessage": "emogg_async.testing._messages",
+    "LiveSubscription": "emogg_async.testing._channels",
     "RecordedRequest": "emogg_async.testing._journal",
 }
 

@@ -1,24 +1,27 @@
-"""Emotions and sentiments of the emulated sessions, as JSON values.
+"""Emotions and sentiments of the emulated sessions, as JSON.
 
 The seed, the session's ID and its duration decide them. Only the server's thread may
 use this module.
 """
 
-import math
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from emogg_async.testing._guesses import LONGEST_ANALYSIS
 from emogg_async.testing._reading import Window
-from emogg_async.testing._walks import EMOTIONS, SENTIMENTS, STEP, Moods, Speech
+from emogg_async.testing._walks import EMOTIONS, STEP, Moods, Speech
 
-__all__ = ["Analyst"]
+__all__ = ["Analyst", "counts", "intensities"]
 
 T = TypeVar("T", Moods, Speech)
 
 _KEPT: Final = 100
-"""Walks of each kind that are kept, about 50 kB for an hour; others are made again."""
+"""Walks of each kind that are kept, about 20 kB for an hour; others are made again."""
+
+_SENTIMENTS: Final = '{{"positive":{},"neutral":{},"negative":{}}}'
+"""JSON of the segments of each sentiment, a template."""
 
 
 class Analyst:
@@ -28,6 +31,10 @@ class Analyst:
         self._moods = _walks(seed, "moods", Moods)
         self._speech = _walks(seed, "speech", Speech)
 
+    def moods(self, session_id: str) -> Moods:
+        """Return the emotions of a session, to be told live."""
+        return self._moods(session_id)
+
     def totals(self, session_id: str, duration: float) -> dict[str, int]:
         """Return how often each emotion was detected, if it was detected at all.
 
@@ -36,48 +43,89 @@ class Analyst:
         steps = _steps(duration)
         moods = self._moods(session_id)
         moods.grow(steps)
-        counts = (sums[steps] for sums in moods.detections)
-        return {
-            name: count for name, count in zip(EMOTIONS, counts, strict=True) if count
-        }
+        return _detected(moods.detected(0, steps))
 
-    def emotions(
-        self, session_id: str, duration: float, window: Window
-    ) -> list[dict[str, Any]]:
-        """Return the intervals of *window* in which a face was seen.
+    def emotions(self, session_id: str, duration: float, window: Window) -> str:
+        """Return the intervals of *window* in which a face was seen, as JSON.
 
         Source: https://docs.emogg.com, "Get emotions timeline".
         """
         moods = self._moods(session_id)
         moods.grow(_steps(duration))
-        return [
-            {
-                "start": _plain(start),
-                "end": _plain(end),
-                "detectedFaces": faces,
-                "emotions": _measures(moods, first, last),
-            }
-            for start, end, first, last in _intervals(window, duration)
+        found = [
+            f'{{{span},"detectedFaces":{faces},"emotions":{moods.tell(first, last)}}}'
+            for span, first, last in _intervals(window, duration)
             if (faces := max(moods.faces[first:last]))
         ]
+        return f"[{','.join(found)}]"
 
-    def sentiments(
-        self, session_id: str, duration: float, window: Window
-    ) -> list[dict[str, Any]]:
-        """Return the intervals of *window* in which something was said.
+    def sentiments(self, session_id: str, duration: float, window: Window) -> str:
+        """Return the intervals of *window* in which something was said, as JSON.
 
         Source: https://docs.emogg.com, "Get transcription sentiment".
         """
         speech = self._speech(session_id)
         speech.grow(_steps(duration))
         found = []
-        for start, end, first, last in _intervals(window, duration):
-            parts = [sums[last] - sums[first] for sums in speech.counts]
+        for span, first, last in _intervals(window, duration):
+            parts = speech.segments(first, last)
             if segments := sum(parts):
-                sentiments = dict(zip(SENTIMENTS, parts, strict=True))
-                span = {"start": _plain(start), "end": _plain(end)}
-                found.append(span | {"segments": segments, "sentiments": sentiments})
+                found.append(
+                    f'{{{span},"segments":{segments},'
+                    f'"sentiments":{_SENTIMENTS.format(*parts)}}}'
+                )
+        return f"[{','.join(found)}]"
+
+
+def counts(moods: Moods, end: int, every: int) -> dict[str, int] | None:
+    """Return how often each emotion was detected in the *every* seconds before *end*.
+
+    Detections of a step are spread over its five seconds, so that those of a session
+    add up to its totals whenever a step is over.
+
+    Returns:
+        The numbers of the emotions detected, or None if no face was seen.
+    """
+    first, last = (end - every) // STEP, -(-end // STEP)
+    if not _is_seen(moods, first, last):
+        return None
+    before, after = (
+        _detected_at(moods, first, end - every),
+        _detected_at(moods, first, end),
+    )
+    return _detected([late - early for early, late in zip(before, after, strict=True)])
+
+
+def intensities(moods: Moods, end: int, every: int) -> dict[str, Any] | None:
+    """Return what the timeline says of the *every* seconds before *end*.
+
+    An interval shorter than a step has the values of the step that runs at its end.
+
+    Returns:
+        The measures of the emotions detected, or None if no face was seen.
+    """
+    last = -(-end // STEP)
+    first = last - max(1, every // STEP)
+    if not _is_seen(moods, first, last):
+        return None
+    found: dict[str, Any] = json.loads(moods.tell(first, last))
+    return found
+
+
+def _is_seen(moods: Moods, first: int, last: int) -> bool:
+    """Tell whether a face was seen from step *first* up to *last*."""
+    moods.grow(last)
+    return max(moods.faces[first:last]) > 0
+
+
+def _detected_at(moods: Moods, first: int, second: int) -> list[int]:
+    """Return the detections from step *first* to *second*, which may lie in a step."""
+    step, within = divmod(second, STEP)
+    found = moods.detected(first, step)
+    if not within:
         return found
+    running = moods.detected(step, step + 1)
+    return [n + within * part // STEP for n, part in zip(found, running, strict=True)]
 
 
 def _walks(seed: int, topic: str, kind: Callable[[str], T]) -> Callable[[str], T]:
@@ -90,20 +138,9 @@ def _walks(seed: int, topic: str, kind: Callable[[str], T]) -> Callable[[str], T
     return walk
 
 
-def _measures(moods: Moods, first: int, last: int) -> dict[str, dict[str, float]]:
-    """Sum up the steps from *first* up to *last*, for each emotion detected."""
-    measures: dict[str, dict[str, float]] = {}
-    for index, name in enumerate(EMOTIONS):
-        counts = moods.detections[index]
-        if detected := counts[last] - counts[first]:
-            sums = moods.quantities[index]
-            quantity = sums[last] - sums[first]
-            measures[name] = {
-                "people": max(moods.people[index][first:last]),
-                "quantity": quantity / 1000,
-                "intensity": round(quantity / detected) / 1000,
-            }
-    return measures
+def _detected(counts: Iterable[int]) -> dict[str, int]:
+    """Return the numbers of the emotions that were detected at all."""
+    return {name: count for name, count in zip(EMOTIONS, counts, strict=True) if count}
 
 
 def _steps(duration: float) -> int:
@@ -111,25 +148,34 @@ def _steps(duration: float) -> int:
     return int(min(duration, LONGEST_ANALYSIS) // STEP)
 
 
-def _intervals(
-    window: Window, duration: float
-) -> Iterator[tuple[float, float, int, int]]:
-    """Yield the intervals of *window*: start, end, first step, and step after the last.
+def _intervals(window: Window, duration: float) -> Iterator[tuple[str, int, int]]:
+    """Yield the intervals of *window*: span, first step, and step after the last.
 
     A step belongs to the interval in which it begins, so none is lost or counted twice.
     Intervals without a step are left out.
     """
-    steps, end = _steps(duration), min(window.end, duration)
-    number = 0
-    while (start := window.start + number * window.granularity) < end:
-        number += 1
-        stop = min(window.start + number * window.granularity, end)
-        first, last = math.ceil(start / STEP), min(math.ceil(stop / STEP), steps)
-        if first >= steps:
-            break
+    steps, until = _steps(duration), _milliseconds(min(window.end, duration))
+    length, step = _milliseconds(window.granularity), 1000 * STEP
+    stop = _milliseconds(window.start)
+    last = -(-stop // step)
+    while stop < until and last < steps:
+        start, first = stop, last
+        stop = min(start + length, until)
+        last = min(-(-stop // step), steps)
         if first < last:
-            yield start, stop, first, last
+            yield _span(start, stop), first, last
 
 
-def _plain(seconds: float) -> float:
-    return int(seconds) if seconds == int(seconds) else round(seconds, 3)
+@lru_cache(maxsize=8_192)  # about 200 bytes each
+def _span(start: int, end: int) -> str:
+    """Write the start and end of an interval, given in milliseconds, as JSON."""
+    return f'"start":{_seconds(start)},"end":{_seconds(end)}'
+
+
+def _seconds(milliseconds: int) -> float:
+    seconds, rest = divmod(milliseconds, 1000)
+    return milliseconds / 1000 if rest else seconds
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

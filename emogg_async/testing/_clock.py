@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,15 +13,20 @@ EPOCH: Final = datetime(2024, 4, 1, 10, 30, tzinfo=UTC)
 
 
 class Clock:
-    """Seconds and dates of the emulator; safe to use from any thread."""
+    """Seconds and dates of the emulator; safe to use from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        time: Function that returns the seconds by which it runs on.
+    """
+
+    def __init__(self, time: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._zero = time.monotonic()
+        self._time = time
+        self._zero = time()
 
     def elapsed(self) -> float:
         """Return the seconds since `EPOCH`."""
-        return time.monotonic() - self._zero
+        return self._time() - self._zero
 
     def now(self) -> datetime:
         """Return the emulator's date and time (aware, UTC)."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -12,6 +13,7 @@ from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.models import CustomEvent, Session, Source
 from emogg_async.testing._bucket import Rounding
 from emogg_async.testing._checks import SECONDS, is_seconds, is_token, require
+from emogg_async.testing._control import LiveControl
 from emogg_async.testing._faults import Fault, FaultRule
 from emogg_async.testing._journal import RecordedRequest
 from emogg_async.testing._server import make_application
@@ -35,7 +37,8 @@ class EmoggEmulator:
     Its clock begins at 2024-04-01T10:30:00Z, runs on, and moves with `advance`; the
     `Date` of each answer follows it. Sessions created through the API are active, grow
     with that clock until they are stopped, and have emotions up to now. The same seed
-    gives the same data. All members may be used from any thread. The docstring of
+    gives the same data. WebSockets at `/ws/v1` tell live what timelines tell later, see
+    `live` and `add_session`. All members may be used from any thread. The docstring of
     `emogg_async.testing._guesses` lists the guesses where the reference is silent.
 
     Args:
@@ -51,6 +54,8 @@ class EmoggEmulator:
         reset_rounding: Rounding of `RateLimit-Reset` to whole seconds: `up`, `down` or
             `nearest`.
         latency: Seconds to wait before each answer.
+        processing: Seconds for which a session is `processing` between `active` and
+            `finished`.
         port: Port on 127.0.0.1; 0 means any free one.
 
     Raises:
@@ -58,6 +63,8 @@ class EmoggEmulator:
     """
 
     __test__ = False  # or pytest could take it for a class of tests
+
+    _time = staticmethod(time.monotonic)
 
     def __init__(
         self,
@@ -70,6 +77,7 @@ class EmoggEmulator:
         rate_headers: bool | Mapping[str, str] = True,
         reset_rounding: Rounding = "up",
         latency: float = 0.0,
+        processing: float = 0.0,
         port: int = 0,
     ) -> None:
         self._settings = Settings(
@@ -81,9 +89,11 @@ class EmoggEmulator:
             rate_headers=rate_headers,
             reset_rounding=reset_rounding,
             latency=latency,
+            processing=processing,
             port=port,
         )
-        self._state = State(self._settings)
+        self._state = State(self._settings, self._time)
+        self._live = LiveControl(lambda: self._state)
         self._lifecycle = threading.RLock()
         self._server: ServerThread | None = None
         self._url: str | None = None
@@ -148,14 +158,14 @@ class EmoggEmulator:
     def reset(self) -> None:
         """Go back to the state right after the start, and drop requests under way.
 
-        The sessions are those of the seed again. Added tokens, faults and the log are
-        gone; buckets, latency and clock start over. The address stays.
+        Sessions are those of the seed again; added tokens, faults, the log, buckets,
+        latency, clock and live channels start over. The address stays.
         """
         with self._lifecycle:
             if self._server is not None:
                 # Requests sent so far belong to the old state, even if still unread.
                 self._server.catch_up()
-            old, self._state = self._state, State(self._settings)
+            old, self._state = self._state, State(self._settings, self._time)
             if self._server is not None:
                 self._server.call_soon(_drop_requests, old)
 
@@ -208,6 +218,11 @@ class EmoggEmulator:
         """Largest number of requests handled at once so far."""
         return self._state.journal.max_in_flight
 
+    @property
+    def live(self) -> LiveControl:
+        """The live channels: what arrived there, and what shall go wrong."""
+        return self._live
+
     def now(self) -> datetime:
         """Return the present instant by the emulator's clock (aware, UTC)."""
         return self._state.clock.now()
@@ -215,11 +230,16 @@ class EmoggEmulator:
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock on by *seconds*.
 
-        Buckets refill, sessions created through the API grow, and sessions added later
-        have later dates. Delays and latency are not shortened: they pass in real time.
+        Buckets refill, sessions created through the API grow, live sessions tell what
+        falls into these seconds, and sessions added later have later dates. Delays and
+        latency are not shortened: they pass in real time, as do the 65 s in which a
+        client must send something on a live connection.
         """
         require(is_seconds(seconds), "seconds", SECONDS)
-        self._state.clock.advance(seconds)
+        state = self._state
+        state.live.channels.skip(seconds)
+        state.clock.advance(seconds)
+        state.live.wake()
 
     def add_token(self, token: str | None = None) -> str:
         """Add a user with a bucket and sessions of their own.
@@ -244,6 +264,7 @@ class EmoggEmulator:
         timestamp: datetime | None = None,
         duration: float | None = None,
         sources: Iterable[Source | Mapping[str, Any]] | None = None,
+        ends_after: float | None = None,
         hidden: bool = False,
         **extra_wire_fields: Any,
     ) -> Session:
@@ -254,13 +275,17 @@ class EmoggEmulator:
             id: 24 hex digits, which may disagree with *timestamp*; None makes an
                 ObjectId of the second of *timestamp*.
             name: 1 to 256 characters; None makes one up.
-            state: Progress. The emulator changes neither the state nor the duration by
-                itself: only sessions created through the API grow.
+            state: Progress. Without *ends_after*, the emulator changes neither the
+                state nor the duration by itself.
             type: Kind of session.
             timestamp: When it was created (aware; cut to the millisecond); None means
                 the second of *id* if that is given, else now.
             duration: Length in seconds; None makes one up.
             sources: Sources, as models or in their wire form; None leaves them out.
+            ends_after: Seconds from now after which an active session ends by itself,
+                through `processing` if the emulator is told so. It grows until then and
+                tells live what its timeline tells, as one created through the API
+                does. None leaves it as it is, silent but for `emulator.live.emit`.
             hidden: Whether lists leave it out; a get by its id shows it.
             **extra_wire_fields: Other fields by their names on the wire, e.g.
                 `meta={…}`.
@@ -278,7 +303,9 @@ class EmoggEmulator:
         }
         owner = self._user(self.token if token is None else token)
         fields |= extra_wire_fields
-        stored = self._state.world.add(owner, id, fields, hidden=hidden)
+        stored = self._state.world.add(
+            owner, id, fields, ends_after=ends_after, hidden=hidden
+        )
         return stored.session(self.now())
 
     def update_session(self, session_id: str, **changes: Any) -> Session:
@@ -291,7 +318,10 @@ class EmoggEmulator:
         Raises:
             InvalidArgumentError: There is no such session, or a change breaks its rule.
         """
-        return self._state.world.update(session_id, changes).session(self.now())
+        state = self._state
+        stored = state.world.update(session_id, changes)
+        state.live.channels.tell_states(stored.id, state.clock.elapsed())
+        return stored.session(state.clock.now())
 
     def remove_session(self, session_id: str) -> None:
         """Remove a session of any user.
@@ -331,7 +361,8 @@ class EmoggEmulator:
 
         A request meets the newest rule that matches. It counts as a hit even if the
         rate limit then refuses it. An answer with a *status* costs a token like any
-        other, except a 401.
+        other, except a 401. A handshake of a live connection, a GET of `/ws/v1`, costs
+        none, and *lag* and *after* do not change it.
 
         Args:
             method: Glob for the method.

@@ -24,18 +24,48 @@ line of this list:
   their mean, and `people` and `detectedFaces` are the largest numbers at one time; the
   example (3, 2.654, 0.885) agrees with that; the totals count those detections;
 - an expanded user or product has an `_id` and a `name`; objects in an expanded event
-  are not expanded further; the answer to one event is an array of one event;
-- `sentiments` counts the segments of each kind; their sum is `segments`.
+  are not expanded further; an array of one event answers the report of one;
+- `sentiments` counts the segments of each kind; their sum is `segments`;
+- a stopped session is `finished` at once, unless the emulator is told to process it for
+  some seconds; its worker ends when it ceases to be active.
+
+Live channels have guesses that can be switched, see `LiveGuesses`, and these:
+
+- a handshake costs no token of the bucket and needs no header of authorization; one too
+  many from an address is answered 429;
+- messages refused by their limit do not count among the 80; any message counts as
+  traffic, but no ping frame of the WebSocket protocol does;
+- an `id` is a string, a number or null, unknown fields of a message are ignored, a
+  message is at most 16 KiB, an unknown path is a 404, a second auth a 400;
+- a subscription is refused 400 if its body is of another shape, and 404 if the channel,
+  the session or the frequency is unknown, before its limits are looked at; the same
+  channel and key may be subscribed to twice;
+- events come at each multiple of the frequency since the session began, so the end of a
+  session that is not one brings none; subscriptions to a session that is over are
+  confirmed and silent;
+- the detections of one step of the analysis are spread over its five seconds; for
+  frequencies below that, intensities are those of the running step;
+- every session with a `workerState` in its `meta`, now or before, has the channel of
+  its worker's state; the end of the worker is no event, as no state but `working` is
+  known;
+- `advance` does not count as silence of a client, which could say nothing in it.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, Literal
+
+import attrs
+
+from emogg_async.testing._checks import is_seconds, require
 
 __all__ = [
+    "CLOSED_AS_SILENT",
+    "CLOSED_AS_WRONG",
     "EXPANDABLE",
     "EXPIRES_AFTER",
     "HEALTH_CHECK_EVERY",
     "LONGEST_ANALYSIS",
+    "LONGEST_MESSAGE",
     "REGISTER_PATH",
     "REPORT_PATH",
     "STOPPED_STATE",
@@ -44,6 +74,7 @@ __all__ = [
     "UNKNOWN_EXPAND_IS_REFUSED",
     "UNKNOWN_FIELDS_ARE_REFUSED",
     "WORKER_FIELDS",
+    "LiveGuesses",
 ]
 
 REGISTER_PATH: Final = "/v1/sessions/{id}/events"
@@ -91,4 +122,82 @@ STOPPED_STATE: Final = "finished"
 first."""
 
 LONGEST_ANALYSIS: Final = 86_400
-"""Seconds of a session that are analysed at most, a limit of the emulator alone."""
+"""Largest number of seconds of a session that are analysed, a bound of the emulator
+only."""
+
+CLOSED_AS_WRONG: Final = 1008
+"""A guess: code of the close after a wrong token or message ("policy violation")."""
+
+CLOSED_AS_SILENT: Final = 1001
+"""A guess: code of the close after 65 s without traffic ("going away")."""
+
+LONGEST_MESSAGE: Final = 16_384
+"""Largest size of a client's message in bytes, a bound of the emulator only."""
+
+_LONGEST_KEPT: Final = 65.0
+
+_CHOICES: Final[Mapping[str, tuple[object, ...]]] = {
+    "window": ("rolling", "fixed"),
+    "over_limit": ("refuse", "bad_request", "forbid", "close"),
+    "error_text_in": ("data", "body"),
+    "timestamps": ("iso", "ms"),
+}
+
+
+def _check_choice(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    choices = _CHOICES.get(field.name, (True, False))
+    rule = f"one of {', '.join(map(repr, choices))}"
+    require(
+        any(value == each and type(value) is type(each) for each in choices),
+        field.name,
+        rule,
+    )
+
+
+def _check_kept(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    holds = is_seconds(value) and float(str(value)) <= _LONGEST_KEPT
+    require(holds, field.name, "seconds, a real number from 0 to 65")
+
+
+@attrs.frozen(kw_only=True)
+class LiveGuesses:
+    """What the reference leaves open about live channels, one switch each.
+
+    Source: https://docs.emogg.com, "WebSocket". Each default is a guess.
+
+    Attributes:
+        pings_count: Whether pings count among the 80 messages.
+        window: Whether the 60 s of messages and connections are the "rolling" last
+            ones, or "fixed" ones that begin at each multiple of 60 s.
+        over_limit: What a message or subscription too many is answered: "refuse" is a
+            429, "bad_request" a 400, "forbid" a 403, "close" closes the connection.
+        event_before_ack: Whether a subscription is confirmed only after its first
+            event, or after 1.5 s without one.
+        repeats_unchanged: Whether an event is sent though its payload is that of the
+            event before it.
+        refusals_have_id: Whether a refusal repeats the `id` of its request.
+        error_text_in: Whether the `message` of a refusal stands in its "data" or its
+            "body".
+        timestamps: Whether events have ISO 8601 timestamps ("iso") or Unix milliseconds
+            ("ms").
+        slots_kept: Seconds, up to 65, for which subscriptions of a connection that
+            vanished without a close still count among the user's.
+    """
+
+    pings_count: bool = attrs.field(default=True, validator=_check_choice)
+    window: Literal["rolling", "fixed"] = attrs.field(
+        default="rolling", validator=_check_choice
+    )
+    over_limit: Literal["refuse", "bad_request", "forbid", "close"] = attrs.field(
+        default="refuse", validator=_check_choice
+    )
+    event_before_ack: bool = attrs.field(default=False, validator=_check_choice)
+    repeats_unchanged: bool = attrs.field(default=True, validator=_check_choice)
+    refusals_have_id: bool = attrs.field(default=False, validator=_check_choice)
+    error_text_in: Literal["data", "body"] = attrs.field(
+        default="data", validator=_check_choice
+    )
+    timestamps: Literal["iso", "ms"] = attrs.field(
+        default="iso", validator=_check_choice
+    )
+    slots_kept: float = attrs.field(default=0.0, validator=_check_kept)

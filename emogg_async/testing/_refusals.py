@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-__all__ = ["RefusalError", "bad_request", "not_found"]
+__all__ = ["RefusalError", "bad_request", "not_found", "phrase"]
 
 
 class RefusalError(Exception):
@@ -27,3 +27,11 @@ def bad_request(message: str) -> RefusalError:
 def not_found(what: str) -> RefusalError:
     """Make the refusal of a request for a missing thing, e.g. *what* = `Session`."""
     return RefusalError(HTTPStatus.NOT_FOUND, f"{what} not found")
+
+
+def phrase(status: int) -> str:
+    """Return the usual message of an answer with *status*."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # such as the 520s of some proxies
+        return f"Error {status}"

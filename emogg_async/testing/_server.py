@@ -1,7 +1,8 @@
 """The steps before and after the routes of the emulated API.
 
 A request is logged, meets the faults, is authenticated, pays a token and is handled;
-then its answer meets the faults.
+then its answer meets the faults. A handshake of a live connection is logged and meets
+the faults only.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ from aiohttp import web
 from emogg_async.testing._bucket import TokenBucket
 from emogg_async.testing._damage import CONNECTION_FAULTS, CUTS, GARBLES
 from emogg_async.testing._faults import FaultRule
-from emogg_async.testing._refusals import RefusalError
+from emogg_async.testing._live import LIVE_PATH
+from emogg_async.testing._refusals import RefusalError, phrase
 from emogg_async.testing._routes import JSON, Caller, add_routes, caller
 from emogg_async.testing._state import State
 from emogg_async.testing._stored import User
@@ -50,7 +52,7 @@ async def _serve(
     transport = request.transport
     assert transport is not None  # noqa: S101 - there is one until the client leaves
     state.transports.add(transport)
-    status = None
+    status: int | None = None
     try:
         rule = state.faults.choose(entry.method, entry.path)
         fault = (rule and rule.fault) or ""
@@ -59,7 +61,15 @@ async def _serve(
             await asyncio.sleep(delay)
         if fault in CONNECTION_FAULTS and not (rule and rule.after):
             await CONNECTION_FAULTS[fault](request)
-        answer = await _answer(state, request, handler, rule)
+        if request.path == LIVE_PATH and request.method == "GET":
+            refusal = await _refuse_live(state, request, rule)
+            if refusal is None:
+                status = HTTPStatus.SWITCHING_PROTOCOLS
+                state.journal.end(entry, status)
+                return await state.live.serve(request)
+            answer = refusal
+        else:
+            answer = await _answer(state, request, handler, rule)
         answer.headers.setdefault("Date", _date(int(state.clock.now().timestamp())))
         answer.headers.setdefault("Server", _SERVER)
         if rule and rule.lag:
@@ -78,6 +88,20 @@ async def _serve(
     finally:
         state.journal.end(entry, status)
         state.transports.discard(transport)
+
+
+async def _refuse_live(
+    state: State, request: web.Request, rule: FaultRule | None
+) -> web.Response | None:
+    """Return the answer to a handshake that is refused, damaged as *rule* says."""
+    if rule and (rule.status is not None or rule.fault in GARBLES):
+        answer = _ruled(rule, rule.status or HTTPStatus.OK)
+    else:
+        status = await state.live.admit(request)
+        if status is None:
+            return None
+        answer = _error(status, phrase(status))
+    return _damaged(answer, rule) if rule else answer
 
 
 async def _answer(
@@ -149,15 +173,8 @@ async def _handle(who: Caller, request: web.Request, handler: Handler) -> web.Re
 
 def _ruled(rule: FaultRule, status: int) -> web.Response:
     if rule.body is None and status >= HTTPStatus.BAD_REQUEST:
-        return _error(status, _phrase(status))
+        return _error(status, phrase(status))
     return web.Response(status=status, body=rule.body or b"", headers=JSON)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:  # such as the 520s of some proxies
-        return f"Error {status}"
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -1,13 +1,15 @@
 """The state of an emulator, which `reset()` replaces."""
 
 import random
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from emogg_async.testing._analysis import Analyst
 from emogg_async.testing._bucket import ROUNDINGS, Rounding
+from emogg_async.testing._channels import Channels
 from emogg_async.testing._checks import (
     SECONDS,
     are_headers,
@@ -19,6 +21,7 @@ from emogg_async.testing._checks import (
 from emogg_async.testing._clock import Clock
 from emogg_async.testing._faults import FaultRules
 from emogg_async.testing._journal import Journal
+from emogg_async.testing._live import LiveServer
 from emogg_async.testing._world import World
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Settings:
     rate_headers: bool | Mapping[str, str]
     reset_rounding: Rounding
     latency: float
+    processing: float
     port: int
 
     def __attrs_post_init__(self) -> None:
@@ -56,6 +60,7 @@ class Settings:
         require(type(self.seed) is int, "seed", "an integer")
         require(is_token(self.token), "token", "visible ASCII characters")
         require(is_seconds(self.latency), "latency", SECONDS)
+        require(is_seconds(self.processing), "processing", SECONDS)
         require(
             is_count(self.port) and self.port <= _MOST_PORTS,
             "port",
@@ -100,20 +105,29 @@ class State:
         analyst: Finder of emotions and sentiments.
         rate_headers: Whether answers have rate headers; a mapping replaces values.
         world: Users and sessions.
+        live: Live channels.
         transports: Connections with a request in flight; for the server's thread only.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.latency: float = settings.latency
         self.sort = settings.sort
-        self.clock = Clock()
+        self.clock = Clock(clock)
         self.journal = Journal()
         chance = random.Random(~settings.seed)  # noqa: S311 - repeatable, not secret
         self.faults = FaultRules(chance)
         self.analyst = Analyst(settings.seed)
         self.rate_headers = settings.rate_headers
         self.world = World(
-            self.clock, settings.seed, settings.rate_limit, settings.reset_rounding
+            self.clock,
+            settings.seed,
+            settings.rate_limit,
+            settings.reset_rounding,
+            settings.processing,
         )
         self.world.populate(self.world.add_user(settings.token), settings.sessions)
+        channels = Channels(self.world, self.analyst, settings.seed)
+        self.live = LiveServer(channels, self.clock)
         self.transports: set[asyncio.Transport] = set()

@@ -13,11 +13,25 @@ from emogg_async.errors import ResponseShapeError
 from emogg_async.models import Session, Source
 from emogg_async.testing._bucket import TokenBucket
 from emogg_async.testing._checks import SECONDS, is_aware, is_name, is_seconds, require
-from emogg_async.testing._guesses import HEALTH_CHECK_EVERY, WORKER_FIELDS
+from emogg_async.testing._guesses import (
+    HEALTH_CHECK_EVERY,
+    STOPPED_STATE,
+    WORKER_FIELDS,
+)
 
-__all__ = ["StoredSession", "User", "encode", "milliseconds", "wire_fields"]
+__all__ = [
+    "ACTIVE",
+    "PROCESSING",
+    "StoredSession",
+    "User",
+    "cut",
+    "encode",
+    "milliseconds",
+    "wire_fields",
+]
 
 ACTIVE: Final = "active"
+PROCESSING: Final = "processing"
 
 _FIXED: Final = frozenset({"_id", "id", "user"})
 """Fields that a session keeps for its whole life."""
@@ -53,8 +67,8 @@ class User:
 class StoredSession:
     """A session as the service keeps it, encoded once for all answers.
 
-    Sessions made through the API are live: their duration follows the clock while they
-    are active, so they are encoded for each answer.
+    A session that changes with time is encoded for each answer. Its state and duration
+    follow from the date, so that no timer has to change them.
 
     Attributes:
         user: Its owner.
@@ -62,7 +76,10 @@ class StoredSession:
         timestamp: When it began.
         key: Its place among other sessions: timestamp, then ID.
         hidden: Whether lists leave it out; a get by its ID shows it.
-        live: Whether its duration follows the clock.
+        live: Whether its duration follows the clock, up to its end.
+        ends: When it ceases to be active; None if no end is set.
+        ready: When it is finished; None if no end is set.
+        has_worker: Whether it has a worker, or had one.
     """
 
     def __init__(
@@ -73,21 +90,23 @@ class StoredSession:
         trusted: bool = False,
         hidden: bool = False,
         live: bool = False,
+        ends: datetime | None = None,
+        ready: datetime | None = None,
+        has_worker: bool = False,
     ) -> None:
         self.user = user
         self.hidden = hidden
         self.live = live
+        self.ends = ends
+        self.ready = ready
         self._wire = wire
         self.id: str = wire["_id"]
         self._session = None if trusted else _checked(wire)
-        self._body = encode(wire)
+        self._is_fixed = not live and ends is None and ready is None
+        self._body = encode(wire) if self._is_fixed else b""
         self.timestamp = datetime.fromisoformat(wire["timestamp"])
         self.key = self.timestamp, self.id
-
-    @property
-    def state(self) -> str:
-        """Its progress, e.g. `active`."""
-        return str(self._wire["state"])
+        self.has_worker = has_worker or _worker_state(wire) is not None
 
     @property
     def type(self) -> str:
@@ -99,35 +118,68 @@ class StoredSession:
         """Its sources, as JSON values."""
         return self._wire.get("sources") or []
 
+    def state(self, now: datetime) -> str:
+        """Return its progress *now*, e.g. `active`."""
+        if self.ready is not None and now >= self.ready:
+            return STOPPED_STATE
+        return PROCESSING if self._is_over(now) else str(self._wire["state"])
+
+    def worker_state(self, now: datetime) -> str | None:
+        """Return what its worker does *now*, or None if that is unknown."""
+        return _worker_state(self.wire(now))
+
     def wire(self, now: datetime) -> dict[str, Any]:
         """Return it as JSON values, as it is *now*; the caller must not change them."""
-        if not self.live:
+        if self._is_fixed:
             return self._wire
         lived = self.duration(now)
+        changes = {"state": self.state(now), "duration": lived}
         meta = self._wire.get("meta")
-        if meta and "healthCheck" in meta:
+        if meta and self._is_over(now):
+            meta = _without_worker(meta)
+        elif meta and self.live and "healthCheck" in meta:
             healthy = timedelta(seconds=lived - lived % HEALTH_CHECK_EVERY)
             meta = meta | {"healthCheck": milliseconds(self.timestamp + healthy)}
-        return self._wire | {"duration": lived} | ({"meta": meta} if meta else {})
+        return self._wire | changes | ({"meta": meta} if meta else {})
 
     def body(self, now: datetime) -> bytes:
         """Return it as JSON, as it is *now*."""
-        return encode(self.wire(now)) if self.live else self._body
+        return self._body if self._is_fixed else encode(self.wire(now))
 
     def session(self, now: datetime) -> Session:
         """Return it as a model, as it is *now*."""
-        if self.live:
+        if not self._is_fixed:
             return structure(self.wire(now), Session)
         if self._session is None:
             self._session = structure(self._wire, Session)
         return self._session
 
     def duration(self, now: datetime) -> float:
-        """Return its length in seconds, up to *now* if it is live."""
+        """Return its length in seconds, up to *now* or its end if it is live."""
         if self.live:
-            return max(0.0, round((now - self.timestamp).total_seconds(), 3))
+            until = now if self.ends is None else min(now, self.ends)
+            return max(0.0, round((until - self.timestamp).total_seconds(), 3))
         duration: float = self._wire["duration"]
         return duration
+
+    def grows_to(self, seconds: float) -> bool:
+        """Tell whether it is live and does not end before it is *seconds* long."""
+        if not self.live or self.ends is None:
+            return self.live
+        return (self.ends - self.timestamp).total_seconds() >= seconds
+
+    def stopped(self, now: datetime, processing: float) -> "StoredSession":
+        """Return it as it goes on if it is stopped *now*, and processed for a while."""
+        return StoredSession(
+            self.user,
+            self._wire,
+            trusted=True,
+            hidden=self.hidden,
+            live=self.live,
+            ends=now,
+            ready=now + timedelta(seconds=processing),
+            has_worker=self.has_worker,
+        )
 
     def changed(
         self, given: dict[str, Any], removed: Iterable[str], now: datetime
@@ -136,14 +188,28 @@ class StoredSession:
 
         Its worker ends and its duration is fixed when it ceases to be active.
         """
-        live = self.live and "duration" not in given
-        wire = self.wire(now) if self.live else self._wire
+        before, is_over = self.state(now), self._is_over(now)
+        wire = self.wire(now)
         wire = {name: wire[name] for name in wire if name not in removed} | given
-        if self.state == ACTIVE != wire.get("state"):
-            live = False
-            if "meta" in wire and "meta" not in given:
+        live = self.live and not is_over and "duration" not in given
+        ends = None if is_over else self.ends
+        ready = None if before == STOPPED_STATE else self.ready
+        if wire.get("state") != before:
+            live, ends, ready = False, None, None
+            if before == ACTIVE and "meta" in wire and "meta" not in given:
                 wire["meta"] = _without_worker(wire["meta"])
-        return StoredSession(self.user, wire, hidden=self.hidden, live=live)
+        return StoredSession(
+            self.user,
+            wire,
+            hidden=self.hidden,
+            live=live,
+            ends=ends,
+            ready=ready,
+            has_worker=self.has_worker,
+        )
+
+    def _is_over(self, now: datetime) -> bool:
+        return self.ends is not None and now >= self.ends
 
 
 def encode(value: Any) -> bytes:
@@ -151,11 +217,14 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
+def cut(moment: datetime) -> datetime:
+    """Return *moment*, cut to the millisecond."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
 def milliseconds(moment: datetime) -> str:
     """Write *moment* as the service does, cut to the millisecond."""
-    return format_datetime(
-        moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    )
+    return format_datetime(cut(moment))
 
 
 def wire_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,3 +268,9 @@ def _without_worker(meta: Any) -> Any:
     if not isinstance(meta, Mapping):
         return meta
     return {name: meta[name] for name in meta if name not in WORKER_FIELDS}
+
+
+def _worker_state(wire: Mapping[str, Any]) -> str | None:
+    meta = wire.get("meta")
+    found = meta.get("workerState") if isinstance(meta, Mapping) else None
+    return None if found is None else str(found)

@@ -1,14 +1,15 @@
-"""A thread with its own event loop that serves a web application."""
+"""A server of a web application, in a thread with its own event loop."""
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
 from aiohttp import web
 
-__all__ = ["HOST", "ServerThread"]
+__all__ = ["HOST", "ServerThread", "serving"]
 
 HOST: Final = "127.0.0.1"
 
@@ -79,22 +80,42 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        runner = web.AppRunner(
-            self._application,
-            access_log=None,
-            handler_cancellation=True,  # so that hanging requests end with their client
-            shutdown_timeout=_GRACE,
-        )
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, HOST, self._requested_port, backlog=1024)
-            await site.start()
-            self._ready.set_result(runner.addresses[0][1])
+        async with serving(self._application, self._requested_port) as port:
+            self._ready.set_result(port)
             await self._stopping.wait()
-            await site.stop()
-            await _drop_connections(runner)
-        finally:
-            await runner.cleanup()
+
+
+@asynccontextmanager
+async def serving(application: web.Application, port: int) -> AsyncIterator[int]:
+    """Serve *application* in the running loop while the block runs.
+
+    In the end all connections are dropped with their requests.
+
+    Args:
+        application: Web application; a new one for each server.
+        port: Port to listen on; 0 means any free one.
+
+    Yields:
+        Port that it listens on.
+
+    Raises:
+        OSError: It cannot listen there.
+    """
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        handler_cancellation=True,  # so that hanging requests end with their client
+        shutdown_timeout=_GRACE,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, HOST, port, backlog=1024)
+        await site.start()
+        yield runner.addresses[0][1]
+        await site.stop()
+        await _drop_connections(runner)
+    finally:
+        await runner.cleanup()
 
 
 async def _turns(number: int) -> None:

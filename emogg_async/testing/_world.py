@@ -15,11 +15,10 @@ import attrs
 
 from emogg_async.errors import InvalidArgumentError
 from emogg_async.testing._bucket import Rounding, TokenBucket
-from emogg_async.testing._checks import is_hex_id, require
+from emogg_async.testing._checks import SECONDS, is_hex_id, is_seconds, require
 from emogg_async.testing._clock import EPOCH, Clock
 from emogg_async.testing._guesses import (
     EXPIRES_AFTER,
-    STOPPED_STATE,
     STREAM_DEVICE,
     STREAM_TYPE,
 )
@@ -31,8 +30,11 @@ from emogg_async.testing._seeds import (
     invent_uuid,
 )
 from emogg_async.testing._stored import (
+    ACTIVE,
+    PROCESSING,
     StoredSession,
     User,
+    cut,
     milliseconds,
     wire_fields,
 )
@@ -48,7 +50,7 @@ _OBJECT_ID_SECONDS: Final = range(2**32)
 _EVENTS_KEPT: Final = 10_000
 """Number of events that a session keeps: the newest ones."""
 
-_UNDER_WAY: Final = frozenset({"active", "processing"})
+_UNDER_WAY: Final = frozenset({ACTIVE, PROCESSING})
 """States in which a session cannot be deleted."""
 
 _SENSOR: Final = "generic_sensor"
@@ -94,11 +96,13 @@ class World:
         seed: int,
         rate_limit: tuple[int, float] | None,
         rounding: Rounding,
+        processing: float = 0.0,
     ) -> None:
         self._lock = threading.RLock()
         self._clock = clock
         self._rate_limit = rate_limit
         self._rounding = rounding
+        self._processing = processing
         self._rng = random.Random(seed)  # noqa: S311 - test data, the same each time
         self._machine = f"{self._rng.getrandbits(40):010x}"
         self._counter = self._rng.getrandbits(20)
@@ -133,20 +137,36 @@ class World:
         session_id: str | None,
         fields: Mapping[str, Any],
         *,
+        ends_after: float | None = None,
         hidden: bool = False,
     ) -> StoredSession:
-        """Add a session of *user*, with made-up values for *fields* that are None."""
+        """Add a session of *user*, with made-up values for *fields* that are None.
+
+        It lives with the clock and ends *ends_after* seconds from now, if given.
+        """
         given = wire_fields(fields)
+        if ends_after is not None:
+            _check_life(ends_after, fields)
         with self._lock:
-            begun = fields.get("timestamp") or self._default_begin(session_id)
+            now = self._clock.now()  # once, so that it lives for as long as told
+            begun = fields.get("timestamp") or _default_begin(session_id, now)
             session_id = self._choose_id(session_id, begun)
             invented = {
                 "name": invent_name(self._rng),
                 "timestamp": milliseconds(begun),
                 "duration": invent_duration(self._rng),
             }
-            wire = {"_id": session_id} | invented | self._owned(user) | given
-            return self._keep(StoredSession(user, wire, hidden=hidden))
+            wire = {"_id": session_id} | invented | self._owned(user)
+            if ends_after is None:
+                return self._keep(StoredSession(user, wire | given, hidden=hidden))
+            wire |= {"duration": 0.0, "meta": _meta(begun)} | given
+            ends = cut(now) + timedelta(seconds=ends_after)
+            ready = ends + timedelta(seconds=self._processing)
+            return self._keep(
+                StoredSession(
+                    user, wire, hidden=hidden, live=True, ends=ends, ready=ready
+                )
+            )
 
     def update(self, session_id: str, changes: Mapping[str, Any]) -> StoredSession:
         """Replace fields of a session; None removes a field."""
@@ -172,22 +192,21 @@ class World:
                 "type": STREAM_TYPE,
                 "device": STREAM_DEVICE.format(scheme=stream.scheme),
             }
-            meta = {
-                "expires": milliseconds(begun + timedelta(seconds=EXPIRES_AFTER)),
-                "healthCheck": milliseconds(begun),
-                "workerState": "working",
-            }
             wire = {
                 "_id": self._new_id(begun),
                 "name": name,
                 "type": "live_analysis",
-                "state": "active",
+                "state": ACTIVE,
                 "timestamp": milliseconds(begun),
                 "duration": 0.0,
                 "sources": [source],
-                "meta": meta,
+                "meta": _meta(begun),
             }
             return self._keep(StoredSession(user, wire | self._owned(user), live=True))
+
+    def find(self, session_id: str) -> StoredSession | None:
+        """Return any user's session with that ID in lower case, or None."""
+        return self._sessions.get(session_id)
 
     def get(self, user: User, session_id: str) -> StoredSession:
         """Return *user*'s session with that ID.
@@ -219,9 +238,10 @@ class World:
         """
         with self._lock:
             stored = self.get(user, session_id)
-            if stored.state != "active":
+            now = self._clock.now()
+            if stored.state(now) != ACTIVE:
                 raise bad_request("Session is not active")
-            return self.update(stored.id, {"state": STOPPED_STATE})
+            return self._replace(stored, stored.stopped(now, self._processing))
 
     def delete(self, user: User, session_id: str) -> None:
         """Remove *user*'s session for good.
@@ -231,8 +251,9 @@ class World:
         """
         with self._lock:
             stored = self.get(user, session_id)
-            if stored.state in _UNDER_WAY:
-                raise bad_request(f"Session is {stored.state}")
+            state = stored.state(self._clock.now())
+            if state in _UNDER_WAY:
+                raise bad_request(f"Session is {state}")
             self.remove(stored.id)
 
     def register(
@@ -298,7 +319,7 @@ class World:
     def page(self, user: User, page: Page) -> tuple[list[StoredSession], bool]:
         """Return *page* of *user*'s sessions, newest first, and whether more follow."""
         with self._lock:
-            stored = user.sessions
+            now, stored = self._clock.now(), user.sessions
             first = bisect_right(stored, page.after, key=_BEGUN) if page.after else 0
             last = len(stored)
             if page.before:
@@ -311,7 +332,7 @@ class World:
                 item
                 for item in candidates
                 if not item.hidden
-                and page.state in {None, item.state}
+                and page.state in {None, item.state(now)}
                 and page.type in {None, item.type}
             )
             end = page.offset + page.limit
@@ -343,11 +364,6 @@ class World:
             raise InvalidArgumentError(f"session_id: {rule}, got {session_id}")
         return found
 
-    def _default_begin(self, session_id: str | None) -> datetime:
-        if session_id is None or not is_hex_id(session_id):
-            return self._clock.now()
-        return datetime.fromtimestamp(int(session_id[:8], 16), UTC)
-
     def _choose_id(self, session_id: str | None, begun: datetime) -> str:
         if session_id is None:
             return self._new_id(begun)
@@ -365,9 +381,32 @@ class World:
         return f"{second:08x}{self._machine}{self._counter % 2**24:06x}"
 
 
+def _default_begin(session_id: str | None, now: datetime) -> datetime:
+    if session_id is None or not is_hex_id(session_id):
+        return now
+    return datetime.fromtimestamp(int(session_id[:8], 16), UTC)
+
+
 def _check_data(form: object, data: object) -> None:
     takes = _TAKES.get(str(form))
     if takes is None:
         raise bad_request("Source takes no events")
     if type(data) not in takes:
         raise bad_request(f'"data" must fit the format "{form}"')
+
+
+def _check_life(ends_after: float, fields: Mapping[str, Any]) -> None:
+    require(is_seconds(ends_after), "ends_after", SECONDS)
+    is_active = fields.get("state") == ACTIVE
+    require(is_active, "ends_after", 'needs state="active"')
+    follows = fields.get("duration") is None
+    require(follows, "duration", "must be None, as it follows the clock to ends_after")
+
+
+def _meta(begun: datetime) -> dict[str, Any]:
+    """Return the `meta` of a session whose worker started when it was *begun*."""
+    return {
+        "expires": milliseconds(begun + timedelta(seconds=EXPIRES_AFTER)),
+        "healthCheck": milliseconds(begun),
+        "workerState": "working",
+    }

@@ -30,8 +30,8 @@ from emogg_async import (
     RetryPolicy,
     StatusError,
 )
+from emogg_async._calls.failures import Proxy
 from emogg_async._calls.retry import Verdict, verdict
-from emogg_async._calls.transport import Proxy
 from emogg_async._wire.protocol import Repeat
 
 HOST = "api.example"

@@ -41,7 +41,7 @@ from emogg_async import (
 )
 from emogg_async._calls import call as call_module
 from emogg_async._calls import transport
-from emogg_async._calls.transport import _translated
+from emogg_async._calls.failures import translated
 from emogg_async._wire.protocol import Request
 
 ID = "65ea1530bb50af72b6e3dc1e"
@@ -917,8 +917,8 @@ def _aiohttp_errors():
 def test_every_error_of_aiohttp_has_a_counterpart(kind):
     """Every error of aiohttp, even one of a later version, becomes one of ours."""
     error = kind.__new__(kind)
-    translated = _translated(error, Request("GET", "/v1/sessions"))
-    assert isinstance(translated, TransportError)
+    ours = translated(error, Request("GET", "/v1/sessions"))
+    assert isinstance(ours, TransportError)
     surely_not_sent = issubclass(
         kind,
         aiohttp.ClientConnectorError
@@ -927,4 +927,4 @@ def test_every_error_of_aiohttp_has_a_counterpart(kind):
         | aiohttp.ClientHttpProxyError
         | aiohttp.NonHttpUrlClientError,
     )
-    assert surely_not_sent is isinstance(translated, NotSentError)
+    assert surely_not_sent is isinstance(ours, NotSentError)

@@ -64,6 +64,7 @@ ENDS: list[tuple[EmoggError, Exit, str]] = [
         "--base-url",
     ),
     (errors.OutcomeUnknownError("?", since=SINCE, **SENT), Exit.UNKNOWN, "before you"),
+    (errors.LiveLimitError("none", in_use=10), Exit.RATE_LIMITED, "--timeout"),
 ]
 
 each_end = pytest.mark.parametrize(

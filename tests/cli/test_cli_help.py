@@ -32,7 +32,7 @@ HEAVY = {"aiocache", "aiohttp", "cattrs", "rich", "tenacity"}
 
 COMMANDS = [
     *("completion", "demo", "doctor", "emotions", "emulator"),
-    *("events", "help", "sentiment", "sessions", "sources"),
+    *("events", "help", "live", "sentiment", "sessions", "sources"),
 ]
 
 needs_terminal = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
@@ -84,6 +84,9 @@ def complete(line: str) -> list[str]:
         "TAB doctor --",
         "help sessions delete",
         "help emotions timeline",
+        "help live",
+        "TAB live --every ",
+        "TAB sessions wait --",
         "TAB emotions ",
         "TAB sources register --",
     ],

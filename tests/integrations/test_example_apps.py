@@ -266,7 +266,8 @@ async def test_refused_token(name: str, service: EmoggEmulator, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("program", "code"), [("aiohttp_app.py", 1), ("fastapi_app.py", 3)]
+    ("program", "code"),
+    [("aiohttp_app.py", 1), ("fastapi_app.py", 3), ("live_sse.py", 3)],
 )
 def test_no_token(program: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a token an app does not start, and says which variable to set."""

@@ -4,6 +4,7 @@ import asyncio
 
 import aiohttp
 import pytest
+import simulated
 from aiocache import SimpleMemoryCache
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -12,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from rawserver import always, http, serving
+from simulated import timed
 from test_secrets import TOKEN, assert_clean
 from waiting import until
 
@@ -346,3 +348,31 @@ class TestMetrics:
         with pytest.raises(NotFoundError):
             await client.get_session(UNKNOWN)
         assert [0] == [p.value for p in telemetry.points("http.client.active_requests")]
+
+    @timed
+    async def test_live_channels(self, telemetry):
+        """An event counts once for all feeds, a loss for its feed; none has a span."""
+        async with simulated.emulated() as emulator:
+            emulator.add_token(TOKEN)
+            session_id = emulator.add_session(state="active", token=TOKEN).id
+            client = telemetry.watch(emulator.client(token=TOKEN, cache=None))
+            async with (
+                client,
+                client.live.counts(session_id, buffer=3),
+                client.live.counts(session_id, buffer=1),
+            ):
+                for _ in range(5):
+                    emulator.live.emit(session_id, {"joy": 1})
+                await asyncio.sleep(1)
+                emulator.live.cut()
+                await asyncio.sleep(5)
+        expected = {"events": 5, "dropped": 2 + 4, "reconnects": 1}
+        port = int(emulator.url.rpartition(":")[2])
+        for what, number in expected.items():
+            (point,) = telemetry.points(f"emogg.live.{what}")
+            assert number == point.value == getattr(client.stats, f"live_{what}")
+            server = {"server.address": "127.0.0.1", "server.port": port}
+            assert server == dict(point.attributes)
+        (look,) = telemetry.spans  # at the session, after the reconnect
+        assert "GET /v1/sessions/{id}" == look.name
+        assert_clean(telemetry.reader.get_metrics_data().to_json())

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, assert_never, assert_type
+from typing import Any, Literal, assert_never, assert_type
 
 import aiohttp.web
 from fastapi import FastAPI
@@ -20,14 +20,22 @@ from emogg_async import (
     CustomEvent,
     DeadlineError,
     EmoggError,
+    EmotionCounts,
+    EmotionIntensities,
     EmotionInterval,
     EmotionMeasure,
     EmotionsTimeline,
     EmotionTotals,
     Failed,
+    Feed,
     Fetched,
+    Frequency,
     FrozenMapping,
+    Gap,
     InvalidArgumentError,
+    Live,
+    LiveLimitError,
+    LivePolicy,
     NotFoundError,
     Outcome,
     OutcomeUnknownError,
@@ -49,6 +57,7 @@ from emogg_async import (
     Stats,
     StatusError,
     TransportError,
+    WorkerState,
     redis_cache,
     to_dict,
 )
@@ -57,6 +66,9 @@ from emogg_async.events import (
     CacheHit,
     CacheMiss,
     Event,
+    GapSeen,
+    LiveConnected,
+    LiveDisconnected,
     Paced,
     RateLimited,
     RetryScheduled,
@@ -64,7 +76,16 @@ from emogg_async.events import (
 )
 from emogg_async.integrations import aiohttp_web, answer_to, starlette
 from emogg_async.integrations.otel import instrument, uninstrument
-from emogg_async.testing import EmoggEmulator, FaultRule, RecordedRequest
+from emogg_async.testing import (
+    EmoggEmulator,
+    FaultRule,
+    LiveControl,
+    LiveGuesses,
+    LiveLimits,
+    LiveMessage,
+    LiveSubscription,
+    RecordedRequest,
+)
 
 ID = "65ea1530bb50af72b6e3dc1e"
 
@@ -118,7 +139,12 @@ def watch(event: Event) -> None:
             assert_type(wait, float)
         case StaleServed(error=reason):
             assert_type(reason, EmoggError | None)
-        case CacheHit() | CacheMiss():
+        case LiveDisconnected(reason=words, wait=seconds):
+            assert_type(words, str)
+            assert_type(seconds, float | None)
+        case GapSeen(gap=gap):
+            assert_type(gap, Gap)
+        case CacheHit() | CacheMiss() | LiveConnected():
             pass
 
 
@@ -398,6 +424,88 @@ async def listing(client: AsyncEmoggClient) -> None:
     assert_type([session.id async for session in client.list_sessions()], list[str])
 
 
+async def live_channels(client: AsyncEmoggClient) -> None:
+    """A feed has the type of its events, from entering to the last one."""
+    assert_type(client.live, Live)
+    assert_type(client.live.counts(ID), Feed[EmotionCounts])
+    assert_type(client.live.intensities(ID, every="5s"), Feed[EmotionIntensities])
+    assert_type(client.live.worker_state(ID, buffer=1), Feed[WorkerState])
+    async with client.live.counts(ID, every="1s", buffer=16) as feed:
+        assert_type(feed, Feed[EmotionCounts])
+        async for event in feed:
+            assert_type(event, EmotionCounts)
+            assert_type(event.session, str)
+            assert_type(event.timestamp, datetime)
+            assert_type(event.emotions["focus"], int)
+            assert_type(event.gap, Gap | None)
+            if event.gap is not None:
+                assert_type(event.gap.since, datetime | None)
+                assert_type(event.gap.until, datetime)
+                assert_type(event.gap.lost, int | None)
+                assert_type(
+                    event.gap.reason, Literal["reconnected", "slow", "unreadable"]
+                )
+            assert_type(to_dict(event), dict[str, Any])
+            assert_type(to_dict(event.gap) if event.gap else {}, dict[str, Any])
+        assert_type(await feed.next(timeout=1.0), EmotionCounts)
+        assert_type(feed.latest, EmotionCounts | None)
+        assert_type(feed.dropped, int)
+        assert_type(feed.state, Literal["waiting", "live", "reconnecting", "ended"])
+    try:
+        async with client.live.intensities(ID) as strengths:
+            strong = await strengths.next()
+            assert_type(strong.emotions, FrozenMapping[EmotionMeasure])
+    except LiveLimitError as error:
+        assert_type(error.in_use, int)
+    async with client.live.worker_state(ID) as states:
+        assert_type((await states.next()).state, SessionWorkerState)
+    client.live.worker_state(ID, every="1s")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.live.counts(ID, "1s")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await client.wait_until_finished(ID, poll=1), Session)
+
+
+def frequencies(client: AsyncEmoggClient, chosen: Frequency, text: str) -> None:
+    """A frequency is one of eight, and no other text."""
+    client.live.counts(ID, every=chosen)
+    client.live.intensities(ID, every="10m")
+    client.live.counts(ID, every="2s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.live.intensities(ID, every=text)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.live.intensities(ID, every=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def merged_feeds(client: AsyncEmoggClient) -> None:
+    """A merged feed has the events of all its feeds, of one kind or of several."""
+    live = client.live
+    assert_type(live.merge([live.counts(ID), live.counts(ID)]), Feed[EmotionCounts])
+    by_id = live.merge(live.counts(session_id) for session_id in (ID,))
+    assert_type(by_id, Feed[EmotionCounts])
+    mixed: list[Feed[EmotionCounts | WorkerState]] = [
+        live.counts(ID),
+        live.worker_state(ID),
+    ]
+    async with live.merge(mixed) as feed:
+        async for event in feed:
+            match event:
+                case EmotionCounts():
+                    assert_type(event.emotions, FrozenMapping[int])
+                case WorkerState():
+                    assert_type(event.state, SessionWorkerState)
+                case _:
+                    assert_never(event)
+    wider: Feed[EmotionCounts | EmotionIntensities] = live.counts(ID)
+    live.merge([wider, live.intensities(ID)])
+    live.merge(live.counts(ID))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def live_policy() -> None:
+    """The limits of live channels are numbers, and an argument of the client."""
+    policy = LivePolicy(subscriptions=2, messages=16, outage=None)
+    assert_type(policy.outage, float | None)
+    AsyncEmoggClient(live=policy)
+    LivePolicy(2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    AsyncEmoggClient(live=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def way_out(client: AsyncEmoggClient) -> None:
     """A custom request takes any JSON and returns any."""
     assert_type(await client.request("GET", "/v1/sessions"), Any)
@@ -432,6 +540,7 @@ def figures(client: AsyncEmoggClient) -> None:
     assert_type(client.stats.calls, int)
     assert_type(client.stats.stale_served, int)
     assert_type(client.stats.waited, float)
+    assert_type(client.stats.live_dropped, int)
     client.stats = Stats()  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -484,6 +593,17 @@ async def emulator() -> None:
         assert_type(rule.hits, int)
         running.fail(fault="resets")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         running.advance(60)
+        running.add_session(state="active", ends_after=600.0)
+        assert_type(running.live, LiveControl)
+        assert_type(running.live.connections, int)
+        assert_type(running.live.subscriptions, tuple[LiveSubscription, ...])
+        assert_type(running.live.messages, tuple[LiveMessage, ...])
+        assert_type(running.live.messages[0].path, str | None)
+        running.live.guesses = LiveGuesses(window="fixed", slots_kept=65.0)
+        running.live.limits = LiveLimits(per_user=2)
+        running.live.emit("65ea1530bb50af72b6e3dc1e", {"focus": 1})
+        running.live.refuse(status=429, times=1, path="handshake")
+        running.live.refuse(status=429, path="pings")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         running.reset()
         async with running.client(timeout=1.0) as client:
             assert_type(client, AsyncEmoggClient)

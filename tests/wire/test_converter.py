@@ -16,11 +16,14 @@ from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import (
     CustomEvent,
+    EmotionCounts,
+    EmotionIntensities,
     EmotionInterval,
     EmotionMeasure,
     EmotionsTimeline,
     EmotionTotals,
     FrozenMapping,
+    Gap,
     RegisteredSource,
     SentimentInterval,
     Sentiments,
@@ -32,6 +35,7 @@ from emogg_async.models import (
     SessionType,
     SessionWorkerState,
     Source,
+    WorkerState,
 )
 
 REFERENCE = """
@@ -672,11 +676,24 @@ def test_sessions_survive_copies(duplicate):
 
 
 _TIMELINE, _TALKS = OTHERS[1][1], OTHERS[2][1]
+_GAP = Gap(
+    since=None,
+    until=datetime(2024, 4, 1, tzinfo=UTC),
+    reason="reconnected",
+    lost=None,
+)
+_NOW = {"session": SESSION.id, "timestamp": _GAP.until}
+LIVE = (
+    EmotionCounts(**_NOW, emotions=FrozenMapping({"focus": 2}), gap=_GAP),
+    EmotionIntensities(**_NOW, emotions=_TIMELINE.intervals[0].emotions),
+    WorkerState(**_NOW, state=SessionWorkerState.WORKING),
+)
 MODELS = [
     *(SESSION, SESSION.config, SESSION.meta, *SESSION.sources),
     *(model for _, model in OTHERS[:5]),
     *(_TIMELINE.intervals[0], _TIMELINE.intervals[0].emotions["focus"]),
     *(_TALKS.intervals[0], _TALKS.intervals[0].sentiments),
+    *(_GAP, *LIVE),
 ]
 
 
@@ -690,12 +707,22 @@ def test_examples_cover_every_model():
 def test_models_are_frozen_slotted_and_keyword_only(instance):
     """No model can be changed, grow attributes, or be built by position."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        instance.extra = {}
+        setattr(instance, attrs.fields(type(instance))[0].name, {})
     assert not hasattr(instance, "__dict__")
     assert all(field.kw_only for field in attrs.fields(type(instance)))
 
 
 # -- to_dict ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", LIVE, ids=lambda event: type(event).__name__)
+def test_live_events_have_a_form_for_json(event):
+    """It has the session, the moment, what is told, and the gap if there is one."""
+    wire = to_dict(event)
+    assert json.loads(json.dumps(wire)) == wire
+    assert wire["timestamp"] == "2024-04-01T00:00:00.000Z"
+    assert ("gap" in wire) == (event.gap is not None)
+    assert structure(wire, type(event)) == event
 
 
 @attrs.frozen

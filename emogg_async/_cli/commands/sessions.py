@@ -41,7 +41,7 @@ _yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 @click.group()
 def sessions() -> None:
-    """Get, list and export sessions; create, rename, stop and delete them."""
+    """Get, list, export and await sessions; create, rename, stop and delete them."""
 
 
 # -- reading ---------------------------------------------------------------------------
@@ -126,6 +126,46 @@ def export(
     from emogg_async._cli.commands.export import export_all  # noqa: PLC0415 - see above
 
     return export_all(context, connection, filters, limit, output)
+
+
+@sessions.command(
+    epilog=f"""\b
+    Examples:
+      emogg sessions wait 660a881d62d82c07cd0c20af
+      emogg sessions wait --from-file ids.txt --poll 30 --within 3600 -o csv
+
+    {EXIT_CODES}
+    """
+)
+@wanted_options
+@click.option(
+    "--poll",
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Time between two requests for a session.",
+)
+@click.option(
+    "--within",
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    help="Time limit of all of it. Default: none.",
+)
+@_any_form
+@connection_options
+def wait(wanted: Wanted, **options: Any) -> int:
+    """Wait until sessions are finished, and print them.
+
+    Outages and refusals do not end it: it asks again. If --within is over first, it
+    ends with 7.
+
+    With -, the ids are read from standard input, one to a line. If one of several ids
+    fails, a line of JSON on stderr tells why.
+    """
+    from emogg_async._cli.commands.awaiting import wait_for_each  # noqa: PLC0415 - see above
+
+    return wait_for_each(wanted, **options)
 
 
 # -- writing ---------------------------------------------------------------------------

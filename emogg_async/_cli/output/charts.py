@@ -18,7 +18,15 @@ from emogg_async._notebook.series import Interval, shares
 from emogg_async._text import clock, printable
 from emogg_async.models import EmotionsTimeline, EmotionTotals, SentimentTimeline
 
-__all__ = ["Chart", "emotions_chart", "sentiment_chart", "totals_chart"]
+__all__ = [
+    "LONGEST",
+    "Chart",
+    "Layout",
+    "alike",
+    "emotions_chart",
+    "sentiment_chart",
+    "totals_chart",
+]
 
 Chart = Callable[..., Text]
 """Draws a model; takes its `width` and `ramp`, too."""
@@ -45,7 +53,7 @@ _OTHER_STYLES: Final = ("color(37)", "color(136)", "color(168)", "color(67)")
 
 
 @attrs.frozen
-class _Layout:
+class Layout:
     """The columns of a chart: names, drawn lines or bars, and figures.
 
     Attributes:
@@ -61,7 +69,7 @@ class _Layout:
     @classmethod
     def of(
         cls, names: Sequence[str], figures: Sequence[Sequence[str]], width: int
-    ) -> "_Layout":
+    ) -> "Layout":
         """Lay out a chart of *width* cells; *figures* begin with headers."""
         sizes = [max(map(len, column)) for column in zip(*figures, strict=True)]
         lines = [
@@ -80,20 +88,24 @@ class _Layout:
         below: str,
         cells: int,
     ) -> Text:
+        """Put the columns together, below a title."""
+        lines = self.lines(names, drawn, below, cells)
+        return Text("\n").join([Text(printable(title), "bold"), *lines])
+
+    def lines(
+        self, names: Sequence[str], drawn: Sequence[str], below: str, cells: int
+    ) -> list[Text]:
         """Put the columns together; *drawn* ones are *cells* wide."""
         before = max(map(cell_len, self.names), default=0) + 1
         head, *figures = self.figures
-        lines = [
-            Text(printable(title), "bold"),
-            Text(f"{'':{before + cells}}{head}", "dim"),
-        ]
+        lines = [Text(f"{'':{before + cells}}{head}", "dim")]
         rows = zip(names, self.names, drawn, figures, strict=True)
         for name, shown, row, figure in rows:
             line = Text(f"{shown} {row:{cells}}", _style(name))
             lines.append(line.append(figure, "default"))
         if below:
             lines.append(Text(f"{'':{before}}{below}", "dim"))
-        return Text("\n").join(lines)
+        return lines
 
 
 # -- over time -------------------------------------------------------------------------
@@ -150,8 +162,8 @@ def _lines_chart(
     names = list(parts)
     peaks = [max(values.get(name, 0.0) for *_, values in intervals) for name in names]
     shared = map(_percent, parts.values())
-    figures = [("share", "peak"), *zip(shared, _alike(peaks), strict=True)]
-    layout = _Layout.of(names, figures, width)
+    figures = [("share", "peak"), *zip(shared, alike(peaks), strict=True)]
+    layout = Layout.of(names, figures, width)
     last = max((end for _, end, _ in intervals), default=part.start)
     end = last if part.end is None else part.end
     grid = Grid.of(part.start, end, part.granularity, layout.room)
@@ -186,7 +198,7 @@ def totals_chart(totals: EmotionTotals, *, width: int, ramp: Ramp) -> Text:
     times = (f"{totals.emotions[name]:,}" for name in parts)
     shared = map(_percent, parts.values())
     figures = [("share", "times"), *zip(shared, times, strict=True)]
-    layout = _Layout.of(list(parts), figures, width)
+    layout = Layout.of(list(parts), figures, width)
     room = min(layout.room, LONGEST)
     most = max(parts.values(), default=0.0) or 1.0
     drawn = [bar(part / most, room, ramp.bars) for part in parts.values()]
@@ -203,7 +215,7 @@ def _fitted(names: Sequence[str], width: int) -> list[str]:
     return [cell.plain + " " * (widest - cell.cell_len) for cell in cells]
 
 
-def _alike(numbers: Sequence[float]) -> list[str]:
+def alike(numbers: Sequence[float]) -> list[str]:
     """Write *numbers* with two decimals, or with none if all are whole."""
     digits = 0 if all(number == round(number) for number in numbers) else 2
     return [f"{number:,.{digits}f}" for number in numbers]

@@ -21,6 +21,7 @@ __all__ = [
     "CSVWriter",
     "JSONLinesWriter",
     "JSONWriter",
+    "Kept",
     "Writer",
     "csv_lines",
     "put",
@@ -78,6 +79,21 @@ def _end_at_a_line(file: int, lines: bytes, before: int) -> None:
         os.ftruncate(file, before + whole)
     # Buffered output must not follow.
     os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+
+
+class Kept(Writer):
+    """Keeps items instead of writing them.
+
+    Attributes:
+        items: The items.
+    """
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+
+    def write(self, items: Iterable[Any]) -> None:
+        """Keep items."""
+        self.items += items
 
 
 class JSONLinesWriter(Writer):

@@ -1,4 +1,4 @@
-"""The progress of an export on stderr, in one line that vanishes in the end."""
+"""The progress of a command on stderr, in one line that vanishes in the end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
 
-from emogg_async._text import counted
+from emogg_async._text import clock, counted
 
-__all__ = ["counting"]
+__all__ = ["counting", "waiting"]
 
 
 class _Counts(ProgressColumn):
@@ -42,3 +42,30 @@ def counting() -> Iterator[Callable[[int, int], None]]:
         yield lambda sessions, requests: progress.update(
             task, completed=sessions, requests=requests
         )
+
+
+class _Waiting(ProgressColumn):
+    """Sessions that have finished, and the time that has passed."""
+
+    def render(self, task: Task) -> Text:
+        done = f"{counted(int(task.completed), 'session')} finished"
+        return Text(f"Waiting, {done}, {clock(task.elapsed or 0.0)}")
+
+
+@contextmanager
+def waiting() -> Iterator[Callable[[], None]]:
+    """Show inside how many sessions have finished.
+
+    Yields:
+        A function that counts one more.
+    """
+    progress = Progress(
+        _Waiting(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        refresh_per_second=4,
+    )
+    task = progress.add_task("", total=None)
+    with progress:
+        yield lambda: progress.advance(task)

@@ -36,22 +36,24 @@ class Ramp:
         levels: Heights, from nothing to the top.
         bars: Parts of a cell with which a bar ends, up to a whole one.
         mark: Stands before a time, at its place.
+        lost: Stands where something may be missing.
     """
 
     levels: str
     bars: str
     mark: str
+    lost: str
 
 
 # The whole block is not among the levels: it would touch the line above.
-_BLOCKS: Final = Ramp("▁▂▃▄▅▆▇", "▏▎▍▌▋▊▉█", "╵")
-_PLAIN: Final = Ramp("_.-=+*#", "#", "|")
+_BLOCKS: Final = Ramp("▁▂▃▄▅▆▇", "▏▎▍▌▋▊▉█", "╵", "░")
+_PLAIN: Final = Ramp("_.-=+*#", "#", "|", "?")
 
 
 def ramp_for(encoding: str) -> Ramp:
     """Choose the characters that *encoding* has."""
     try:
-        (_BLOCKS.levels + _BLOCKS.bars + _BLOCKS.mark).encode(encoding)
+        "".join(attrs.astuple(_BLOCKS)).encode(encoding)
     except UnicodeEncodeError:
         return _PLAIN
     return _BLOCKS
