@@ -7,11 +7,12 @@ charts; the code that draws them is imported when it is first needed.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
+from emogg_async._text import encodable
 from emogg_async._values import EMPTY, FrozenMapping, OpenEnum, member
 
 __all__ = [
@@ -174,6 +175,30 @@ class Session:
     extra: FrozenMapping[Any] = EMPTY
     stale: bool = attrs.field(default=False, eq=False)
 
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the session in columns with one row, as `emogg_async.to_columns` does.
+
+        Returns:
+            Lists of one value: `id`, `name` (unpaired surrogates are replaced by
+            U+FFFD), `type` and `state` (plain text), `timestamp` (aware, UTC),
+            `duration` (seconds), `product`, `user`, `sources` (their number), `expires`
+            (aware, UTC; None if the service does not say) and `stale`.
+        """
+        expires = self.meta and self.meta.expires
+        return {
+            "id": [self.id],
+            "name": [encodable(self.name)],
+            "type": [str(self.type)],
+            "state": [str(self.state)],
+            "timestamp": [self.timestamp.astimezone(UTC)],
+            "duration": [float(self.duration)],
+            "product": [self.product],
+            "user": [self.user],
+            "sources": [len(self.sources)],
+            "expires": [expires and expires.astimezone(UTC)],
+            "stale": [self.stale],
+        }
+
     def _repr_html_(self) -> str:
         """Write its facts as a small table, for notebooks."""
         from emogg_async._notebook import views
@@ -214,6 +239,19 @@ class EmotionTotals:
     expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
     extra: FrozenMapping[Any] = EMPTY
     stale: bool = attrs.field(default=False, eq=False)
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the totals in columns, for pandas, polars or pyarrow.
+
+        Returns:
+            Lists of equal length, with a row for each emotion: `session`, `emotion` and
+            `count` (detections).
+        """
+        return {
+            "session": [self.session] * len(self.emotions),
+            "emotion": [encodable(name) for name in self.emotions],
+            "count": [*self.emotions.values()],
+        }
 
     def _repr_html_(self) -> str:
         """Draw a bar for each emotion, the most frequent first, for notebooks."""
