@@ -353,6 +353,8 @@ class EmotionsTimeline:
         width: int = 640,
         height: int | None = None,
         measure: Literal["intensity", "quantity", "people"] = "intensity",
+        theme: Literal["auto", "light", "dark"] = "auto",
+        background: str | None = None,
     ) -> str:
         """Draw a row for each emotion, all on one scale, the largest mean first.
 
@@ -364,10 +366,16 @@ class EmotionsTimeline:
             width: Pixels, 200 to 4,000.
             height: Pixels, 120 to 4,000; None takes as many as the rows need.
             measure: Measurement of each emotion to draw.
+            theme: `"light"` or `"dark"`: dark or light text, wherever the chart stands.
+                `"auto"` takes the page's own colour of text; a document of its own
+                follows its reader's preference.
+            background: Colour of CSS to paint behind the chart: a name, `#` before hex
+                digits, `rgb(…)` or `hsl(…)`. None paints nothing. It does not change
+                the colour of text: give it the theme that suits it.
 
         Returns:
             An SVG document that may also stand inside an HTML page. It needs no other
-            files, and suits light and dark backgrounds.
+            files, and its colours suit light and dark backgrounds.
 
         Raises:
             InvalidArgumentError: An argument breaks its rule.
@@ -375,7 +383,13 @@ class EmotionsTimeline:
         from emogg_async._notebook import views
 
         return views.emotions_chart(
-            self.session, self._measured, width=width, height=height, measure=measure
+            self.session,
+            self._measured,
+            width=width,
+            height=height,
+            measure=measure,
+            theme=theme,
+            background=background,
         )
 
     def _measured(self, measure: str) -> Iterator[_Interval]:
@@ -470,7 +484,14 @@ class SentimentTimeline:
             "negative": [part.sentiments.negative for part in parts],
         }
 
-    def to_svg(self, *, width: int = 640, height: int | None = None) -> str:
+    def to_svg(
+        self,
+        *,
+        width: int = 640,
+        height: int | None = None,
+        theme: Literal["auto", "light", "dark"] = "auto",
+        background: str | None = None,
+    ) -> str:
         """Draw stacked bars: positive upwards, negative downwards, neutral around them.
 
         Half of the neutral part is drawn on either side. Intervals that the service
@@ -479,18 +500,30 @@ class SentimentTimeline:
         Args:
             width: Pixels, 200 to 4,000.
             height: Pixels, 120 to 4,000; None chooses a suitable height.
+            theme: `"light"` or `"dark"`: dark or light text, wherever the chart stands.
+                `"auto"` takes the page's own colour of text; a document of its own
+                follows its reader's preference.
+            background: Colour of CSS to paint behind the chart: a name, `#` before hex
+                digits, `rgb(…)` or `hsl(…)`. None paints nothing. It does not change
+                the colour of text: give it the theme that suits it.
 
         Returns:
             An SVG document that may also stand inside an HTML page. It needs no other
-            files, and suits light and dark backgrounds.
+            files, and its colours suit light and dark backgrounds.
 
         Raises:
             InvalidArgumentError: An argument breaks its rule.
         """
         from emogg_async._notebook import views
 
-        parts = self._parts()
-        return views.sentiment_chart(self.session, parts, width=width, height=height)
+        return views.sentiment_chart(
+            self.session,
+            self._parts(),
+            width=width,
+            height=height,
+            theme=theme,
+            background=background,
+        )
 
     def _parts(self) -> Iterator[_Interval]:
         for part in self.intervals:

@@ -290,6 +290,8 @@ async def derived(client: AsyncEmoggClient) -> None:
     assert_type(timeline, EmotionsTimeline)
     assert_type(timeline.to_columns(), dict[str, list[Any]])
     assert_type(timeline.to_svg(width=900, height=300, measure="people"), str)
+    assert_type(timeline.to_svg(theme="dark", background="#1e1e1e"), str)
+    timeline.to_svg(theme="black")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     timeline.to_svg(measure="faces")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     for interval in timeline.intervals:
         assert_type(interval, EmotionInterval)
@@ -303,7 +305,7 @@ async def derived(client: AsyncEmoggClient) -> None:
     talk = await client.get_transcription_sentiment(ID, end=60)
     assert_type(talk, SentimentTimeline)
     assert_type(talk.to_columns(), dict[str, list[Any]])
-    assert_type(talk.to_svg(), str)
+    assert_type(talk.to_svg(theme="light", background=None), str)
     for part in talk.intervals:
         assert_type(part, SentimentInterval)
         assert_type(part.segments, int)
