@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from emogg_async._live.live import Live
     from emogg_async._live.policy import LivePolicy
     from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
+    from emogg_async._many.tables import to_columns
     from emogg_async._wire.converter import to_dict
     from emogg_async._wire.live import Frequency
     from emogg_async._wire.protocol import RateLimit
@@ -92,6 +93,7 @@ __all__ = [
     "WorkerState",
     "__version__",
     "redis_cache",
+    "to_columns",
     "to_dict",
 ]
 
@@ -113,6 +115,7 @@ _HOMES = {
     "RetryPolicy": "_calls.policy",
     "Stats": "_calls.telemetry",
     "redis_cache": "_caching.redis",
+    "to_columns": "_many.tables",
     "to_dict": "_wire.converter",
 }
 

@@ -7,11 +7,12 @@ charts; the code that draws them is imported when it is first needed.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
+from emogg_async._text import encodable
 from emogg_async._values import EMPTY, FrozenMapping, OpenEnum, member
 
 __all__ = [
@@ -174,6 +175,30 @@ class Session:
     extra: FrozenMapping[Any] = EMPTY
     stale: bool = attrs.field(default=False, eq=False)
 
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the session in columns with one row, as `emogg_async.to_columns` does.
+
+        Returns:
+            Lists of one value: `id`, `name` (unpaired surrogates are replaced by
+            U+FFFD), `type` and `state` (plain text), `timestamp` (aware, UTC),
+            `duration` (seconds), `product`, `user`, `sources` (their number), `expires`
+            (aware, UTC; None if the service does not say) and `stale`.
+        """
+        expires = self.meta and self.meta.expires
+        return {
+            "id": [self.id],
+            "name": [encodable(self.name)],
+            "type": [str(self.type)],
+            "state": [str(self.state)],
+            "timestamp": [self.timestamp.astimezone(UTC)],
+            "duration": [float(self.duration)],
+            "product": [self.product],
+            "user": [self.user],
+            "sources": [len(self.sources)],
+            "expires": [expires and expires.astimezone(UTC)],
+            "stale": [self.stale],
+        }
+
     def _repr_html_(self) -> str:
         """Write its facts as a small table, for notebooks."""
         from emogg_async._notebook import views
@@ -214,6 +239,19 @@ class EmotionTotals:
     expanded: FrozenMapping[FrozenMapping[Any]] = EMPTY
     extra: FrozenMapping[Any] = EMPTY
     stale: bool = attrs.field(default=False, eq=False)
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the totals in columns, for pandas, polars or pyarrow.
+
+        Returns:
+            Lists of equal length, with a row for each emotion: `session`, `emotion` and
+            `count` (detections).
+        """
+        return {
+            "session": [self.session] * len(self.emotions),
+            "emotion": [encodable(name) for name in self.emotions],
+            "count": [*self.emotions.values()],
+        }
 
     def _repr_html_(self) -> str:
         """Draw a bar for each emotion, the most frequent first, for notebooks."""
@@ -315,6 +353,8 @@ class EmotionsTimeline:
         width: int = 640,
         height: int | None = None,
         measure: Literal["intensity", "quantity", "people"] = "intensity",
+        theme: Literal["auto", "light", "dark"] = "auto",
+        background: str | None = None,
     ) -> str:
         """Draw a row for each emotion, all on one scale, the largest mean first.
 
@@ -326,10 +366,16 @@ class EmotionsTimeline:
             width: Pixels, 200 to 4,000.
             height: Pixels, 120 to 4,000; None takes as many as the rows need.
             measure: Measurement of each emotion to draw.
+            theme: `"light"` or `"dark"`: dark or light text, wherever the chart stands.
+                `"auto"` takes the page's own colour of text; a document of its own
+                follows its reader's preference.
+            background: Colour of CSS to paint behind the chart: a name, `#` before hex
+                digits, `rgb(…)` or `hsl(…)`. None paints nothing. It does not change
+                the colour of text: give it the theme that suits it.
 
         Returns:
             An SVG document that may also stand inside an HTML page. It needs no other
-            files, and suits light and dark backgrounds.
+            files, and its colours suit light and dark backgrounds.
 
         Raises:
             InvalidArgumentError: An argument breaks its rule.
@@ -337,7 +383,13 @@ class EmotionsTimeline:
         from emogg_async._notebook import views
 
         return views.emotions_chart(
-            self.session, self._measured, width=width, height=height, measure=measure
+            self.session,
+            self._measured,
+            width=width,
+            height=height,
+            measure=measure,
+            theme=theme,
+            background=background,
         )
 
     def _measured(self, measure: str) -> Iterator[_Interval]:
@@ -432,7 +484,14 @@ class SentimentTimeline:
             "negative": [part.sentiments.negative for part in parts],
         }
 
-    def to_svg(self, *, width: int = 640, height: int | None = None) -> str:
+    def to_svg(
+        self,
+        *,
+        width: int = 640,
+        height: int | None = None,
+        theme: Literal["auto", "light", "dark"] = "auto",
+        background: str | None = None,
+    ) -> str:
         """Draw stacked bars: positive upwards, negative downwards, neutral around them.
 
         Half of the neutral part is drawn on either side. Intervals that the service
@@ -441,18 +500,30 @@ class SentimentTimeline:
         Args:
             width: Pixels, 200 to 4,000.
             height: Pixels, 120 to 4,000; None chooses a suitable height.
+            theme: `"light"` or `"dark"`: dark or light text, wherever the chart stands.
+                `"auto"` takes the page's own colour of text; a document of its own
+                follows its reader's preference.
+            background: Colour of CSS to paint behind the chart: a name, `#` before hex
+                digits, `rgb(…)` or `hsl(…)`. None paints nothing. It does not change
+                the colour of text: give it the theme that suits it.
 
         Returns:
             An SVG document that may also stand inside an HTML page. It needs no other
-            files, and suits light and dark backgrounds.
+            files, and its colours suit light and dark backgrounds.
 
         Raises:
             InvalidArgumentError: An argument breaks its rule.
         """
         from emogg_async._notebook import views
 
-        parts = self._parts()
-        return views.sentiment_chart(self.session, parts, width=width, height=height)
+        return views.sentiment_chart(
+            self.session,
+            self._parts(),
+            width=width,
+            height=height,
+            theme=theme,
+            background=background,
+        )
 
     def _parts(self) -> Iterator[_Interval]:
         for part in self.intervals:

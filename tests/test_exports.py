@@ -70,6 +70,7 @@ EXPORTS = [
     "WorkerState",
     "__version__",
     "redis_cache",
+    "to_columns",
     "to_dict",
 ]
 """Every public name of the root: whoever changes it, changes the promise."""

@@ -59,6 +59,7 @@ from emogg_async import (
     TransportError,
     WorkerState,
     redis_cache,
+    to_columns,
     to_dict,
 )
 from emogg_async.events import (
@@ -306,6 +307,8 @@ async def derived(client: AsyncEmoggClient) -> None:
     assert_type(timeline, EmotionsTimeline)
     assert_type(timeline.to_columns(), dict[str, list[Any]])
     assert_type(timeline.to_svg(width=900, height=300, measure="people"), str)
+    assert_type(timeline.to_svg(theme="dark", background="#1e1e1e"), str)
+    timeline.to_svg(theme="black")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     timeline.to_svg(measure="faces")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     for interval in timeline.intervals:
         assert_type(interval, EmotionInterval)
@@ -319,7 +322,7 @@ async def derived(client: AsyncEmoggClient) -> None:
     talk = await client.get_transcription_sentiment(ID, end=60)
     assert_type(talk, SentimentTimeline)
     assert_type(talk.to_columns(), dict[str, list[Any]])
-    assert_type(talk.to_svg(), str)
+    assert_type(talk.to_svg(theme="light", background=None), str)
     for part in talk.intervals:
         assert_type(part, SentimentInterval)
         assert_type(part.segments, int)
@@ -330,11 +333,15 @@ async def derived(client: AsyncEmoggClient) -> None:
     client.list_sessions(expand=["user"])
     many = await client.gather(client.get_emotions, [ID])
     assert_type(many, Batch[EmotionTotals])
+    assert_type(many.to_columns(of=EmotionTotals), dict[str, list[Any]])
+    many.to_columns(of=Session)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     timeline_of = partial(client.get_emotions_timeline, granularity=300)
     async with client.stream(timeline_of, [ID]) as outcomes:
         async for outcome in outcomes:
             assert_type(outcome, Fetched[EmotionsTimeline] | Failed)
-    assert_type(await client.gather(client.delete_session, [ID]), Batch[None])
+    deleted = await client.gather(client.delete_session, [ID])
+    assert_type(deleted, Batch[None])
+    deleted.to_columns()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def many_sessions(client: AsyncEmoggClient) -> None:
@@ -348,6 +355,11 @@ async def many_sessions(client: AsyncEmoggClient) -> None:
     for session_id, session in as_mapping.items():
         assert_type(session_id, str)
         assert_type(session, Session)
+    assert_type(batch.to_columns(), dict[str, list[Any]])
+    assert_type(to_columns(batch.values()), dict[str, list[Any]])
+    assert_type(to_columns([], of=SentimentTimeline), dict[str, list[Any]])
+    assert_type(batch[ID].to_columns(), dict[str, list[Any]])
+    to_columns(["text"])  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
     batch.raise_for_errors()
     await client.get_sessions(session_id for session_id in (ID,))
     await client.get_sessions({ID}, concurrency=None)
