@@ -3,7 +3,8 @@
 Models know nothing of the wire: the converter reads names, dates and numbers, and
 `emogg_async.to_dict` returns the wire form. Fields that this release does not know are
 kept in `extra`, unknown values in open enums. Notebooks show models as tables and
-charts; the code that draws them is imported when it is first needed.
+charts, and pydantic and FastAPI take models as types; the code for both, and for
+`to_dict`, is imported when it is first needed.
 """
 
 from collections.abc import Iterator
@@ -78,8 +79,38 @@ class SessionWorkerState(OpenEnum):
     WORKING: ClassVar["SessionWorkerState"] = member("working")
 
 
+class _Model:
+    """A base of all models, which adds nothing to an instance."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form, a dict like the service's JSON.
+
+        It equals `emogg_async.to_dict(model)`.
+        """
+        wire: dict[str, Any] = _forms().to_dict(self)
+        return wire
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Tell pydantic how to read and write the model."""
+        return _forms().core_schema(cls, handler)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        """Tell pydantic how to describe the model, as in the OpenAPI of FastAPI."""
+        return _forms().json_schema(cls, schema, handler)
+
+
+def _forms() -> Any:
+    from emogg_async._wire import forms
+
+    return forms
+
+
 @attrs.frozen(kw_only=True)
-class SessionConfig:
+class SessionConfig(_Model):
     """The setup of a session.
 
     Attributes:
@@ -93,7 +124,7 @@ class SessionConfig:
 
 
 @attrs.frozen(kw_only=True)
-class Source:
+class Source(_Model):
     """A source of a session's video, audio or events.
 
     Attributes:
@@ -114,7 +145,7 @@ class Source:
 
 
 @attrs.frozen(kw_only=True)
-class SessionMeta:
+class SessionMeta(_Model):
     """The service's notes on running a session.
 
     Attributes:
@@ -132,7 +163,7 @@ class SessionMeta:
 
 
 @attrs.frozen(kw_only=True)
-class Session:
+class Session(_Model):
     """A session whose emotions are analysed, or were.
 
     Source: https://docs.emogg.com, "Get a session".
@@ -174,6 +205,11 @@ class Session:
     extra: FrozenMapping[Any] = EMPTY
     stale: bool = attrs.field(default=False, eq=False)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether its state is `finished`: it no longer changes by itself."""
+        return self.state == SessionState.FINISHED
+
     def _repr_html_(self) -> str:
         """Write its facts as a small table, for notebooks."""
         from emogg_async._notebook import views
@@ -195,7 +231,7 @@ class Session:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionTotals:
+class EmotionTotals(_Model):
     """Numbers of detections of each emotion in a session.
 
     Source: https://docs.emogg.com, "Get emotions".
@@ -228,7 +264,7 @@ class EmotionTotals:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionMeasure:
+class EmotionMeasure(_Model):
     """The measurements of one emotion in one interval.
 
     Attributes:
@@ -245,7 +281,7 @@ class EmotionMeasure:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionInterval:
+class EmotionInterval(_Model):
     """The emotions in a part of a session.
 
     Attributes:
@@ -265,7 +301,7 @@ class EmotionInterval:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionsTimeline:
+class EmotionsTimeline(_Model):
     """The emotions of a session, interval by interval.
 
     Source: https://docs.emogg.com, "Get emotions timeline".
@@ -358,7 +394,7 @@ class EmotionsTimeline:
 
 
 @attrs.frozen(kw_only=True)
-class Sentiments:
+class Sentiments(_Model):
     """The shares of the sentiments in an interval's speech, in the service's own unit.
 
     Attributes:
@@ -375,7 +411,7 @@ class Sentiments:
 
 
 @attrs.frozen(kw_only=True)
-class SentimentInterval:
+class SentimentInterval(_Model):
     """The sentiment of the speech in a part of a session.
 
     Attributes:
@@ -394,7 +430,7 @@ class SentimentInterval:
 
 
 @attrs.frozen(kw_only=True)
-class SentimentTimeline:
+class SentimentTimeline(_Model):
     """The sentiment of a session's speech, interval by interval.
 
     Source: https://docs.emogg.com, "Get transcription sentiment".
@@ -472,7 +508,7 @@ class SentimentTimeline:
 
 
 @attrs.frozen(kw_only=True)
-class RegisteredSource:
+class RegisteredSource(_Model):
     """A source of custom events that was registered for a session.
 
     Source: https://docs.emogg.com, "Register source".
@@ -495,7 +531,7 @@ class RegisteredSource:
 
 
 @attrs.frozen(kw_only=True)
-class CustomEvent:
+class CustomEvent(_Model):
     """A report of a registered source.
 
     Source: https://docs.emogg.com, "Custom events".
@@ -520,7 +556,7 @@ class CustomEvent:
 
 
 @attrs.frozen(kw_only=True)
-class Gap:
+class Gap(_Model):
     """A place in a live feed where something may be missing, just before an event.
 
     Attributes:
@@ -539,7 +575,7 @@ class Gap:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionCounts:
+class EmotionCounts(_Model):
     """An event of a live feed: how often each emotion was detected just now.
 
     Source: https://docs.emogg.com, "Session emotions counts".
@@ -559,7 +595,7 @@ class EmotionCounts:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionIntensities:
+class EmotionIntensities(_Model):
     """An event of a live feed: how strong each emotion is just now.
 
     Source: https://docs.emogg.com, "Session emotions intensities".
@@ -579,7 +615,7 @@ class EmotionIntensities:
 
 
 @attrs.frozen(kw_only=True)
-class WorkerState:
+class WorkerState(_Model):
     """An event of a live feed: the worker of a session is in another state.
 
     Source: https://docs.emogg.com, "Session worker state".

@@ -28,7 +28,7 @@ from emogg_async._values import FrozenMapping, OpenEnum, thaw
 from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 
-__all__ = ["structure", "to_dict"]
+__all__ = ["EXPANDABLE", "structure", "to_dict", "told", "wire_fields"]
 
 T = TypeVar("T")
 
@@ -74,10 +74,14 @@ def structure(payload: object, model: type[T]) -> T:
     origin = get_origin(model)
     name = model.__name__ if origin is None else _sort_of_list(model)
     what = f"an {name}" if name[0] in "AEIOU" else f"a {name}"
-    shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
     raise ResponseShapeError(
-        f"the answer is not {what}: {shown}", problems=problems
+        f"the answer is not {what}: {told(problems)}", problems=problems
     ) from None
+
+
+def told(problems: tuple[str, ...]) -> str:
+    """Write the first of *problems* in one line."""
+    return "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
 
 
 def _sort_of_list(kind: Any) -> str:
@@ -262,7 +266,7 @@ _RENAMED: dict[tuple[type, str], str] = {
 
 # Fields whose ID `expand` replaces by the whole object. They have the same name on the
 # wire. Source: https://docs.emogg.com, "Expanding".
-_EXPANDABLE: dict[type, tuple[str, ...]] = {
+EXPANDABLE: dict[type, tuple[str, ...]] = {
     models.Session: ("user", "product"),
     models.EmotionTotals: ("session",),
     models.EmotionsTimeline: ("session",),
@@ -276,6 +280,15 @@ _OURS = frozenset({"extra", "expanded", "stale"})
 def _wire_name(model: type, field: str) -> str:
     head, *tail = field.split("_")
     return _RENAMED.get((model, field), head + "".join(word.title() for word in tail))
+
+
+def wire_fields(model: type) -> "dict[str, attrs.Attribute[Any]]":
+    """Return the fields of *model* that are on the wire, by their names there."""
+    return {
+        _wire_name(model, field.name): field
+        for field in attrs.fields(model)
+        if field.name not in _OURS
+    }
 
 
 def _overrides(model: type, converter: Converter) -> dict[str, Any]:
@@ -306,12 +319,9 @@ def _id_of(expanded: dict[str, Any]) -> str | None:
 def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     """Make the hook that structures *model* and keeps unknown fields in `extra`."""
     known = make_dict_structure_fn(model, converter, **_overrides(model, converter))
-    fields = attrs.fields_dict(model)
-    keeps_unknown = "extra" in fields
-    expandable = _EXPANDABLE.get(model, ())
-    wire_names = frozenset(
-        _wire_name(model, name) for name in fields if name not in _OURS
-    )
+    keeps_unknown = "extra" in attrs.fields_dict(model)
+    expandable = EXPANDABLE.get(model, ())
+    wire_names = frozenset(wire_fields(model))
 
     def structure_object(payload: Any, _: Any) -> Any:
         if type(payload) is not dict:
@@ -337,7 +347,7 @@ def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
 
 def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
     """Make the hook that undoes `_object`."""
-    expandable = model in _EXPANDABLE
+    expandable = model in EXPANDABLE
     keeps_unknown = "extra" in attrs.fields_dict(model)
     known = make_dict_unstructure_fn(model, converter, **_overrides(model, converter))
 
