@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
-from emogg_async._values import EMPTY, FrozenMapping, OpenEnum, member
+from emogg_async._values import EMPTY, FrozenMapping, Model, OpenEnum, member
 
 __all__ = [
     "CustomEvent",
@@ -79,38 +79,8 @@ class SessionWorkerState(OpenEnum):
     WORKING: ClassVar["SessionWorkerState"] = member("working")
 
 
-class _Model:
-    """A base of all models, which adds nothing to an instance."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the wire form, a dict like the service's JSON.
-
-        It equals `emogg_async.to_dict(model)`.
-        """
-        wire: dict[str, Any] = _forms().to_dict(self)
-        return wire
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Tell pydantic how to read and write the model."""
-        return _forms().core_schema(cls, handler)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
-        """Tell pydantic how to describe the model, as in the OpenAPI of FastAPI."""
-        return _forms().json_schema(cls, schema, handler)
-
-
-def _forms() -> Any:
-    from emogg_async._wire import forms
-
-    return forms
-
-
 @attrs.frozen(kw_only=True)
-class SessionConfig(_Model):
+class SessionConfig(Model):
     """The setup of a session.
 
     Attributes:
@@ -124,7 +94,7 @@ class SessionConfig(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class Source(_Model):
+class Source(Model):
     """A source of a session's video, audio or events.
 
     Attributes:
@@ -145,7 +115,7 @@ class Source(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class SessionMeta(_Model):
+class SessionMeta(Model):
     """The service's notes on running a session.
 
     Attributes:
@@ -163,7 +133,7 @@ class SessionMeta(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class Session(_Model):
+class Session(Model):
     """A session whose emotions are analysed, or were.
 
     Source: https://docs.emogg.com, "Get a session".
@@ -231,7 +201,7 @@ class Session(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class EmotionTotals(_Model):
+class EmotionTotals(Model):
     """Numbers of detections of each emotion in a session.
 
     Source: https://docs.emogg.com, "Get emotions".
@@ -264,7 +234,7 @@ class EmotionTotals(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class EmotionMeasure(_Model):
+class EmotionMeasure(Model):
     """The measurements of one emotion in one interval.
 
     Attributes:
@@ -281,7 +251,7 @@ class EmotionMeasure(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class EmotionInterval(_Model):
+class EmotionInterval(Model):
     """The emotions in a part of a session.
 
     Attributes:
@@ -301,7 +271,7 @@ class EmotionInterval(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class EmotionsTimeline(_Model):
+class EmotionsTimeline(Model):
     """The emotions of a session, interval by interval.
 
     Source: https://docs.emogg.com, "Get emotions timeline".
@@ -394,7 +364,7 @@ class EmotionsTimeline(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class Sentiments(_Model):
+class Sentiments(Model):
     """The shares of the sentiments in an interval's speech, in the service's own unit.
 
     Attributes:
@@ -411,7 +381,7 @@ class Sentiments(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class SentimentInterval(_Model):
+class SentimentInterval(Model):
     """The sentiment of the speech in a part of a session.
 
     Attributes:
@@ -430,7 +400,7 @@ class SentimentInterval(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class SentimentTimeline(_Model):
+class SentimentTimeline(Model):
     """The sentiment of a session's speech, interval by interval.
 
     Source: https://docs.emogg.com, "Get transcription sentiment".
@@ -508,7 +478,7 @@ class SentimentTimeline(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class RegisteredSource(_Model):
+class RegisteredSource(Model):
     """A source of custom events that was registered for a session.
 
     Source: https://docs.emogg.com, "Register source".
@@ -531,7 +501,7 @@ class RegisteredSource(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class CustomEvent(_Model):
+class CustomEvent(Model):
     """A report of a registered source.
 
     Source: https://docs.emogg.com, "Custom events".
@@ -556,7 +526,7 @@ class CustomEvent(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class Gap(_Model):
+class Gap(Model):
     """A place in a live feed where something may be missing, just before an event.
 
     Attributes:
@@ -575,7 +545,7 @@ class Gap(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class EmotionCounts(_Model):
+class EmotionCounts(Model):
     """An event of a live feed: how often each emotion was detected just now.
 
     Source: https://docs.emogg.com, "Session emotions counts".
@@ -595,7 +565,7 @@ class EmotionCounts(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class EmotionIntensities(_Model):
+class EmotionIntensities(Model):
     """An event of a live feed: how strong each emotion is just now.
 
     Source: https://docs.emogg.com, "Session emotions intensities".
@@ -615,7 +585,7 @@ class EmotionIntensities(_Model):
 
 
 @attrs.frozen(kw_only=True)
-class WorkerState(_Model):
+class WorkerState(Model):
     """An event of a live feed: the worker of a session is in another state.
 
     Source: https://docs.emogg.com, "Session worker state".

@@ -35,14 +35,14 @@ DEFERRED = {
     ("_caching.opening", "_caching.memory"): "aiocache is slow to import",
     ("_caching.redis", "_caching.redis_backend"): "redis is an extra",
     ("_client", "_core"): "only an open client needs what carries out calls",
+    ("_values", "_wire.forms"): "only `to_dict` and pydantic need the wire form",
     ("_wire.live", "_wire.converter"): "cattrs is slow to import",
     ("_many.outcomes", "_notebook.views"): "only notebooks need what draws",
     ("models", "_notebook.views"): "only notebooks need what draws",
-    ("models", "_wire.forms"): "only `to_dict` and pydantic need the wire form",
 }
 """The imports of the client that wait until they are needed, and why."""
 
-UPWARDS = {("models", "_wire.forms")}
+UPWARDS = {("_values", "_wire.forms")}
 """The import that waits and points upwards: a model's methods end in its wire form."""
 
 HOMES = {

@@ -24,11 +24,11 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from emogg_async import models
-from emogg_async._values import FrozenMapping, OpenEnum, thaw
+from emogg_async._values import FrozenMapping, Model, OpenEnum, thaw
 from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 
-__all__ = ["EXPANDABLE", "structure", "to_dict", "told", "wire_fields"]
+__all__ = ["EXPANDABLE", "is_model", "structure", "to_dict", "told", "wire_fields"]
 
 T = TypeVar("T")
 
@@ -88,7 +88,12 @@ def _sort_of_list(kind: Any) -> str:
     return f"list of {get_args(kind)[0].__name__}"
 
 
-def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
+def is_model(kind: type) -> bool:
+    """Tell whether *kind* is one of the classes of `emogg_async.models`."""
+    return kind.__module__ == models.__name__ and attrs.has(kind)
+
+
+def to_dict(model: Model) -> dict[str, Any]:
     """Return the wire form of *model*: a dict like the service's JSON.
 
     Fields that are None are left out, and unknown fields are put back in their place.
@@ -100,7 +105,7 @@ def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
     Raises:
         InvalidArgumentError: *model* is not a model of this package.
     """
-    if type(model).__module__ != models.__name__ or not attrs.has(type(model)):
+    if not is_model(type(model)):
         raise InvalidArgumentError(
             f"model: expected a model of {models.__name__}, got {type(model).__name__}"
         )

@@ -11,9 +11,10 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 import attrs
 
 from emogg_async import models
-from emogg_async._values import FrozenMapping, OpenEnum
+from emogg_async._values import FrozenMapping, Model, OpenEnum
 from emogg_async._wire.converter import (
     EXPANDABLE,
+    is_model,
     structure,
     to_dict,
     told,
@@ -23,10 +24,10 @@ from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 
 __all__ = ["core_schema", "from_dict", "json_schema", "to_dict", "to_json"]
 
-M = TypeVar("M", bound=attrs.AttrsInstance)
+M = TypeVar("M", bound=Model)
 
 
-def to_json(model: attrs.AttrsInstance) -> str:
+def to_json(model: Model) -> str:
     """Return the wire form of *model* as JSON, in one line of ASCII.
 
     Args:
@@ -58,10 +59,7 @@ def from_dict(model: type[M], data: dict[str, Any]) -> M:
         InvalidArgumentError: *model* is not a model of this package, or *data* is not
             its wire form.
     """
-    if (
-        not (isinstance(model, type) and attrs.has(model))
-        or model.__module__ != models.__name__
-    ):
+    if not (isinstance(model, type) and is_model(model)):
         raise InvalidArgumentError(
             f"model: expected a class of {models.__name__}, got {_named(model)}"
         )
