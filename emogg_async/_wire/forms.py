@@ -37,11 +37,10 @@ def to_json(model: Model) -> str:
         InvalidArgumentError: *model* is not a model of this package, or has a value
             that JSON cannot hold, such as a NaN.
     """
+    wire = to_dict(model)
     try:
-        return json.dumps(to_dict(model), allow_nan=False)
+        return json.dumps(wire, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, InvalidArgumentError):
-            raise
         raise InvalidArgumentError(f"model: {error}") from None
 
 
