@@ -3,7 +3,8 @@
 Models know nothing of the wire: the converter reads names, dates and numbers, and
 `emogg_async.to_dict` returns the wire form. Fields that this release does not know are
 kept in `extra`, unknown values in open enums. Notebooks show models as tables and
-charts; the code that draws them is imported when it is first needed.
+charts, and pydantic and FastAPI take models as types; the code for both, and for
+`to_dict`, is imported when it is first needed.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal
 import attrs
 
 from emogg_async._text import encodable
-from emogg_async._values import EMPTY, FrozenMapping, OpenEnum, member
+from emogg_async._values import EMPTY, FrozenMapping, Model, OpenEnum, member
 
 __all__ = [
     "CustomEvent",
@@ -80,7 +81,7 @@ class SessionWorkerState(OpenEnum):
 
 
 @attrs.frozen(kw_only=True)
-class SessionConfig:
+class SessionConfig(Model):
     """The setup of a session.
 
     Attributes:
@@ -94,7 +95,7 @@ class SessionConfig:
 
 
 @attrs.frozen(kw_only=True)
-class Source:
+class Source(Model):
     """A source of a session's video, audio or events.
 
     Attributes:
@@ -115,7 +116,7 @@ class Source:
 
 
 @attrs.frozen(kw_only=True)
-class SessionMeta:
+class SessionMeta(Model):
     """The service's notes on running a session.
 
     Attributes:
@@ -133,7 +134,7 @@ class SessionMeta:
 
 
 @attrs.frozen(kw_only=True)
-class Session:
+class Session(Model):
     """A session whose emotions are analysed, or were.
 
     Source: https://docs.emogg.com, "Get a session".
@@ -199,6 +200,11 @@ class Session:
             "stale": [self.stale],
         }
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether its state is `finished`: it no longer changes by itself."""
+        return self.state == SessionState.FINISHED
+
     def _repr_html_(self) -> str:
         """Write its facts as a small table, for notebooks."""
         from emogg_async._notebook import views
@@ -220,7 +226,7 @@ class Session:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionTotals:
+class EmotionTotals(Model):
     """Numbers of detections of each emotion in a session.
 
     Source: https://docs.emogg.com, "Get emotions".
@@ -266,7 +272,7 @@ class EmotionTotals:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionMeasure:
+class EmotionMeasure(Model):
     """The measurements of one emotion in one interval.
 
     Attributes:
@@ -283,7 +289,7 @@ class EmotionMeasure:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionInterval:
+class EmotionInterval(Model):
     """The emotions in a part of a session.
 
     Attributes:
@@ -303,7 +309,7 @@ class EmotionInterval:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionsTimeline:
+class EmotionsTimeline(Model):
     """The emotions of a session, interval by interval.
 
     Source: https://docs.emogg.com, "Get emotions timeline".
@@ -410,7 +416,7 @@ class EmotionsTimeline:
 
 
 @attrs.frozen(kw_only=True)
-class Sentiments:
+class Sentiments(Model):
     """The shares of the sentiments in an interval's speech, in the service's own unit.
 
     Attributes:
@@ -427,7 +433,7 @@ class Sentiments:
 
 
 @attrs.frozen(kw_only=True)
-class SentimentInterval:
+class SentimentInterval(Model):
     """The sentiment of the speech in a part of a session.
 
     Attributes:
@@ -446,7 +452,7 @@ class SentimentInterval:
 
 
 @attrs.frozen(kw_only=True)
-class SentimentTimeline:
+class SentimentTimeline(Model):
     """The sentiment of a session's speech, interval by interval.
 
     Source: https://docs.emogg.com, "Get transcription sentiment".
@@ -543,7 +549,7 @@ class SentimentTimeline:
 
 
 @attrs.frozen(kw_only=True)
-class RegisteredSource:
+class RegisteredSource(Model):
     """A source of custom events that was registered for a session.
 
     Source: https://docs.emogg.com, "Register source".
@@ -566,7 +572,7 @@ class RegisteredSource:
 
 
 @attrs.frozen(kw_only=True)
-class CustomEvent:
+class CustomEvent(Model):
     """A report of a registered source.
 
     Source: https://docs.emogg.com, "Custom events".
@@ -591,7 +597,7 @@ class CustomEvent:
 
 
 @attrs.frozen(kw_only=True)
-class Gap:
+class Gap(Model):
     """A place in a live feed where something may be missing, just before an event.
 
     Attributes:
@@ -610,7 +616,7 @@ class Gap:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionCounts:
+class EmotionCounts(Model):
     """An event of a live feed: how often each emotion was detected just now.
 
     Source: https://docs.emogg.com, "Session emotions counts".
@@ -630,7 +636,7 @@ class EmotionCounts:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionIntensities:
+class EmotionIntensities(Model):
     """An event of a live feed: how strong each emotion is just now.
 
     Source: https://docs.emogg.com, "Session emotions intensities".
@@ -650,7 +656,7 @@ class EmotionIntensities:
 
 
 @attrs.frozen(kw_only=True)
-class WorkerState:
+class WorkerState(Model):
     """An event of a live feed: the worker of a session is in another state.
 
     Source: https://docs.emogg.com, "Session worker state".

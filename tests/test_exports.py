@@ -46,6 +46,7 @@ EXPORTS = [
     "NotSentError",
     "OpenEnum",
     "Outcome",
+    "OutcomeStream",
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "RateLimit",
@@ -59,6 +60,7 @@ EXPORTS = [
     "ServerError",
     "Session",
     "SessionConfig",
+    "SessionListing",
     "SessionMeta",
     "SessionState",
     "SessionType",
@@ -69,9 +71,11 @@ EXPORTS = [
     "TransportError",
     "WorkerState",
     "__version__",
+    "from_dict",
     "redis_cache",
     "to_columns",
     "to_dict",
+    "to_json",
 ]
 """Every public name of the root: whoever changes it, changes the promise."""
 
@@ -89,6 +93,7 @@ PUBLIC_MODULES = [
 
 LIBRARIES = {
     *("aiocache", "aiohttp", "attrs", "cattrs", "click", "opentelemetry", "redis"),
+    *("fastapi", "litestar", "msgspec", "orjson", "pydantic", "pydantic_core"),
     *("rich", "starlette"),
     "tenacity",
 }
@@ -271,6 +276,12 @@ def test_every_annotation_resolves(public):
         ({"attrs"}, "import emogg_async.events"),
         ({"attrs"}, "from emogg_async import RateLimit, Stats, Batch, Outcome"),
         ({"attrs"}, "from emogg_async import redis_cache"),
+        ({"attrs"}, "from emogg_async import SessionListing, OutcomeStream"),
+        ({"attrs", "cattrs"}, "from emogg_async import from_dict, to_dict, to_json"),
+        (
+            {"attrs", "cattrs"},
+            "from emogg_async import SessionConfig; SessionConfig().to_dict()",
+        ),
         (set(), "import emogg_async.testing"),
         (set(), "from emogg_async.integrations import answer_to"),
         (

@@ -10,7 +10,7 @@ as the key of the next page, it would lose sessions if the service sorted by any
 else.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -182,8 +182,11 @@ def _rounded_up(moment: datetime) -> datetime:
 Fetch = Callable[[list[tuple[str, str]]], Awaitable[Page]]
 
 
-class SessionListing:
+class SessionListing(AsyncIterable[Session]):
     """The sessions that match some filters, in the service's order: newest first.
+
+    `AsyncEmoggClient.list_sessions` makes it; a function that only iterates it can ask
+    for any `AsyncIterable[Session]`.
 
     Iterate it for sessions, or call `pages`, `collect` or `first`. Each starts over. It
     fetches no more pages than are needed, and none ahead.

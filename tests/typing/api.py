@@ -1,6 +1,6 @@
 """How the public API looks to type checkers; checked by them, and never run."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, assert_never, assert_type
@@ -38,6 +38,7 @@ from emogg_async import (
     LivePolicy,
     NotFoundError,
     Outcome,
+    OutcomeStream,
     OutcomeUnknownError,
     RateLimit,
     RateLimitedError,
@@ -49,6 +50,7 @@ from emogg_async import (
     SentimentTimeline,
     Session,
     SessionConfig,
+    SessionListing,
     SessionMeta,
     SessionState,
     SessionType,
@@ -58,9 +60,11 @@ from emogg_async import (
     StatusError,
     TransportError,
     WorkerState,
+    from_dict,
     redis_cache,
     to_columns,
     to_dict,
+    to_json,
 )
 from emogg_async.events import (
     AttemptFailed,
@@ -230,7 +234,13 @@ async def one_session(client: AsyncEmoggClient) -> None:
     state: str = session.state
     assert_type(state.upper(), str)
     assert_type(SessionState("paused"), SessionState)
+    assert_type(session.is_finished, bool)
     assert_type(to_dict(session), dict[str, Any])
+    assert_type(to_json(session), str)
+    assert_type(session.to_dict(), dict[str, Any])
+    assert_type(from_dict(Session, to_dict(session)), Session)
+    assert_type(from_dict(EmotionsTimeline, {}), EmotionsTimeline)
+    from_dict(SessionState, {})  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
     session.name = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     to_dict({"_id": ID})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
@@ -518,6 +528,33 @@ def live_policy() -> None:
     AsyncEmoggClient(live=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+async def longest(sessions: AsyncIterable[Session]) -> float:
+    """Stand for a function that only iterates what it is given."""
+    return max([session.duration async for session in sessions])
+
+
+async def shown(outcomes: AsyncIterable[Outcome[Session]]) -> None:
+    """Stand for a function that only iterates outcomes."""
+    async for outcome in outcomes:
+        assert_type(outcome, Fetched[Session] | Failed)
+
+
+async def annotated(client: AsyncEmoggClient) -> None:
+    """Listings and streams have public names, and are async iterables."""
+    sessions: SessionListing = client.list_sessions()
+    assert_type(await longest(sessions), float)
+    stream: OutcomeStream[Session] = client.stream_sessions(ids_of(sessions))
+    async with stream as outcomes:
+        assert_type(outcomes, OutcomeStream[Session])
+        await shown(outcomes)
+
+
+async def ids_of(sessions: AsyncIterable[Session]) -> AsyncIterator[str]:
+    """Yield the id of each session."""
+    async for session in sessions:
+        yield session.id
+
+
 async def way_out(client: AsyncEmoggClient) -> None:
     """A custom request takes any JSON and returns any."""
     assert_type(await client.request("GET", "/v1/sessions"), Any)
@@ -635,6 +672,7 @@ def lifespans() -> None:
     aiohttp_web.emogg_client(tiemout=5.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     app = FastAPI(lifespan=starlette.emogg_lifespan())
     app.add_middleware(starlette.CancelOnDisconnect)
+    app.get("/session", response_model=list[Session])
     starlette.add_error_handlers(app)
     web_app = aiohttp.web.Application(middlewares=[aiohttp_web.error_middleware])
     web_app.cleanup_ctx.append(aiohttp_web.emogg_client())
