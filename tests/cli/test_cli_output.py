@@ -22,7 +22,7 @@ from emogg_async import Fetched, to_dict
 from emogg_async._cli.app import emogg
 from emogg_async._cli.commands.export import Position, how_to_go_on
 from emogg_async._cli.commands.get import InOrder
-from emogg_async._cli.ids import LONGEST, IdLines
+from emogg_async._cli.ids import LONGEST, LONGEST_RECORD, SHOWN, IdLines
 from emogg_async._cli.options import parse_moment
 from emogg_async._cli.output import tables
 from emogg_async._cli.output.fields import (
@@ -41,7 +41,7 @@ from emogg_async._cli.output.formats import (
     csv_lines,
     put,
 )
-from emogg_async._text import clock, printable
+from emogg_async._text import clock, json_line, printable
 from emogg_async._wire.converter import format_datetime, structure
 from emogg_async.models import Session
 from emogg_async.testing import EmoggEmulator
@@ -129,6 +129,7 @@ def test_values_as_text() -> None:
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
+        ("2024-03", datetime(2024, 3, 1, tzinfo=UTC)),
         ("2024-03-29", NOON.replace(hour=0)),
         ("2024-03-29T12:00", NOON),
         ("2024-03-29 12:00:00.137Z", NOON.replace(microsecond=137_000)),
@@ -140,10 +141,48 @@ def test_moments_are_read(text: str, moment: datetime) -> None:
     assert moment == parse_moment(text)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "12:00"])
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("7d", NOON - timedelta(days=7)),
+        (" 90m ", NOON - timedelta(minutes=90)),
+        ("36h", NOON - timedelta(hours=36)),
+        ("2w", NOON - timedelta(days=14)),
+        ("0d", NOON),
+        ("today", datetime(2024, 3, 29, tzinfo=UTC)),
+        ("yesterday", datetime(2024, 3, 28, tzinfo=UTC)),
+    ],
+)
+def test_moments_before_now(text: str, moment: datetime) -> None:
+    """Times can be told from now; days begin in UTC, wherever the clock stands."""
+    assert moment == parse_moment(text, NOON)
+    elsewhere = NOON.astimezone(timezone(timedelta(hours=13)))
+    assert moment == parse_moment(text, elsewhere)
+
+
+def test_now_is_now() -> None:
+    """Without another present, it is that of the clock."""
+    before = datetime.now(UTC)
+    assert before <= parse_moment("0m") <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tomorrow",
+        "2024-13",
+        "2024-13-01",
+        "12:00",
+        "7",
+        "7y",
+        "-7d",
+        "9" * 20 + "d",
+    ],
+)
 def test_what_is_no_moment(text: str) -> None:
     """What is no date is refused, with an example."""
-    with pytest.raises(click.BadParameter, match="expected a date or a time"):
+    with pytest.raises(click.BadParameter, match=r"expected a time, e\.g\. 7d"):
         parse_moment(text)
 
 
@@ -360,6 +399,53 @@ def test_odd_lines() -> None:
     assert [] == parser.feed(b"x" * 5_000)
     assert ["x" * LONGEST] == parser.finish()
     assert ["\ufffd"] == IdLines().feed(b"\xff\n")
+
+
+@pytest.mark.property
+@given(
+    st.lists(st.tuples(strategies.wire_sessions, st.integers(0, 2)), max_size=4),
+    st.lists(st.integers(1, 4_000), max_size=6),
+)
+def test_ids_are_found_in_records(
+    wires: list[tuple[dict[str, object], int]], cuts: list[int]
+) -> None:
+    """Lines are records of the service, records of chosen fields, or ids, mixed."""
+    lines, ids = [], []
+    for wire, form in wires:
+        session = structure(wire, Session)
+        chosen = json_line(record_of(session, ("name", "id")))
+        lines.append((json_line(to_dict(session)), chosen, session.id)[form])
+        ids.append(session.id)
+    data = "\n".join(lines).encode()
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    parser = IdLines()
+    found = [i for a, b in pairwise(edges) for i in parser.feed(data[a:b])]
+    assert ids == found + parser.finish()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"name": "a # b"}', '{"_id": 7}', '{"id": ""}', '{"_id": "6', '{"a":' * 9_999],
+)
+def test_records_without_an_id(line: str) -> None:
+    """A record without an id is a bad id that shows where it begins."""
+    parser = IdLines()
+    (found,) = [*parser.feed(line.encode()), *parser.finish()]
+    assert found[:8] == line[:8]
+    assert len(found) <= SHOWN
+
+
+def test_long_records() -> None:
+    """A record may be long, and an endless one is cut."""
+    record = {"name": "#" * (2 * LONGEST), "_id": "a" * 24}
+    parser = IdLines()
+    assert [] == parser.feed(json.dumps(record).encode())
+    assert ["a" * 24] == parser.finish()
+    for _ in range(4):
+        assert [] == parser.feed(b'{"' + b"x" * LONGEST_RECORD)
+    assert ["a" * 24, "b" * 24] == parser.feed(
+        b"\n" + b"a" * 24 + b"\n" + b"b" * 24 + b"\n"
+    )[1:]
 
 
 @pytest.mark.property

@@ -561,7 +561,7 @@ def test_list_in_every_form(
     ("option", "hint"),
     [
         (("--fields", "nme"), "there are id, name,"),
-        (("--started-after", "yesterday"), "2024-03-29T08:51:26Z"),
+        (("--started-after", "tomorrow"), "2024-03-29T08:51:26Z"),
         (("--limit", "0"), "--limit"),
         (("-o", "xml"), "jsonl"),
         (("--state", ""), "state"),

@@ -3,7 +3,6 @@
 Imports wait until a command runs, so that help and completion stay quick.
 """
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,9 +95,10 @@ def list_(filters: Filters, limit: int, output: Output, connection: Connection) 
     from emogg_async._cli.running import run  # noqa: PLC0415
 
     async def work(client: "AsyncEmoggClient") -> int:
-        return await list_newest(client, filters, limit, output, hints=hints)
+        return await list_newest(
+            client, filters, limit, output, quiet=connection.quiet
+        )
 
-    hints = sys.stderr.isatty() and not connection.quiet
     return run(connection, work)
 
 

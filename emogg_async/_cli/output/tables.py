@@ -83,7 +83,7 @@ def _state_style(session: Session) -> str:
 _COMMON: Final = (
     _Column("id", lambda session: session.id, lambda _: "cyan"),
     _Column("name", lambda session: session.name, gives_way=True),
-    _Column("state", lambda session: session.state, _state_style),
+    _Column("state", lambda session: session.state, _state_style, gives_way=True),
     _Column("started (UTC)", lambda session: f"{session.timestamp:%Y-%m-%d %H:%M}"),
 )
 
@@ -109,7 +109,7 @@ _FIELD_STYLES: Final[dict[str, Callable[[Any], str]]] = {
     "state": _state_style,
 }
 
-_LONG: Final = {"name", "config", "meta", "data"}
+_LONG: Final = {"name", "type", "state", "config", "meta", "data"}
 """Fields that can be long; those of the sources can, too."""
 
 
