@@ -944,6 +944,7 @@ class TestLifeCycle:
         async def use():
             await client.get_session(ids[0])
             await client._core.pipeline.transport.close()
+            client._reminder.closed()
 
         asyncio.run(use())
         for call in (use, client.aclose):

@@ -154,6 +154,11 @@ class Wanted:
         return "-" in self.session_ids
 
     @property
+    def is_single(self) -> bool:
+        """Whether there is only one id, as an argument."""
+        return len(self.session_ids) == 1 and not self.reads_stdin
+
+    @property
     def source(self) -> Sequence[str] | int:
         """The ids, or the descriptor of a file to read them from."""
         if self.reads_stdin:

@@ -395,13 +395,17 @@ class Output:
         return self.form or (self.human if sys.stdout.isatty() else "jsonl")
 
     @contextmanager
-    def writer(self) -> "Iterator[Writer]":
+    def writer(self, *, is_single: bool = False) -> "Iterator[Writer]":
         """Open a writer, and close it in the end.
 
         After a failure it is only flushed: a JSON array without its end cannot be
         taken for the whole answer.
+
+        Args:
+            is_single: Whether there is only one session, which gets a page instead of a
+                table, unless a table was asked for.
         """
-        writer = self._open()
+        writer = self._open(is_page=is_single and self.form is None)
         try:
             yield writer
         except BaseException:
@@ -409,7 +413,7 @@ class Output:
             raise
         writer.close()
 
-    def _open(self) -> "Writer":
+    def _open(self, *, is_page: bool) -> "Writer":
         from emogg_async._cli.output import formats  # noqa: PLC0415 - loads the converter
 
         match self.chosen:
@@ -421,6 +425,10 @@ class Output:
                 return formats.CSVWriter(
                     self.fields, kind=self.kind, header=not self.no_header
                 )
+        if is_page:
+            from emogg_async._cli.output.page import PageWriter  # noqa: PLC0415 - as below
+
+            return PageWriter(self.fields)
         from emogg_async._cli.output.tables import TableWriter  # noqa: PLC0415 - loads rich
 
         return TableWriter(self.fields, self.kind)

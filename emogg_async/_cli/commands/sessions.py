@@ -56,11 +56,15 @@ def get(
 ) -> int:
     """Get sessions by their ids, in the order given.
 
-    With -, the ids are read from standard input, one to a line; # begins a comment.
+    On a terminal, one session is a page of all its fields, and several are a table.
+
+    With -, the ids are read from standard input, one to a line; # begins a comment. A
+    line can also be a JSON object with an id, as of `emogg sessions list -o jsonl`.
     Sessions are printed while ids come, in their order; at most about a thousand are
     held for that.
 
-    If one of several ids fails, a line of JSON on stderr tells why.
+    If one of several ids fails, a line of JSON on stderr tells why; on a terminal, one
+    summary below the table tells of all.
     """
     from emogg_async._cli.commands.get import for_each  # noqa: PLC0415 - see above
     from emogg_async._cli.running import run  # noqa: PLC0415
@@ -70,7 +74,7 @@ def get(
         if expand:  # a bulk cannot expand
             get_expanded = partial(client.get_session, expand=expand)
             stream = partial(client.stream, get_expanded)
-        with output.writer() as writer:
+        with output.writer(is_single=wanted.is_single) as writer:
             tally = await for_each(stream, wanted, writer)
         return tally.exit
 
