@@ -298,9 +298,9 @@ filter_options = bundle(
             "--started-after",
             metavar="TIME",
             type=parse_moment,
-            help="Only sessions created after this time: 7d ago, or with m, h or w for "
-            "minutes, hours or weeks; yesterday; 2024-03; 2024-03-29; or "
-            "2024-03-29T10:51:26+02:00. Without an offset it is in UTC.",
+            help="Only sessions created after this time: 7d (days ago; also m, h, w), "
+            "yesterday, 2024-03, 2024-03-29 or 2024-03-29T10:51:26+02:00. Days and "
+            "months count from their start; without an offset all is UTC.",
         ),
         click.option(
             "--started-before",

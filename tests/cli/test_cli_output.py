@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from emogg_async import Fetched, to_dict
+from emogg_async import DeadlineError, EmoggError, Fetched, ServerError, to_dict
 from emogg_async._cli.app import emogg
 from emogg_async._cli.commands.export import Position, how_to_go_on
 from emogg_async._cli.commands.get import InOrder
@@ -41,8 +41,10 @@ from emogg_async._cli.output.formats import (
     csv_lines,
     put,
 )
+from emogg_async._cli.running import RetryNotice
 from emogg_async._text import clock, json_line, printable
 from emogg_async._wire.converter import format_datetime, structure
+from emogg_async.events import CacheMiss, RetryScheduled
 from emogg_async.models import Session
 from emogg_async.testing import EmoggEmulator
 
@@ -554,6 +556,51 @@ def test_going_on_keeps_everything_else(
         "limit": limit and limit - 1,
     }
     assert expected == after_it.params
+
+
+# -- retries -------------------------------------------------------------------------
+
+
+def retried(
+    attempt: int, wait: float, error: EmoggError | None = None, path: str = "/a"
+) -> RetryScheduled:
+    """Return the event of a retry."""
+    return RetryScheduled(
+        method="GET",
+        path=path,
+        template=path,
+        session_id=None,
+        attempt=attempt,
+        wait=wait,
+        error=error or ServerError("Bad\x1b", status=502),
+    )
+
+
+def test_retries_are_told_after_a_second() -> None:
+    """A line comes once, when a request is retried for a second or will be."""
+    notice = RetryNotice()
+    assert "" == notice.take(retried(2, 0.3), 50.0)
+    assert "" == notice.take(retried(3, 0.4), 50.5)
+    told = notice.take(retried(4, 0.6), 51.0)
+    assert told == "502: Bad\ufffd; trying again, attempt 4 in 0.6 s."
+    assert "" == notice.take(retried(5, 9.0), 51.7)
+
+
+def test_long_waits_are_told_at_once() -> None:
+    """So is an attempt that ran out of time, which has lost more than a second."""
+    assert "in 30.0 s" in RetryNotice().take(retried(2, 30.0), 0.0)
+    late = DeadlineError("no answer in 15 s")
+    assert "no answer" in RetryNotice().take(retried(2, 0.1, late), 20.0)
+
+
+def test_failures_now_and_then_are_not_told() -> None:
+    """Failures of several requests, and of the same one later, do not add up."""
+    notice = RetryNotice()
+    for second in range(5):
+        assert "" == notice.take(retried(2, 0.3), second)
+        assert "" == notice.take(retried(2, 0.3, path=f"/{second}"), second)
+    other = CacheMiss(method="GET", path="/a", template="/a", session_id=None)
+    assert "" == notice.take(other, 9.0)
 
 
 # -- texts ---------------------------------------------------------------------------

@@ -99,9 +99,7 @@ def list_(filters: Filters, limit: int, output: Output, connection: Connection) 
     from emogg_async._cli.running import run  # noqa: PLC0415
 
     async def work(client: "AsyncEmoggClient") -> int:
-        return await list_newest(
-            client, filters, limit, output, quiet=connection.quiet
-        )
+        return await list_newest(client, filters, limit, output, quiet=connection.quiet)
 
     return run(connection, work)
 

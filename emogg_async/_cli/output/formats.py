@@ -144,7 +144,8 @@ def _escaped(found: re.Match[str]) -> str:
 class JSONWriter(JSONLinesWriter):
     """Writes one array; it is valid JSON only when it is closed.
 
-    An item is a line, on a terminal several. Commas begin lines: another process may write to the same terminal between lines.
+    An item is a line, on a terminal several. Commas begin lines: another process may
+    write to the same terminal between lines.
     """
 
     _before = "["
