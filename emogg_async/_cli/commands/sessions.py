@@ -63,8 +63,8 @@ def get(
     Sessions are printed while ids come, in their order; at most about a thousand are
     held for that.
 
-    If one of several ids fails, a line of JSON on stderr tells why; on a terminal, one
-    summary below the table tells of all.
+    If some of several ids fail, stderr tells why: in a line of JSON for each, or on a
+    terminal in one summary below the results.
     """
     from emogg_async._cli.commands.get import for_each  # noqa: PLC0415 - see above
     from emogg_async._cli.running import run  # noqa: PLC0415
@@ -157,13 +157,15 @@ def export(
 @_any_form
 @connection_options
 def wait(wanted: Wanted, **options: Any) -> int:
-    """Wait until sessions are finished, and print them, in the order given.
+    """Wait until sessions are finished, and print them in order.
 
     Outages and refusals do not end it: it asks again. If --within is over first, it
     ends with 7.
 
-    With -, the ids are read from standard input, one to a line. If one of several ids
-    fails, a line of JSON on stderr tells why.
+    With -, the ids are read from standard input, one to a line.
+
+    If some of several ids fail, stderr tells why: in a line of JSON for each, or on a
+    terminal in one summary below the results.
     """
     from emogg_async._cli.commands.awaiting import wait_for_each  # noqa: PLC0415 - see above
 
@@ -245,7 +247,8 @@ def stop(output: Output, **options: Any) -> int:
     On a terminal it shows them and asks first; elsewhere it demands --yes. The stopped
     sessions are printed.
 
-    If one of several ids fails, a line of JSON on stderr tells why.
+    If some of several ids fail, stderr tells why: in a line of JSON for each, or on a
+    terminal in one summary below the results.
     """
     from emogg_async._cli.commands.writing import STOP, change_each  # noqa: PLC0415 - see above
 
@@ -272,7 +275,8 @@ def delete(**options: Any) -> int:
     On a terminal it shows them and asks first; elsewhere it demands --yes. Active
     sessions have to be stopped first. The ids of the deleted sessions are printed.
 
-    If one of several ids fails, a line of JSON on stderr tells why.
+    If some of several ids fail, stderr tells why: in a line of JSON for each, or on a
+    terminal in one summary below the results.
     """
     from emogg_async._cli.commands.writing import DELETE, change_each, lines  # noqa: PLC0415 - see above
 
