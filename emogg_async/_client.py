@@ -20,7 +20,7 @@ from emogg_async._caching.policy import CachePolicy
 from emogg_async._calls.call import bulk_share, deadline_in
 from emogg_async._calls.frames import ENDS, frameless
 from emogg_async._calls.policy import RetryPolicy
-from emogg_async._calls.telemetry import Counters, Instrument, Stats
+from emogg_async._calls.telemetry import Counters, Instrument, Reminder, Stats
 from emogg_async._calls.transport import ClientSession
 from emogg_async._checks import aware, number, whole_number
 from emogg_async._live.live import Live
@@ -163,8 +163,8 @@ class AsyncEmoggClient:
             http=http,
         )
         self._counters = Counters(on_event)
+        self._reminder = Reminder()
         self._core: Core | None = None
-        self._live = Live(self._open_hub)
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -194,6 +194,7 @@ class AsyncEmoggClient:
         self._is_closed = True
         if self._core is not None:
             _check_loop(self._core)
+            self._reminder.closed()
             await self._core.close()
 
     def _open(self) -> "Core":
@@ -204,6 +205,7 @@ class AsyncEmoggClient:
             from emogg_async._core import assemble  # noqa: PLC0415 - slow to import
 
             self._core = assemble(self._settings, self._counters)
+            self._reminder.opened(self._settings.base_url)
         if self._core.loop is not asyncio.get_running_loop():
             _check_loop(self._core)
         return self._core
@@ -335,7 +337,8 @@ class AsyncEmoggClient:
     @property
     def live(self) -> Live:
         """The live channels: events of sessions under way, pushed by the service."""
-        return self._live
+        # One kept here would be a cycle, and a forgotten client be noticed late.
+        return Live(self._open_hub)
 
     def _open_hub(self) -> "tuple[Hub, float]":
         return self._open().hub, self._settings.timeout

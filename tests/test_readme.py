@@ -557,11 +557,12 @@ CAPTURES: Final = [block for page in PAGES for block in page.blocks("text")]
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
 @pytest.mark.parametrize("capture", CAPTURES, ids=str)
 def test_capture(capture: Block, emogg_emulator: EmoggEmulator) -> None:
-    """A captured terminal shows what the emulator's sessions give in 100 columns."""
+    """A captured terminal shows what the emulator gives; lists fit 80 columns."""
     del emogg_emulator
     command, *lines = capture.source.splitlines()
     arguments = command.removeprefix("$ emogg ").split()
-    done = run_on_terminal(*arguments, columns=100, NO_COLOR="1")
+    columns = 80 if "list" in arguments else 100
+    done = run_on_terminal(*arguments, columns=columns, NO_COLOR="1")
     shown = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
     assert [line.rstrip() for line in shown.splitlines()] == lines
 
