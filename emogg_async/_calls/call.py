@@ -100,6 +100,7 @@ class Call:
         deadline: The latest deadline of its waiters.
         allowance: Seconds from its first send to its end. Only calls of a bulk have
             one, as their time in the queue does not count.
+        is_paced: Whether it waits for a token of the rate limit.
         backlog: The rest of the bulk that it belongs to.
         since: The time of the wall clock when it began; None for reads.
         attempts: Requests sent for it.
@@ -123,6 +124,7 @@ class Call:
     deadline: float
     allowance: float = math.inf
     backlog: Backlog = UNKNOWN
+    is_paced: bool = True
     since: datetime | None = None
     attempts: int = 0
     noted: int = 0

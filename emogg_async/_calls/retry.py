@@ -24,6 +24,7 @@ to it that does not decode, one GET decides.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from copy import copy
 from datetime import UTC, datetime
 from enum import Enum
 from http import HTTPStatus
@@ -163,6 +164,14 @@ class Retrier:
         self.paced = paced
         self.on_retry = on_retry
         self._sleep = sleep
+
+    def under(
+        self, policy: RetryPolicy, paced: Callable[[], float | None]
+    ) -> "Retrier":
+        """Return a retrier with another policy, and the same budget."""
+        retrier = copy(self)
+        retrier.policy, retrier.paced = policy, paced
+        return retrier
 
     async def retry(
         self, request: Request, call: Call, attempt: Attempt[T], first: EmoggError

@@ -96,7 +96,7 @@ class Transport:
             its end.
         token: The bearer token.
         user_agent: The value of `User-Agent`.
-        attempt_timeout: Seconds for one exchange, including the body.
+        attempt_timeout: Seconds that an exchange usually has, including the body.
         alarms: The alarms for the limits of exchanges.
         route: The proxy and the certificates of our own session.
         http: The caller's session, which is never closed here; None makes our own.
@@ -158,14 +158,14 @@ class Transport:
     async def send(
         self,
         request: Request,
-        time_left: float,
+        limit: float,
         more_headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Send *request* once and read the answer, whatever its status.
 
         Args:
             request: The request.
-            time_left: Seconds until the whole call ends.
+            limit: Seconds for the exchange, including the body.
             more_headers: Additional headers; ours take precedence.
 
         Raises:
@@ -179,10 +179,11 @@ class Transport:
             if self._http.closed:
                 raise ConfigurationError("the ClientSession passed as http= is closed")
             _close_spoilt(self._http, self._host)
-        limit = min(self._attempt_timeout, time_left)
         # No local variable holds the options: the token is in them, and the frame of a
         # bug in a middleware is shown.
         is_plain = request.repeat is SAFE and request.body is None and not more_headers
+        if self._proxy and limit < self._attempt_timeout:
+            is_plain = False
         try:
             with Limit(self._alarms, self._alarms.loop.time() + limit):
                 response = await self._http.request(
@@ -213,7 +214,7 @@ class Transport:
     ) -> dict[str, Any]:
         """Return the options of aiohttp's `request` for *request*."""
         options = self._plain
-        if request.repeat is not SAFE:
+        if self._proxy or request.repeat is not SAFE:
             options = options | {"timeout": _connecting(limit)}
         if request.method in _REPEATED_BY_AIOHTTP:
             # Middlewares of a request replace those of the caller's session.
