@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from emogg_async._wire.converter import to_dict
     from emogg_async._wire.live import Frequency
     from emogg_async._wire.protocol import RateLimit
+    from emogg_async._wire.raw import RawResponse
     from emogg_async.errors import *
     from emogg_async.models import *
 
@@ -72,6 +73,7 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitedError",
+    "RawResponse",
     "RegisteredSource",
     "ResponseShapeError",
     "RetryPolicy",
@@ -110,6 +112,7 @@ _HOMES = {
     "OpenEnum": "models",
     "Outcome": "_many.outcomes",
     "RateLimit": "_wire.protocol",
+    "RawResponse": "_wire.raw",
     "RetryPolicy": "_calls.policy",
     "Stats": "_calls.telemetry",
     "redis_cache": "_caching.redis",

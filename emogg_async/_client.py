@@ -8,14 +8,13 @@ from collections.abc import (
     Callable,
     Iterable,
     Mapping,
-    Sequence,
 )
 from contextlib import AbstractContextManager
 from copy import copy
 from datetime import datetime
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from emogg_async._caching.policy import CachePolicy
 from emogg_async._calls.call import bulk_share, deadline_in
@@ -34,7 +33,8 @@ from emogg_async._many.stream import OutcomeStream, check_call, check_ids, colle
 from emogg_async._settings import Settings
 from emogg_async._wire import requests
 from emogg_async._wire.protocol import RateLimit
-from emogg_async._wire.requests import QueryValue
+from emogg_async._wire.raw import RawResponse
+from emogg_async._wire.requests import Query
 from emogg_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -103,6 +103,10 @@ class AsyncEmoggClient:
             directly.
         http: Your own aiohttp session; the client never closes it. It has its own
             proxy, ssl and trust_env. None makes one.
+        user_agent: The name of your program, e.g. `my-app/1.2`. It is put behind that
+            of this package in `User-Agent`.
+        headers: Headers to add to each request, live connections included. None may be
+            one that the client sets itself, e.g. `Authorization` or `Accept`.
 
     Raises:
         ConfigurationError: The token, base URL, proxy or certificate is missing or
@@ -129,6 +133,8 @@ class AsyncEmoggClient:
         ssl: tls.SSLContext | str | PathLike[str] | None = None,
         trust_env: bool = False,
         http: ClientSession | None = None,
+        user_agent: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._settings = Settings(
             token=token,
@@ -146,6 +152,8 @@ class AsyncEmoggClient:
             ssl=ssl,
             trust_env=trust_env,
             http=http,
+            user_agent=user_agent,
+            headers=headers,
         )
         self._terms = self._settings.terms
         self._counters = Counters(on_event)
@@ -884,14 +892,37 @@ class AsyncEmoggClient:
 
     # -- everything else -----------------------------------------------------------
 
+    @overload
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = None,
+        json: object = None,
+        raw: Literal[False] = False,
+    ) -> Any: ...
+
+    @overload
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = None,
+        json: object = None,
+        raw: Literal[True],
+    ) -> RawResponse: ...
+
     @frameless
     async def request(
         self,
         method: str,
         path: str,
         *,
-        query: Mapping[str, QueryValue | Sequence[QueryValue]] | None = None,
+        query: Query = None,
         json: object = None,
+        raw: bool = False,
     ) -> Any:
         """Make any request to the service, for endpoints without a method here.
 
@@ -903,17 +934,21 @@ class AsyncEmoggClient:
             path: The path from `/v1/` on, already encoded and without a query.
             query: The parameters of the query; a sequence repeats its parameter.
             json: The body, to be sent as JSON; None sends no body.
+            raw: Whether to return the answer as it is, with its status and headers. The
+                body is then not parsed, and may be anything.
 
         Returns:
-            The parsed JSON of the answer; None if the answer has no content.
+            The parsed JSON of the answer; None if the answer has no content. With *raw*
+            the answer itself.
 
         Raises:
             InvalidArgumentError: An argument is not of its form.
+            StatusError: The status is not 2xx, with *raw* as without it.
             OutcomeUnknownError: A write may or may not have taken effect.
             EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
-        request = requests.custom(method, path, query, json)
+        request = requests.custom(method, path, query, json, raw)
         self._counters.calls += 1
         return await sessions.custom(request)
 

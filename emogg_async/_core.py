@@ -110,7 +110,8 @@ def assemble(
         or Transport(
             base_url=base_url,
             token=token,
-            user_agent=f"emogg-async/{__version__}",
+            user_agent=f"emogg-async/{__version__} {settings.user_agent or ''}".strip(),
+            headers=settings.headers,
             attempt_timeout=settings.attempt_timeout,
             alarms=alarms,
             route=settings.route,

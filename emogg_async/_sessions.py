@@ -517,7 +517,7 @@ class Sessions:
                 done = isinstance(cause, NotFoundError) or (
                     isinstance(cause, ResponseShapeError) and call.status
                 )
-                if request.method == "DELETE" and done:
+                if request.method == "DELETE" and done and not request.is_raw:
                     return None
                 raise
 

@@ -4,7 +4,7 @@ import os
 import re
 import ssl as tls
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
 from ipaddress import ip_address
 from os import PathLike, fspath
@@ -21,6 +21,7 @@ from emogg_async._calls.terms import Terms, is_seconds
 from emogg_async._calls.transport import ClientSession, Proxy, Route, is_session
 from emogg_async._checks import kind_of, whole
 from emogg_async._live.policy import LivePolicy
+from emogg_async._wire.headers import check_headers, check_user_agent
 from emogg_async._wire.protocol import DEFAULT_BASE_URL
 from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.events import Event
@@ -248,6 +249,8 @@ class Settings:
     ssl: Trust | None
     trust_env: bool = attrs.field(validator=kind_of(bool))
     http: ClientSession | None
+    user_agent: str | None = attrs.field(converter=check_user_agent)
+    headers: Mapping[str, str] = attrs.field(converter=check_headers, repr=False)
     route: Route = attrs.field(init=False)
 
     @property

@@ -50,6 +50,7 @@ EXPORTS = [
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitedError",
+    "RawResponse",
     "RegisteredSource",
     "ResponseShapeError",
     "RetryPolicy",

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from emogg_async._wire.protocol import Headers
 from emogg_async.errors import EmoggError
 
 __all__ = [
@@ -116,6 +117,7 @@ class Call:
         is_in_doubt: Whether one of its requests was sent and its answer was lost.
         is_detached: Whether its result is outdated and must not be stored.
         status: The status of the answer to its newest request; 0 without an answer.
+        headers: The headers of that answer; None without one.
         trace: The trace of its requests; None if no instrument is set.
         failure: The last error that was, or may still be, retried.
     """
@@ -137,6 +139,7 @@ class Call:
     is_in_doubt: bool = False
     is_detached: bool = False
     status: int = 0
+    headers: Headers | None = None
     trace: Any = None
     failure: EmoggError | None = None
 

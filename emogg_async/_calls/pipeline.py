@@ -30,6 +30,7 @@ from emogg_async._calls.telemetry import Counters, Instrument, Trace, log
 from emogg_async._calls.terms import Terms
 from emogg_async._calls.transport import Transport
 from emogg_async._wire.converter import structure
+from emogg_async._wire.headers import request_id
 from emogg_async._wire.protocol import (
     SAFE,
     Headers,
@@ -324,7 +325,7 @@ class Pipeline:
             call.departed, call.ends = now, now + call.allowance
             call.deadline = min(call.deadline, call.ends)
         call.attempts += 1
-        call.status, call.is_out = 0, True
+        call.status, call.headers, call.is_out = 0, None, True
         # A read goes on until the deadline of its last waiter, and the waiters watch
         # their deadlines themselves. A write ends with its one deadline, early enough
         # to say whether it was sent.
@@ -339,7 +340,8 @@ class Pipeline:
         if logger.isEnabledFor(logging.DEBUG):
             _log_answer(request, response, self.loop.time() - began)
         heard = self.heard
-        heard.headers, heard.at = response.headers, time.time()
+        call.headers = heard.headers = response.headers
+        heard.at = time.time()
         limit = RateLimit.from_headers(response.headers)
         heard.limit = limit or heard.limit
         return limit
@@ -370,6 +372,8 @@ class Pipeline:
         if not isinstance(error, EmoggError):
             return
         purge(bare(error), request, self._secret)
+        if call.headers is not None and not call.is_refused:
+            error.request_id = request_id(call.headers, self._secret)
         refused = isinstance(error, RateLimitedError)
         kind = events.RateLimited if refused else events.AttemptFailed
         attempt = 0 if call.is_refused else call.attempts

@@ -127,13 +127,16 @@ def verdict(error: EmoggError, repeat: Repeat) -> Verdict:
 
 def outcome_unknown(request: Request, call: Call, why: str) -> OutcomeUnknownError:
     """Make the error of a write in doubt; *why* ends its message."""
-    return OutcomeUnknownError(
+    error = OutcomeUnknownError(
         f"nobody knows whether it took effect: {why}",
         since=call.since or datetime.now(UTC),
         method=request.method,
         path=request.path,
         attempts=call.attempts,
     )
+    if call.failure is not None:
+        error.request_id = call.failure.request_id
+    return error
 
 
 class Retrier:

@@ -96,6 +96,7 @@ class Transport:
             its end.
         token: The bearer token.
         user_agent: The value of `User-Agent`.
+        headers: Headers of the user to add, none of which is ours.
         attempt_timeout: Seconds that an exchange usually has, including the body.
         alarms: The alarms for the limits of exchanges.
         route: The proxy and the certificates of our own session.
@@ -108,6 +109,7 @@ class Transport:
         base_url: str,
         token: str,
         user_agent: str,
+        headers: Mapping[str, str],
         attempt_timeout: float,
         alarms: Alarms,
         route: Route,
@@ -116,7 +118,8 @@ class Transport:
         self._alarms = alarms
         self._base_url = base_url
         self._host = URL(base_url).raw_host
-        headers = {
+        common = {
+            **headers,
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "Authorization": f"Bearer {token}",
@@ -127,22 +130,23 @@ class Transport:
         # For writes `connect` bounds DNS and TLS, too, to tell whether one was sent.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         self._owns_http = http is None
-        self._user_agent = user_agent
+        self._handshake = {**headers, "User-Agent": user_agent}
         self._sockets: aiohttp.ClientSession | None = None
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
         # Headers of the session need no merging for each request. With a proxy, aiohttp
         # would send them to the proxy, the token included.
         shared = http is None and self._proxy is None
-        self._http = http or _open_session(route, headers if shared else {})
+        self._http = http or _open_session(route, common if shared else {})
         self._plain: dict[str, Any] = {
-            "headers": None if shared else headers,
+            "headers": None if shared else common,
             "timeout": timeout,
             **_OPTIONS,
         }
         if self._proxy is not None:
-            self._use_proxy(self._proxy, headers)
-        self._reserved = {*headers, "Content-Type", "Content-Length", "Host"}
+            self._use_proxy(self._proxy, common)
+        reserved = {*common, "Content-Type", "Content-Length", "Host"}
+        self._reserved = {name.lower() for name in reserved}
 
     def _use_proxy(self, proxy: Proxy, headers: dict[str, str]) -> None:
         its = proxy.headers()
@@ -224,7 +228,7 @@ class Transport:
             theirs = {
                 name: value
                 for name, value in more_headers.items()
-                if name.title() not in self._reserved
+                if name.lower() not in self._reserved
             }
             options = options | {"headers": {**theirs, **(options["headers"] or {})}}
         if request.body is not None:
@@ -268,7 +272,7 @@ class Transport:
             async with asyncio.timeout(limit):
                 opened = await self._sockets.ws_connect(
                     URL(url, encoded=True),
-                    headers={"User-Agent": self._user_agent, **its},
+                    headers={**self._handshake, **its},
                     max_msg_size=MAX_FRAME_BYTES,
                     **options,
                 )

@@ -5,21 +5,27 @@ This module has only pure functions and frozen values.
 Source: https://docs.emogg.com.
 """
 
-import json
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 import attrs
 
 from emogg_async import errors
 from emogg_async._text import one_line, redacted
+from emogg_async._wire.raw import (
+    GARBAGE,
+    RawResponse,
+    ResponseHeaders,
+    has_many_parts,
+    parse,
+)
 from emogg_async.errors import EmoggError, ResponseShapeError, StatusError
 
 __all__ = [
@@ -48,13 +54,6 @@ MAX_RESET_SECONDS: Final = 86_400.0
 MAX_BODY: Final = 2**20
 """The most bytes of an answer that are read, unless its request sets a limit."""
 
-MAX_JSON_PARTS: Final = 1_950_000
-"""The most commas (counted twice), colons and opening brackets that are parsed.
-
-Each of them takes some 60 bytes once it is parsed, if all strings differ. A day in
-steps of 5 s with seven emotions has 1,537,920.
-"""
-
 MAX_GZIP_MEMBERS: Final = 64
 """The most members of a gzip that are unpacked: each one copies the bytes after it."""
 
@@ -65,7 +64,6 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 _PACKED_AS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NOT_ASKED_FOR = frozenset({"br", "compress", "zstd"})
-_BYTE_ORDER_MARK = "\ufeff"
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _RATE_LIMIT = re.compile(rf"([0-9]{{1,9}});([0-9]{{1,9}});({_DECIMAL.pattern})")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
@@ -110,6 +108,7 @@ class Request:
         session_id: The session that the request reads or changes, in lower case; empty
             if it reads or changes no session that is cached.
         max_body: The most bytes of the answer that are read, counted unpacked.
+        is_raw: Whether the answer is wanted as it is.
     """
 
     method: str
@@ -118,6 +117,7 @@ class Request:
     repeat: Repeat = SAFE
     session_id: str = ""
     max_body: int = MAX_BODY
+    is_raw: bool = False
 
     @property
     def path(self) -> str:
@@ -145,6 +145,9 @@ Source: https://docs.emogg.com, "WebSocket".
 
 class Headers(Protocol):
     """Response headers: a name in any letter case has one or more values."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Return each name with each of its values."""
 
     def getall(self, key: str, default: tuple[()], /) -> Sequence[str]:
         """Return all values of one header, or *default*."""
@@ -214,28 +217,6 @@ class RateLimit:
         return cls(limit, remaining, reset, policy[0] if policy else None)
 
 
-_GARBAGE: Final = object()
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-# `json.loads` takes NaN and Infinity, and looks at its options at each call.
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
-
-
-def _parse(body: bytes) -> Any:
-    """Parse *body* as JSON; return `_GARBAGE` if it is not JSON.
-
-    An error of `json` would quote the whole body.
-    """
-    try:
-        return _decode(body.decode().removeprefix(_BYTE_ORDER_MARK))
-    except (ValueError, RecursionError):
-        return _GARBAGE
-
-
 _ERROR_BY_STATUS: Final[dict[int, type[StatusError]]] = {
     400: errors.BadRequestError,
     401: errors.AuthenticationError,
@@ -249,6 +230,8 @@ def decipher(
     request: Request, response: Response, now: Callable[[], datetime], secret: str
 ) -> Any:
     """Return the parsed JSON of *response*, or None for a success without a body.
+
+    A raw request has a `RawResponse` instead.
 
     Args:
         request: The request that was sent.
@@ -265,17 +248,27 @@ def decipher(
         raise _status_error(request, response, now(), secret)
     if response.problem:
         raise _undecodable(request, response, response.problem, secret)
+    if request.is_raw:
+        return _raw(request, response, secret)
     if response.status == HTTPStatus.NO_CONTENT or not (
         response.body or request.repeat is SAFE
     ):
         return None
     body = response.body
-    if len(body) > MAX_BODY and sum(map(body.count, b",,:[{")) > MAX_JSON_PARTS:
+    if len(body) > MAX_BODY and has_many_parts(body):
         raise _undecodable(request, response, "of more parts than are read", secret)
-    payload = _parse(body)
-    if payload is _GARBAGE:
+    payload = parse(body)
+    if payload is GARBAGE:
         raise _undecodable(request, response, "no valid JSON", secret)
     return payload
+
+
+def _raw(request: Request, response: Response, secret: str) -> RawResponse:
+    fields = ResponseHeaders(response.headers)
+    shown = {name: _hidden(value, request, secret) for name, value in fields.items()}
+    return RawResponse(
+        status=response.status, headers=ResponseHeaders(shown), content=response.body
+    )
 
 
 def purge(error: EmoggError, request: Request, secret: str) -> None:
@@ -383,7 +376,7 @@ def status_error(
 
 def _service_message(body: bytes) -> str:
     """Return the message in an error's *body*, or an empty string."""
-    payload = _parse(body)
+    payload = parse(body)
     message = payload.get("message") if isinstance(payload, dict) else None
     return message if isinstance(message, str) else ""
 
@@ -394,7 +387,7 @@ def _secrets_in(body: bytes | None) -> list[str]:
     The service may quote them in an error. The host and pieces of less than six
     characters are no key.
     """
-    payload = _parse(body) if body and b"streamUri" in body else None
+    payload = parse(body) if body and b"streamUri" in body else None
     uri = payload.get("streamUri") if isinstance(payload, dict) else None
     if not isinstance(uri, str) or not uri:
         return []
