@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
     from emogg_async._wire.converter import to_dict
     from emogg_async._wire.live import Frequency
-    from emogg_async._wire.protocol import RateLimit
-    from emogg_async._wire.raw import RawResponse
+    from emogg_async._wire.protocol import RateLimit, RawResponse
     from emogg_async.errors import *
     from emogg_async.models import *
 
@@ -112,7 +111,7 @@ _HOMES = {
     "OpenEnum": "models",
     "Outcome": "_many.outcomes",
     "RateLimit": "_wire.protocol",
-    "RawResponse": "_wire.raw",
+    "RawResponse": "_wire.protocol",
     "RetryPolicy": "_calls.policy",
     "Stats": "_calls.telemetry",
     "redis_cache": "_caching.redis",

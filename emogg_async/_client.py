@@ -32,8 +32,7 @@ from emogg_async._many.plan import Thrift, Via, thrift_of
 from emogg_async._many.stream import OutcomeStream, check_call, check_ids, collect
 from emogg_async._settings import Settings
 from emogg_async._wire import requests
-from emogg_async._wire.protocol import RateLimit
-from emogg_async._wire.raw import RawResponse
+from emogg_async._wire.protocol import RateLimit, RawResponse
 from emogg_async._wire.requests import Query
 from emogg_async.errors import (
     ClientClosedError,
@@ -114,6 +113,9 @@ class AsyncEmoggClient:
         InvalidArgumentError: Another argument is out of its range.
     """
 
+    _base: Self | None = None  # that of a view
+    _is_closed = False
+
     @frameless
     def __init__(
         self,
@@ -158,9 +160,7 @@ class AsyncEmoggClient:
         self._terms = self._settings.terms
         self._counters = Counters(on_event)
         self._core: Core | None = None
-        self._base: Self | None = None
         self._live = Live(self._open_hub)
-        self._is_closed = False
 
     def __repr__(self) -> str:
         base = self._base or self

@@ -5,27 +5,22 @@ This module has only pure functions and frozen values.
 Source: https://docs.emogg.com.
 """
 
+import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import parse_qsl
 
 import attrs
 
 from emogg_async import errors
 from emogg_async._text import one_line, redacted
-from emogg_async._wire.raw import (
-    GARBAGE,
-    RawResponse,
-    ResponseHeaders,
-    has_many_parts,
-    parse,
-)
+from emogg_async._wire.fields import ResponseHeaders
 from emogg_async.errors import EmoggError, ResponseShapeError, StatusError
 
 __all__ = [
@@ -35,6 +30,7 @@ __all__ = [
     "TOO_LONG",
     "Headers",
     "RateLimit",
+    "RawResponse",
     "Repeat",
     "Request",
     "Response",
@@ -54,6 +50,13 @@ MAX_RESET_SECONDS: Final = 86_400.0
 MAX_BODY: Final = 2**20
 """The most bytes of an answer that are read, unless its request sets a limit."""
 
+MAX_JSON_PARTS: Final = 1_950_000
+"""The most commas (counted twice), colons and opening brackets that are parsed.
+
+Each of them takes some 60 bytes once it is parsed, if all strings differ. A day in
+steps of 5 s with seven emotions has 1,537,920.
+"""
+
 MAX_GZIP_MEMBERS: Final = 64
 """The most members of a gzip that are unpacked: each one copies the bytes after it."""
 
@@ -64,6 +67,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 _PACKED_AS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NOT_ASKED_FOR = frozenset({"br", "compress", "zstd"})
+_BYTE_ORDER_MARK = "\ufeff"
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _RATE_LIMIT = re.compile(rf"([0-9]{{1,9}});([0-9]{{1,9}});({_DECIMAL.pattern})")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
@@ -217,6 +221,67 @@ class RateLimit:
         return cls(limit, remaining, reset, policy[0] if policy else None)
 
 
+_GARBAGE: Final = object()
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# `json.loads` takes NaN and Infinity, and looks at its options at each call.
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
+def _parse(body: bytes) -> Any:
+    """Parse *body* as JSON; return `_GARBAGE` if it is not JSON.
+
+    An error of `json` would quote the whole body.
+    """
+    try:
+        return _decode(body.decode().removeprefix(_BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        return _GARBAGE
+
+
+def _has_many_parts(body: bytes) -> bool:
+    """Tell whether *body* has more parts than are parsed."""
+    return sum(map(body.count, b",,:[{")) > MAX_JSON_PARTS
+
+
+@attrs.frozen(kw_only=True)
+class RawResponse:
+    """An answer as the service sent it: `client.request(…, raw=True)`.
+
+    Attributes:
+        status: The HTTP status, from 200 to 299.
+        headers: The headers of the answer, found in any letter case. The token is
+            removed from their values.
+        content: The body, unpacked.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    content: bytes = attrs.field(repr=False)
+
+    def json(self) -> Any:
+        """Parse the body; return None if there is none.
+
+        Raises:
+            ResponseShapeError: The body is not JSON, or of too many parts.
+        """
+        if not self.content:
+            return None
+        problem = "of more parts than are read"
+        if not _has_many_parts(self.content):
+            payload = _parse(self.content)
+            if payload is not _GARBAGE:
+                return payload
+            problem = "no valid JSON"
+        raise ResponseShapeError(
+            f"the answer ({self.status}) is {problem}", problems=(problem,)
+        )
+
+
 _ERROR_BY_STATUS: Final[dict[int, type[StatusError]]] = {
     400: errors.BadRequestError,
     401: errors.AuthenticationError,
@@ -255,10 +320,10 @@ def decipher(
     ):
         return None
     body = response.body
-    if len(body) > MAX_BODY and has_many_parts(body):
+    if len(body) > MAX_BODY and _has_many_parts(body):
         raise _undecodable(request, response, "of more parts than are read", secret)
-    payload = parse(body)
-    if payload is GARBAGE:
+    payload = _parse(body)
+    if payload is _GARBAGE:
         raise _undecodable(request, response, "no valid JSON", secret)
     return payload
 
@@ -376,7 +441,7 @@ def status_error(
 
 def _service_message(body: bytes) -> str:
     """Return the message in an error's *body*, or an empty string."""
-    payload = parse(body)
+    payload = _parse(body)
     message = payload.get("message") if isinstance(payload, dict) else None
     return message if isinstance(message, str) else ""
 
@@ -387,7 +452,7 @@ def _secrets_in(body: bytes | None) -> list[str]:
     The service may quote them in an error. The host and pieces of less than six
     characters are no key.
     """
-    payload = parse(body) if body and b"streamUri" in body else None
+    payload = _parse(body) if body and b"streamUri" in body else None
     uri = payload.get("streamUri") if isinstance(payload, dict) else None
     if not isinstance(uri, str) or not uri:
         return []
