@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from emogg_async._wire.converter import to_dict
     from emogg_async._wire.forms import from_dict, to_json
     from emogg_async._wire.live import Frequency
-    from emogg_async._wire.protocol import RateLimit
+    from emogg_async._wire.protocol import RateLimit, RawResponse
     from emogg_async.errors import *
     from emogg_async.models import *
 
@@ -77,6 +77,7 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitedError",
+    "RawResponse",
     "RegisteredSource",
     "ResponseShapeError",
     "RetryPolicy",
@@ -120,6 +121,7 @@ _HOMES = {
     "Outcome": "_many.outcomes",
     "OutcomeStream": "_many.stream",
     "RateLimit": "_wire.protocol",
+    "RawResponse": "_wire.protocol",
     "RetryPolicy": "_calls.policy",
     "SessionListing": "_many.listing",
     "Stats": "_calls.telemetry",

@@ -6,9 +6,7 @@ neither kept nor joined after it.
 """
 
 import asyncio
-import math
 import time
-from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -17,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from functools import partial
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -24,13 +23,21 @@ from weakref import WeakValueDictionary
 import attrs
 
 from emogg_async._caching.opening import SessionCache
-from emogg_async._caching.outages import RETRY_WITHIN, Outage, Past, is_outage
+from emogg_async._caching.outages import (
+    RETRY_WITHIN,
+    Outage,
+    Past,
+    PastHolder,
+    is_outage,
+)
 from emogg_async._caching.shared import Origin
+from emogg_async._caching.writes import Writes
 from emogg_async._calls.call import BULK, Call, Priority, deadline
 from emogg_async._calls.frames import bare
 from emogg_async._calls.pipeline import Pipeline
 from emogg_async._calls.retry import outcome_unknown
 from emogg_async._calls.telemetry import Counters
+from emogg_async._calls.terms import Terms
 from emogg_async._many.listing import Page
 from emogg_async._wire import requests
 from emogg_async._wire.protocol import Request
@@ -83,28 +90,13 @@ _LOST: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
 """The errors after which a session is gone, or no longer ours."""
 
 
-@attrs.define(eq=False)
-class _PastHolder:
-    """The past value that a load has found, for all that wait for the load.
-
-    Attributes:
-        value: The value.
-        until: When, on the loop's clock, it may be served no more.
-        epoch: The epoch in which it was looked up; it is outdated in a later one.
-    """
-
-    value: Any = None
-    until: float = -math.inf
-    epoch: int = -1
-
-
 class Sessions:
     """The sessions of an open client.
 
     Args:
         pipeline: Carries out requests.
         cache: Where sessions are kept, or None.
-        page_timeout: Seconds for a page of a bulk.
+        terms: The timeouts, and whether to use the cache.
         counters: Where to count.
 
     Attributes:
@@ -117,22 +109,32 @@ class Sessions:
         pipeline: Pipeline,
         cache: SessionCache | None,
         *,
-        page_timeout: float,
+        terms: Terms,
         counters: Counters,
     ) -> None:
         self.pipeline = pipeline
-        self.cache = cache
+        self.cache = self._outdated = cache
         self.loop = pipeline.loop
         self.on_end: Callable[[str], object] = str
         self.closed = asyncio.Event()
         self._outage = Outage() if cache and cache.policy.stale_if_error else None
-        self._page_timeout = page_timeout
+        self._page_timeout = min(terms.timeout, terms.attempt_timeout)
         self._counters = counters
         self._formats: dict[str, str] = {}
-        self._holders: WeakValueDictionary[str, _PastHolder] = WeakValueDictionary()
-        self._being_written: Counter[str] = Counter()
-        # One integer for all sessions: a write is rare, and a miss costs little.
-        self._epoch = 0
+        self._holders: WeakValueDictionary[str, PastHolder] = WeakValueDictionary()
+        self._writes = Writes()
+
+    def under(self, terms: Terms, pipeline: Pipeline) -> "Sessions":
+        """Return the same sessions, whose calls go by other *terms*.
+
+        It is a shallow copy, so the two share all that changes. Without a cache, it
+        still outdates what the cache keeps.
+        """
+        view = copy(self)
+        view.pipeline = pipeline
+        view.cache = self.cache if terms.cache else None
+        view._page_timeout = min(terms.timeout, terms.attempt_timeout)
+        return view
 
     # -- one session ---------------------------------------------------------------
 
@@ -159,7 +161,7 @@ class Sessions:
         if cache is None or fresh or self._outage is None:
             load = partial(self._load, request, model, cache, None, fresh=fresh)
             return self.pipeline.share(request, load)
-        holder = self._holders.setdefault(request.target, _PastHolder())
+        holder = self._holders.setdefault(request.target, PastHolder())
         load = partial(self._load, request, model, cache, holder, fresh=fresh)
         look_up = partial(self._look_up, cache, request, model)
         return self._share_or_serve(request, load, look_up, holder, self._outage)
@@ -169,7 +171,7 @@ class Sessions:
         request: Request,
         model: type[Kept],
         cache: SessionCache | None,
-        holder: _PastHolder | None,
+        holder: PastHolder | None,
         call: Call,
         *,
         fresh: bool,
@@ -178,7 +180,7 @@ class Sessions:
         if cache and not fresh:
             # The peek has told all that the client's own cache knows of a session.
             if cache.is_shared or holder or model is not Session:
-                epoch = self._epoch
+                epoch = self._writes.epoch
                 origin, found = await self._look_up(cache, request, model)
                 if isinstance(found, model):
                     self._counters.hit(request)
@@ -192,9 +194,9 @@ class Sessions:
             await self._lose(request.session_id)
             raise
         if fresh:  # a page, or a get of the other priority, may be older
-            self._epoch += 1
+            self._writes.epoch += 1
             self._detach_gets(request, *({*Priority} - {call.priority}))
-        is_outdated = call.is_detached or request.session_id in self._being_written
+        is_outdated = call.is_detached or request.session_id in self._writes.under_way
         if cache and not is_outdated:
             if isinstance(value, Session):
                 await cache.put(value, asked_at)
@@ -258,7 +260,7 @@ class Sessions:
         request: Request,
         call: Call,
         model: type[T],
-        holder: _PastHolder | None = None,
+        holder: PastHolder | None = None,
     ) -> Awaitable[T]:
         """Fetch what a read asks for."""
         if self._outage is None:
@@ -271,14 +273,14 @@ class Sessions:
         request: Request,
         call: Call,
         model: type[T],
-        holder: _PastHolder | None,
+        holder: PastHolder | None,
     ) -> T:
         """Fetch what a read asks for, and learn from it whether the service is out."""
         call.gives_up = partial(self._gives_up, holder)
         try:
             value = await self.pipeline.fetch(request, call, model)
         except (EmoggError, asyncio.CancelledError) as error:
-            self._note_failure(call, error)
+            outage.note(self.loop.time(), call, error)
             raise
         finally:
             call.gives_up = None  # tenacity leaves cycles, which would keep the holder
@@ -287,8 +289,7 @@ class Sessions:
 
     def _detach_gets(self, request: Request, *priorities: Priority) -> None:
         for priority in priorities:
-            key = request.session_id, request.target, priority
-            self.pipeline.flights.detach(key)
+            self.pipeline.flights.detach(request.session_id, request.target, priority)
 
     # -- outages -------------------------------------------------------------------
 
@@ -297,7 +298,7 @@ class Sessions:
         request: Request,
         load: Load[Kept],
         look_up: LookUp[Kept],
-        holder: _PastHolder,
+        holder: PastHolder,
         outage: Outage,
     ) -> Kept:
         """Share a load; serve a past value if the service cannot answer.
@@ -335,16 +336,16 @@ class Sessions:
         request: Request,
         look_up: LookUp[Kept],
         deadline: float,
-        holder: _PastHolder | None = None,
+        holder: PastHolder | None = None,
     ) -> Kept | None:
         """Return the past value of *holder*, or the cache's, until *deadline*.
 
         The holder is empty if the time was up before the load had looked one up. A
         fresh load looks up nothing.
         """
-        if request.session_id in self._being_written:
+        if request.session_id in self._writes.under_way:
             return None
-        epoch = self._epoch
+        epoch = self._writes.epoch
         if holder and holder.epoch == epoch and self.loop.time() < holder.until:
             value: Kept = holder.value
             return value
@@ -352,43 +353,32 @@ class Sessions:
         until = max(deadline, self.loop.time() + GLANCE_SECONDS)
         with suppress(TimeoutError), self.pipeline.limit(until):
             _, found = await look_up()
-        return found.value if isinstance(found, Past) and epoch == self._epoch else None
+        return (
+            found.value
+            if isinstance(found, Past) and epoch == self._writes.epoch
+            else None
+        )
 
-    def _hold(self, holder: _PastHolder | None, found: object, epoch: int) -> None:
+    def _hold(self, holder: PastHolder | None, found: object, epoch: int) -> None:
         if holder is not None and isinstance(found, Past):
             holder.value, holder.epoch = found.value, epoch
             holder.until = self.loop.time() + found.lasts
 
     def _gives_up(
-        self, holder: _PastHolder | None, call: Call, error: EmoggError, retry_at: float
+        self, holder: PastHolder | None, call: Call, error: EmoggError, retry_at: float
     ) -> bool:
         """Note the *error* of an attempt; tell whether *call* makes no other.
 
         A call with a past value does not wait for what may well go on.
         """
-        self._note_failure(call, error)
-        if self._outage is None or holder is None or holder.value is None:
+        if self._outage is None:
             return False
-        is_open = self._outage.is_open(self.loop.time())
-        return is_open or retry_at > call.departed + RETRY_WITHIN
-
-    def _note_failure(self, call: Call, error: BaseException) -> None:
-        """Tell the outage how a read has failed; one that was not sent tells nothing.
-
-        Each request counts once, also when its failure is noted again as the call's.
-        A load is cancelled when its time is up, and also when its last waiter leaves.
-        """
-        if self._outage is None or call.attempts == call.noted:
-            return
-        call.noted = call.attempts
         now = self.loop.time()
-        if not isinstance(error, EmoggError):
-            if now >= call.deadline:
-                self._outage.fail(now, call.departed)
-        elif is_outage(error):
-            self._outage.fail(now, call.departed)
-        else:
-            self._outage.close()
+        self._outage.note(now, call, error)
+        if holder is None or holder.value is None:
+            return False
+        is_open = self._outage.is_open(now)
+        return is_open or retry_at > call.departed + RETRY_WITHIN
 
     # -- many ----------------------------------------------------------------------
 
@@ -434,7 +424,7 @@ class Sessions:
         The rest is not cached: it would push out sessions that were asked for. Gets
         wait for the page, so it has less time than they have.
         """
-        epoch, asked_at = self._epoch, time.time()
+        epoch, asked_at = self._writes.epoch, time.time()
         if self._outage is not None:
             self._outage.probe(self.loop.time())
         sessions = take(await self.list_page(query, allowance=self._page_timeout))
@@ -443,7 +433,7 @@ class Sessions:
             if not fresh:
                 for session in sessions:
                     self._counters.miss(session.id.lower())
-            if epoch == self._epoch and not self._being_written:
+            if epoch == self._writes.epoch and not self._writes.under_way:
                 with suppress(TimeoutError), self.pipeline.limit():
                     await self.cache.put_many(sessions, asked_at)
             elif fresh:  # as for a get
@@ -527,7 +517,7 @@ class Sessions:
                 done = isinstance(cause, NotFoundError) or (
                     isinstance(cause, ResponseShapeError) and call.status
                 )
-                if request.method == "DELETE" and done:
+                if request.method == "DELETE" and done and not request.is_raw:
                     return None
                 raise
 
@@ -583,7 +573,7 @@ class Sessions:
     @asynccontextmanager
     async def _writing(self, session_id: str) -> AsyncIterator[None]:
         """Outdate what is known of a session, before and after it is changed."""
-        self._being_written[session_id] += 1
+        self._writes.begin(session_id)
         try:
             await self._forget(session_id)
             yield
@@ -591,9 +581,7 @@ class Sessions:
             try:
                 await self._forget(session_id)
             finally:
-                self._being_written[session_id] -= 1
-                if not self._being_written[session_id]:
-                    del self._being_written[session_id]
+                self._writes.end(session_id)
 
     async def _forget(self, session_id: str) -> None:
         self._detach(session_id)
@@ -601,11 +589,11 @@ class Sessions:
 
     async def _lose(self, session_id: str, *, is_written: bool = False) -> None:
         """Keep nothing of a session that was written, or that the service denies."""
-        self._epoch += 1
-        if self.cache:
-            await self.cache.drop(session_id, is_written=is_written)
+        self._writes.epoch += 1
+        if self._outdated:
+            await self._outdated.drop(session_id, is_written=is_written)
 
     def _detach(self, session_id: str) -> None:
         """Let nobody join a load of a session that is under way, nor store it."""
-        self._epoch += 1
+        self._writes.epoch += 1
         self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))

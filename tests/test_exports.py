@@ -51,6 +51,7 @@ EXPORTS = [
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitedError",
+    "RawResponse",
     "RegisteredSource",
     "ResponseShapeError",
     "RetryPolicy",

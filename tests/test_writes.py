@@ -788,7 +788,7 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, call):
             await asyncio.wait([task])
             await sessions.pipeline.flights.drain()
             assert {asyncio.current_task()} == asyncio.all_tasks()
-            assert not sessions._being_written
+            assert not sessions._writes.under_way
             assert not sessions.pipeline.flights._aloft
             assert not sessions.pipeline.flights.joinable
             assert [0, 0] == sessions.pipeline.gate._taken

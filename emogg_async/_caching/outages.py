@@ -6,13 +6,14 @@ a 401, a 403 or a 404, nor for an answer that cannot be read.
 
 import math
 from http import HTTPStatus
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
+from emogg_async._calls.call import Call
 from emogg_async.errors import EmoggError, RateLimitedError, ServerError, TransportError
 
-__all__ = ["PROBE_INTERVAL", "Outage", "Past", "is_outage"]
+__all__ = ["PROBE_INTERVAL", "Outage", "Past", "PastHolder", "is_outage"]
 
 T = TypeVar("T")
 
@@ -43,7 +44,22 @@ class Past(Generic[T]):
     lasts: float
 
 
-def is_outage(error: EmoggError) -> bool:
+@attrs.define(eq=False)
+class PastHolder:
+    """The past value that a load has found, for all that wait for the load.
+
+    Attributes:
+        value: The value.
+        until: When, on the loop's clock, it may be served no more.
+        epoch: The epoch in which it was looked up; it is outdated in a later one.
+    """
+
+    value: Any = None
+    until: float = -math.inf
+    epoch: int = -1
+
+
+def is_outage(error: BaseException) -> bool:
     """Tell whether *error* means that the service could not answer now.
 
     A 408 is a lost answer. A 429 is an outage too, whether the service sent it or our
@@ -76,6 +92,21 @@ class Outage:
     def probe(self, now: float) -> None:
         """Note that a call asks the service *now*."""
         self._next_probe, self._ends = now + PROBE_INTERVAL, now + MEMORY
+
+    def note(self, now: float, call: Call, error: BaseException) -> None:
+        """Note *now* how a read has failed; one that was not sent tells nothing.
+
+        Each request counts once, also when its failure is noted again as the call's.
+        A load is cancelled when its time is up, and also when its last waiter leaves.
+        """
+        if call.attempts == call.noted:
+            return
+        call.noted = call.attempts
+        is_ours = isinstance(error, EmoggError)
+        if is_outage(error) if is_ours else now >= call.deadline:
+            self.fail(now, call.departed)
+        elif is_ours:
+            self.close()
 
     def fail(self, now: float, since: float) -> None:
         """Note *now* that a request had no answer; its call was first sent *since*.

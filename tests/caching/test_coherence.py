@@ -130,7 +130,7 @@ class TestInterleavings:
                 ]
                 await asyncio.gather(*before)
                 assert str(number) == (await client.get_session(session.id)).name
-            assert not client._open().sessions._being_written
+            assert not client._open().sessions._writes.under_way
 
 
 def tell(emulator):
@@ -333,7 +333,7 @@ class TestDropping:
         await client.get_session(finished)
         await slow
         assert "Last" == (await client.get_session(finished)).name
-        assert not client._open().sessions._being_written
+        assert not client._open().sessions._writes.under_way
 
 
 class TestFailingBackend:

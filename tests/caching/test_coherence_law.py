@@ -194,7 +194,7 @@ def test_law_no_read_shows_what_an_ended_write_has_outdated(  # noqa: C901
         await look("get")
         await look("emotions")
         await client.aclose()
-        assert not client._core.sessions._being_written
+        assert not client._core.sessions._writes.under_way
         assert 1 == len(asyncio.all_tasks())
 
     simulated.run(main())

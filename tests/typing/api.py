@@ -42,6 +42,7 @@ from emogg_async import (
     OutcomeUnknownError,
     RateLimit,
     RateLimitedError,
+    RawResponse,
     RegisteredSource,
     ResponseShapeError,
     RetryPolicy,
@@ -186,6 +187,26 @@ def constructors(http: aiohttp.ClientSession) -> None:
     AsyncEmoggClient(on_event=print)
     AsyncEmoggClient(on_event=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     AsyncEmoggClient(timeout="60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def views(client: AsyncEmoggClient) -> None:
+    """A view is a client; its options have the types of the client's, or are `same`."""
+    view = client.with_options(
+        timeout=2,
+        attempt_timeout=1.0,
+        retry=RetryPolicy(attempts=1),
+        cache=None,
+        pace=False,
+    )
+    assert_type(view, AsyncEmoggClient)
+    assert_type(view.with_options(), AsyncEmoggClient)
+    client.with_options(timeout="same", cache="same", pace="same", retry="same")
+    client.with_options(timeout=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.with_options(timeout="2")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.with_options(cache=CachePolicy())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.with_options(concurrency=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    AsyncEmoggClient(user_agent="my-app/1.2", headers={"X-Team": "red"})
+    AsyncEmoggClient(headers={"X-Team": 7})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
 
 
 async def life_cycle() -> None:
@@ -558,6 +579,14 @@ async def ids_of(sessions: AsyncIterable[Session]) -> AsyncIterator[str]:
 async def way_out(client: AsyncEmoggClient) -> None:
     """A custom request takes any JSON and returns any."""
     assert_type(await client.request("GET", "/v1/sessions"), Any)
+    assert_type(await client.request("GET", "/v1/sessions", raw=False), Any)
+    answer = await client.request("GET", "/v1/sessions", query={"limit": 1}, raw=True)
+    assert_type(answer, RawResponse)
+    assert_type(answer.status, int)
+    assert_type(answer.headers, Mapping[str, str])
+    assert_type(answer.content, bytes)
+    assert_type(answer.json(), Any)
+    answer.status = 404  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     await client.request(
         "GET",
         "/v1/sessions",
@@ -610,6 +639,7 @@ async def errors(client: AsyncEmoggClient) -> None:
         assert_type(also_a_timeout.args, tuple[Any, ...])
     except TransportError as error:
         assert_type(error.attempts, int)
+        assert_type(error.request_id, str | None)
     except ResponseShapeError as error:
         assert_type(error.problems, tuple[str, ...])
     except OutcomeUnknownError as error:
