@@ -6,7 +6,6 @@ neither kept nor joined after it.
 """
 
 import asyncio
-import math
 import time
 from collections import Counter
 from collections.abc import (
@@ -24,11 +23,14 @@ from weakref import WeakValueDictionary
 import attrs
 
 from emogg_async._caching.opening import SessionCache
-from emogg_async._caching.outages import RETRY_WITHIN, Outage, Past, is_outage
+from emogg_async._caching.outages import Outage, Past, PastHolder, is_outage
+from emogg_async._caching.policy import CachePolicy
+from emogg_async._caching.questions import Questions
 from emogg_async._caching.shared import Origin
-from emogg_async._calls.call import BULK, Call, Priority, deadline
+from emogg_async._calls.call import BULK, Call, Priority
 from emogg_async._calls.frames import bare
 from emogg_async._calls.pipeline import Pipeline
+from emogg_async._calls.polls import Polls
 from emogg_async._calls.retry import outcome_unknown
 from emogg_async._calls.telemetry import Counters
 from emogg_async._many.listing import Page
@@ -37,16 +39,11 @@ from emogg_async._wire.protocol import Request
 from emogg_async.errors import (
     AuthenticationError,
     BadRequestError,
-    ClientClosedError,
-    DeadlineError,
     EmoggError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
-    RateLimitedError,
     ResponseShapeError,
-    ServerError,
-    TransportError,
 )
 from emogg_async.models import (
     EmotionsTimeline,
@@ -76,26 +73,8 @@ KNOWN_SOURCES: Final = 1_000
 _STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
 """The states of a session that was active and is stopped."""
 
-_PASSING: Final = (TransportError, RateLimitedError, ServerError)
-"""The errors after which a session is asked for again."""
-
 _LOST: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
 """The errors after which a session is gone, or no longer ours."""
-
-
-@attrs.define(eq=False)
-class _PastHolder:
-    """The past value that a load has found, for all that wait for the load.
-
-    Attributes:
-        value: The value.
-        until: When, on the loop's clock, it may be served no more.
-        epoch: The epoch in which it was looked up; it is outdated in a later one.
-    """
-
-    value: Any = None
-    until: float = -math.inf
-    epoch: int = -1
 
 
 class Sessions:
@@ -109,7 +88,6 @@ class Sessions:
 
     Attributes:
         on_end: Gets the id of each session that this client has stopped or deleted.
-        closed: Whether the client is closed.
     """
 
     def __init__(
@@ -124,12 +102,14 @@ class Sessions:
         self.cache = cache
         self.loop = pipeline.loop
         self.on_end: Callable[[str], object] = str
-        self.closed = asyncio.Event()
         self._outage = Outage() if cache and cache.policy.stale_if_error else None
+        policy = cache.policy if cache else CachePolicy()
+        self._questions = Questions(policy.ttl, policy.max_entries)
+        self._polls = Polls(pipeline.flights, is_outage)
         self._page_timeout = page_timeout
         self._counters = counters
         self._formats: dict[str, str] = {}
-        self._holders: WeakValueDictionary[str, _PastHolder] = WeakValueDictionary()
+        self._holders: WeakValueDictionary[str, PastHolder] = WeakValueDictionary()
         self._being_written: Counter[str] = Counter()
         # One integer for all sessions: a write is rare, and a miss costs little.
         self._epoch = 0
@@ -141,8 +121,9 @@ class Sessions:
     ) -> Awaitable[Kept]:
         """Load a session, or what is derived from one.
 
-        What is derived is kept if the cache holds the session as a finished one when
-        the load begins, and for as long as it holds that very session.
+        What is derived is kept as long as its session if the cache holds the session as
+        a finished one when the load begins. Otherwise it is kept as if the session were
+        live, and the second question about the session finds out.
 
         Args:
             request: The request. For a session that is neither fresh nor expanded, the
@@ -159,7 +140,7 @@ class Sessions:
         if cache is None or fresh or self._outage is None:
             load = partial(self._load, request, model, cache, None, fresh=fresh)
             return self.pipeline.share(request, load)
-        holder = self._holders.setdefault(request.target, _PastHolder())
+        holder = self._holders.setdefault(request.target, PastHolder())
         load = partial(self._load, request, model, cache, holder, fresh=fresh)
         look_up = partial(self._look_up, cache, request, model)
         return self._share_or_serve(request, load, look_up, holder, self._outage)
@@ -169,22 +150,18 @@ class Sessions:
         request: Request,
         model: type[Kept],
         cache: SessionCache | None,
-        holder: _PastHolder | None,
+        holder: PastHolder | None,
         call: Call,
         *,
         fresh: bool,
     ) -> Kept:
         origin = None
-        if cache and not fresh:
-            # The peek has told all that the client's own cache knows of a session.
-            if cache.is_shared or holder or model is not Session:
-                epoch = self._epoch
-                origin, found = await self._look_up(cache, request, model)
-                if isinstance(found, model):
-                    self._counters.hit(request)
-                    return found
-                self._hold(holder, found, epoch)
-            self._counters.miss(request)
+        if cache and not (fresh and model is Session):
+            origin, found = await self._recall(
+                request, model, cache, holder, call, fresh=fresh
+            )
+            if found is not None:
+                return found
         asked_at = time.time()
         try:
             value = await self._fetch(request, call, model, holder)
@@ -194,15 +171,77 @@ class Sessions:
         if fresh:  # a page, or a get of the other priority, may be older
             self._epoch += 1
             self._detach_gets(request, *({*Priority} - {call.priority}))
+            self._questions.forget(request.session_id)
         is_outdated = call.is_detached or request.session_id in self._being_written
         if cache and not is_outdated:
             if isinstance(value, Session):
                 await cache.put(value, asked_at)
             elif origin:
-                await cache.put_derived(request, origin, value)
+                await cache.put_derived(request, origin, value, asked_at)
         elif cache and fresh:  # the stored one may be older
-            await cache.drop(request.session_id, is_written=False)
+            await cache.drop(request.session_id, is_written=model is not Session)
         return value
+
+    async def _recall(
+        self,
+        request: Request,
+        model: type[Kept],
+        cache: SessionCache,
+        holder: PastHolder | None,
+        call: Call,
+        *,
+        fresh: bool,
+    ) -> tuple[Origin | None, Kept | None]:
+        """Return what an answer is derived from, and the answer if a fresh one is kept.
+
+        With *fresh* there is no answer.
+        """
+        origin = None
+        # The peek has told all that the client's own cache knows of a session.
+        if cache.is_shared or holder or model is not Session:
+            epoch = self._epoch
+            origin, found = await self._look_up(cache, request, model)
+            if fresh:
+                return origin, None
+            if isinstance(found, model):
+                self._counters.hit(request)
+                return origin, found
+            if holder is not None and isinstance(found, Past):
+                holder.hold(found, self.loop.time(), epoch)
+        self._counters.miss(request)
+        if origin is not None and origin.session is None:
+            origin = await self._find_out(cache, origin, request, call)
+        return origin, None
+
+    async def _find_out(
+        self, cache: SessionCache, origin: Origin, request: Request, call: Call
+    ) -> Origin:
+        """Get the state of a session if the question of *call* is to learn it.
+
+        The answer comes first: what is asked for after it comes from the finished
+        session. One attempt has to do, and its failure is not that of the call.
+        """
+        session_id, now = request.session_id, self.loop.time()
+        is_out = self._outage is not None and self._outage.is_open(now)
+        if is_out or cache.peek(session_id):
+            return origin
+        note = self._questions.ask(session_id, now)
+        if note is None:
+            return origin
+        get, asked_at = requests.get_session(session_id), time.time()
+        # A record of its own: the time of a bulk's item begins with its own request.
+        asking = Call(call.priority, call.deadline, call.allowance, call.backlog)
+        asking.gives_up = _at_once
+        try:
+            session = await self.pipeline.fetch(get, asking, Session)
+        except EmoggError as error:
+            if self._outage is not None:
+                self._outage.note(asking, error, self.loop.time())
+            return origin
+        is_newest = self._questions.has(session_id, note) and not call.is_detached
+        if is_newest and session_id not in self._being_written:
+            await cache.put(session, asked_at)
+        return origin.of(session)
 
     async def look(self, session_id: str) -> Session:
         """Return a session, from the cache if it has a fresh one."""
@@ -210,36 +249,18 @@ class Sessions:
         return session or await self.read(requests.get_session(session_id), Session)
 
     async def wait_until_finished(self, session_id: str, poll: float) -> Session:
-        """Get a session every *poll* seconds until it is finished.
+        """Get a session every *poll* seconds, or oftener, until it is finished.
 
-        An outage or a refusal does not end it, only the deadline of the context.
+        All calls for a session share their gets. Neither an outage nor a refusal ends
+        it, only the deadline of the context.
         """
-        request, until = requests.get_session(session_id), deadline.get()
-        while True:
-            failure: EmoggError | None = None
-            try:
-                session = await self.read(request, Session, fresh=True)
-            except _PASSING as error:
-                failure = error
-            else:
-                if session.state == SessionState.FINISHED:
-                    return session
-            now = self.loop.time()
-            if now + poll >= until:
-                await self._sleep(max(0.0, until - now))
-                raise DeadlineError(
-                    "the session has not finished in time",
-                    method=request.method,
-                    path=request.path,
-                ) from failure
-            await self._sleep(poll)
+        request = requests.get_session(session_id)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, but not longer than the client is open."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.closed.wait()
-                raise ClientClosedError("the client was closed")
+        async def ask() -> Session | None:
+            session = await self.read(request, Session, fresh=True)
+            return session if session.state == SessionState.FINISHED else None
+
+        return await self._polls.wait(request, ask, poll)
 
     async def _look_up(
         self, cache: SessionCache, request: Request, model: type[Kept]
@@ -258,7 +279,7 @@ class Sessions:
         request: Request,
         call: Call,
         model: type[T],
-        holder: _PastHolder | None = None,
+        holder: PastHolder | None = None,
     ) -> Awaitable[T]:
         """Fetch what a read asks for."""
         if self._outage is None:
@@ -271,14 +292,14 @@ class Sessions:
         request: Request,
         call: Call,
         model: type[T],
-        holder: _PastHolder | None,
+        holder: PastHolder | None,
     ) -> T:
         """Fetch what a read asks for, and learn from it whether the service is out."""
-        call.gives_up = partial(self._gives_up, holder)
+        call.gives_up = partial(outage.gives_up, holder, self.loop.time)
         try:
             value = await self.pipeline.fetch(request, call, model)
         except (EmoggError, asyncio.CancelledError) as error:
-            self._note_failure(call, error)
+            outage.note(call, error, self.loop.time())
             raise
         finally:
             call.gives_up = None  # tenacity leaves cycles, which would keep the holder
@@ -297,7 +318,7 @@ class Sessions:
         request: Request,
         load: Load[Kept],
         look_up: LookUp[Kept],
-        holder: _PastHolder,
+        holder: PastHolder,
         outage: Outage,
     ) -> Kept:
         """Share a load; serve a past value if the service cannot answer.
@@ -335,7 +356,7 @@ class Sessions:
         request: Request,
         look_up: LookUp[Kept],
         deadline: float,
-        holder: _PastHolder | None = None,
+        holder: PastHolder | None = None,
     ) -> Kept | None:
         """Return the past value of *holder*, or the cache's, until *deadline*.
 
@@ -345,7 +366,7 @@ class Sessions:
         if request.session_id in self._being_written:
             return None
         epoch = self._epoch
-        if holder and holder.epoch == epoch and self.loop.time() < holder.until:
+        if holder and holder.holds(self.loop.time(), epoch):
             value: Kept = holder.value
             return value
         found = None
@@ -353,42 +374,6 @@ class Sessions:
         with suppress(TimeoutError), self.pipeline.limit(until):
             _, found = await look_up()
         return found.value if isinstance(found, Past) and epoch == self._epoch else None
-
-    def _hold(self, holder: _PastHolder | None, found: object, epoch: int) -> None:
-        if holder is not None and isinstance(found, Past):
-            holder.value, holder.epoch = found.value, epoch
-            holder.until = self.loop.time() + found.lasts
-
-    def _gives_up(
-        self, holder: _PastHolder | None, call: Call, error: EmoggError, retry_at: float
-    ) -> bool:
-        """Note the *error* of an attempt; tell whether *call* makes no other.
-
-        A call with a past value does not wait for what may well go on.
-        """
-        self._note_failure(call, error)
-        if self._outage is None or holder is None or holder.value is None:
-            return False
-        is_open = self._outage.is_open(self.loop.time())
-        return is_open or retry_at > call.departed + RETRY_WITHIN
-
-    def _note_failure(self, call: Call, error: BaseException) -> None:
-        """Tell the outage how a read has failed; one that was not sent tells nothing.
-
-        Each request counts once, also when its failure is noted again as the call's.
-        A load is cancelled when its time is up, and also when its last waiter leaves.
-        """
-        if self._outage is None or call.attempts == call.noted:
-            return
-        call.noted = call.attempts
-        now = self.loop.time()
-        if not isinstance(error, EmoggError):
-            if now >= call.deadline:
-                self._outage.fail(now, call.departed)
-        elif is_outage(error):
-            self._outage.fail(now, call.departed)
-        else:
-            self._outage.close()
 
     # -- many ----------------------------------------------------------------------
 
@@ -597,15 +582,22 @@ class Sessions:
 
     async def _forget(self, session_id: str) -> None:
         self._detach(session_id)
-        await self._lose(session_id, is_written=True)
+        await self._lose(session_id)
 
-    async def _lose(self, session_id: str, *, is_written: bool = False) -> None:
+    async def _lose(self, session_id: str) -> None:
         """Keep nothing of a session that was written, or that the service denies."""
         self._epoch += 1
+        self._questions.forget(session_id)
         if self.cache:
-            await self.cache.drop(session_id, is_written=is_written)
+            await self.cache.drop(session_id, is_written=True)
 
     def _detach(self, session_id: str) -> None:
         """Let nobody join a load of a session that is under way, nor store it."""
         self._epoch += 1
+        self._polls.outdate(session_id)
         self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))
+
+
+def _at_once(*_: object) -> bool:
+    """Give up after the first failure."""
+    return True
