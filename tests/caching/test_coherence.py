@@ -783,7 +783,7 @@ class TestDerived:
         assert before.cache_hits + 1 == client.stats.cache_hits
 
     async def test_of_any_other_session_is_kept_for_a_moment(
-        self, emulator, client, clocks, model, get
+        self, emulator, clocks, client, model, get
     ):
         """What is live, or of which nothing is known, is kept for `live_ttl`."""
         for state in ("active", "processing", "paused", None):
