@@ -63,11 +63,11 @@ class CachePolicy:
 
     Attributes:
         ttl: Seconds for which a finished session and its emotions and sentiment stay
-            fresh; 0 does not store them. A second request for emotions or sentiment of
-            a session of unknown state, within that time, asks for the state first.
-        live_ttl: Seconds for which any other session, or one of unknown state, and its
-            emotions and sentiment stay fresh, but no longer than *ttl* if the state is
-            unknown; 0 does not store them.
+            fresh; 0 does not store them. The second request within that time for
+            emotions or sentiment of a session of unknown state gets the session first.
+        live_ttl: Seconds for which any other session stays fresh; 0 does not store it.
+            Emotions and sentiment of a session that is live, or of unknown state, stay
+            fresh as long, but no longer than *ttl*.
         stale_if_error: Seconds after the end of its freshness for which a value is
             served when the service cannot answer: after a lost connection, a timeout, a
             5xx, or without a token of the rate limit in time. Its `stale` is True then.
