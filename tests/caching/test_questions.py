@@ -411,7 +411,7 @@ class TestDecider:
         st.integers(1, 4),
     )
     def test_learns_rarely_and_remembers_little(self, asks, size):
-        """Two questions that learn lie nine tenths of a `ttl` apart, if there is room."""
+        """Questions that learn lie 0.9 of a `ttl` apart, as long as there is room."""
         questions, now = Questions(100.0, size), 0.0
         learnt = {}
         for session_id, wait in asks:
