@@ -371,17 +371,20 @@ class AsyncEmoggClient:
         """Wait until a session is finished, and return it.
 
         It asks the service again and again, past the cache. Outages and refusals do not
-        end it. `deadline()` bounds it, and nothing else does.
+        end it. `deadline()` bounds it, and nothing else does. Calls that wait for the
+        same session share their requests.
 
         Args:
             session_id: 24 hex digits, in either letter case.
-            poll: Seconds between two requests, more than 0.
+            poll: Seconds between two requests, more than 0. Of several calls that wait
+                for the session, the smallest counts for all.
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
             NotFoundError: The session does not exist or is gone, or the token may not
                 see it.
             DeadlineError: The deadline passed first.
+            ClientClosedError: The client was closed first.
             EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
@@ -408,8 +411,9 @@ class AsyncEmoggClient:
     ) -> EmotionTotals:
         """Get how often each emotion was detected in a session.
 
-        Emotions and sentiment are cached if the cache knows that the session is
-        finished. Calls that ask for the same at the same time share one request.
+        Emotions and sentiment are cached as long as their session; one of unknown state
+        counts as live, and a second request about it gets the session first. Calls that
+        ask for the same at the same time share one request.
 
         Source: https://docs.emogg.com, "Get emotions".
 

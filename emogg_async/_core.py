@@ -76,7 +76,6 @@ class Core:
                 await self.pipeline.transport.close()
 
     async def _close(self) -> None:
-        self.sessions.closed.set()
         try:
             await self.hub.close()
             await self.pipeline.flights.close()

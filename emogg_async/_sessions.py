@@ -23,18 +23,15 @@ from weakref import WeakValueDictionary
 import attrs
 
 from emogg_async._caching.opening import SessionCache
-from emogg_async._caching.outages import (
-    RETRY_WITHIN,
-    Outage,
-    Past,
-    PastHolder,
-    is_outage,
-)
+from emogg_async._caching.outages import Outage, Past, PastHolder, is_outage
+from emogg_async._caching.policy import CachePolicy
+from emogg_async._caching.questions import Questions
 from emogg_async._caching.shared import Origin
 from emogg_async._caching.writes import Writes
-from emogg_async._calls.call import BULK, Call, Priority, deadline
+from emogg_async._calls.call import BULK, Call, Priority
 from emogg_async._calls.frames import bare
 from emogg_async._calls.pipeline import Pipeline
+from emogg_async._calls.polls import Polls
 from emogg_async._calls.retry import outcome_unknown
 from emogg_async._calls.telemetry import Counters
 from emogg_async._calls.terms import Terms
@@ -44,16 +41,11 @@ from emogg_async._wire.protocol import Request
 from emogg_async.errors import (
     AuthenticationError,
     BadRequestError,
-    ClientClosedError,
-    DeadlineError,
     EmoggError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
-    RateLimitedError,
     ResponseShapeError,
-    ServerError,
-    TransportError,
 )
 from emogg_async.models import (
     EmotionsTimeline,
@@ -83,9 +75,6 @@ KNOWN_SOURCES: Final = 1_000
 _STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
 """The states of a session that was active and is stopped."""
 
-_PASSING: Final = (TransportError, RateLimitedError, ServerError)
-"""The errors after which a session is asked for again."""
-
 _LOST: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
 """The errors after which a session is gone, or no longer ours."""
 
@@ -101,7 +90,6 @@ class Sessions:
 
     Attributes:
         on_end: Gets the id of each session that this client has stopped or deleted.
-        closed: Whether the client is closed.
     """
 
     def __init__(
@@ -116,8 +104,10 @@ class Sessions:
         self.cache = self._outdated = cache
         self.loop = pipeline.loop
         self.on_end: Callable[[str], object] = str
-        self.closed = asyncio.Event()
         self._outage = Outage() if cache and cache.policy.stale_if_error else None
+        policy = cache.policy if cache else CachePolicy()
+        self._questions = Questions(policy.ttl, policy.max_entries)
+        self._polls = Polls(pipeline.flights, is_outage)
         self._page_timeout = min(terms.timeout, terms.attempt_timeout)
         self._counters = counters
         self._formats: dict[str, str] = {}
@@ -143,8 +133,9 @@ class Sessions:
     ) -> Awaitable[Kept]:
         """Load a session, or what is derived from one.
 
-        What is derived is kept if the cache holds the session as a finished one when
-        the load begins, and for as long as it holds that very session.
+        What is derived is kept as long as its session if the cache holds the session as
+        a finished one when the load begins. Otherwise it is kept as if the session were
+        live, and the second question about the session finds out.
 
         Args:
             request: The request. For a session that is neither fresh nor expanded, the
@@ -177,16 +168,12 @@ class Sessions:
         fresh: bool,
     ) -> Kept:
         origin = None
-        if cache and not fresh:
-            # The peek has told all that the client's own cache knows of a session.
-            if cache.is_shared or holder or model is not Session:
-                epoch = self._writes.epoch
-                origin, found = await self._look_up(cache, request, model)
-                if isinstance(found, model):
-                    self._counters.hit(request)
-                    return found
-                self._hold(holder, found, epoch)
-            self._counters.miss(request)
+        if cache and not (fresh and model is Session):
+            origin, found = await self._recall(
+                request, model, cache, holder, call, fresh=fresh
+            )
+            if found is not None:
+                return found
         asked_at = time.time()
         try:
             value = await self._fetch(request, call, model, holder)
@@ -196,15 +183,77 @@ class Sessions:
         if fresh:  # a page, or a get of the other priority, may be older
             self._writes.epoch += 1
             self._detach_gets(request, *({*Priority} - {call.priority}))
+            self._questions.forget(request.session_id)
         is_outdated = call.is_detached or request.session_id in self._writes.under_way
         if cache and not is_outdated:
             if isinstance(value, Session):
                 await cache.put(value, asked_at)
             elif origin:
-                await cache.put_derived(request, origin, value)
+                await cache.put_derived(request, origin, value, asked_at)
         elif cache and fresh:  # the stored one may be older
-            await cache.drop(request.session_id, is_written=False)
+            await cache.drop(request.session_id, is_written=model is not Session)
         return value
+
+    async def _recall(
+        self,
+        request: Request,
+        model: type[Kept],
+        cache: SessionCache,
+        holder: PastHolder | None,
+        call: Call,
+        *,
+        fresh: bool,
+    ) -> tuple[Origin | None, Kept | None]:
+        """Return what an answer is derived from, and the answer if a fresh one is kept.
+
+        With *fresh* there is no answer.
+        """
+        origin = None
+        # The peek has told all that the client's own cache knows of a session.
+        if cache.is_shared or holder or model is not Session:
+            epoch = self._writes.epoch
+            origin, found = await self._look_up(cache, request, model)
+            if fresh:
+                return origin, None
+            if isinstance(found, model):
+                self._counters.hit(request)
+                return origin, found
+            if holder is not None and isinstance(found, Past):
+                holder.hold(found, self.loop.time(), epoch)
+        self._counters.miss(request)
+        if origin is not None and origin.session is None:
+            origin = await self._find_out(cache, origin, request, call)
+        return origin, None
+
+    async def _find_out(
+        self, cache: SessionCache, origin: Origin, request: Request, call: Call
+    ) -> Origin:
+        """Get the state of a session if the question of *call* is to learn it.
+
+        The answer comes first: what is asked for after it comes from the finished
+        session. One attempt has to do, and its failure is not that of the call.
+        """
+        session_id, now = request.session_id, self.loop.time()
+        is_out = self._outage is not None and self._outage.is_open(now)
+        if is_out or cache.peek(session_id):
+            return origin
+        note = self._questions.ask(session_id, now)
+        if note is None:
+            return origin
+        get, asked_at = requests.get_session(session_id), time.time()
+        # A record of its own: the time of a bulk's item begins with its own request.
+        asking = Call(call.priority, call.deadline, call.allowance, call.backlog)
+        asking.gives_up = _at_once
+        try:
+            session = await self.pipeline.fetch(get, asking, Session)
+        except EmoggError as error:
+            if self._outage is not None:
+                self._outage.note(asking, error, self.loop.time())
+            return origin
+        is_newest = self._questions.has(session_id, note) and not call.is_detached
+        if is_newest and session_id not in self._writes.under_way:
+            await cache.put(session, asked_at)
+        return origin.of(session)
 
     async def look(self, session_id: str) -> Session:
         """Return a session, from the cache if it has a fresh one."""
@@ -212,36 +261,18 @@ class Sessions:
         return session or await self.read(requests.get_session(session_id), Session)
 
     async def wait_until_finished(self, session_id: str, poll: float) -> Session:
-        """Get a session every *poll* seconds until it is finished.
+        """Get a session every *poll* seconds, or oftener, until it is finished.
 
-        An outage or a refusal does not end it, only the deadline of the context.
+        All calls for a session share their gets. Neither an outage nor a refusal ends
+        it, only the deadline of the context.
         """
-        request, until = requests.get_session(session_id), deadline.get()
-        while True:
-            failure: EmoggError | None = None
-            try:
-                session = await self.read(request, Session, fresh=True)
-            except _PASSING as error:
-                failure = error
-            else:
-                if session.state == SessionState.FINISHED:
-                    return session
-            now = self.loop.time()
-            if now + poll >= until:
-                await self._sleep(max(0.0, until - now))
-                raise DeadlineError(
-                    "the session has not finished in time",
-                    method=request.method,
-                    path=request.path,
-                ) from failure
-            await self._sleep(poll)
+        request = requests.get_session(session_id)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, but not longer than the client is open."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.closed.wait()
-                raise ClientClosedError("the client was closed")
+        async def ask() -> Session | None:
+            session = await self.read(request, Session, fresh=True)
+            return session if session.state == SessionState.FINISHED else None
+
+        return await self._polls.wait(request, ask, poll)
 
     async def _look_up(
         self, cache: SessionCache, request: Request, model: type[Kept]
@@ -276,11 +307,11 @@ class Sessions:
         holder: PastHolder | None,
     ) -> T:
         """Fetch what a read asks for, and learn from it whether the service is out."""
-        call.gives_up = partial(self._gives_up, holder)
+        call.gives_up = partial(outage.gives_up, holder, self.loop.time)
         try:
             value = await self.pipeline.fetch(request, call, model)
         except (EmoggError, asyncio.CancelledError) as error:
-            outage.note(self.loop.time(), call, error)
+            outage.note(call, error, self.loop.time())
             raise
         finally:
             call.gives_up = None  # tenacity leaves cycles, which would keep the holder
@@ -346,7 +377,7 @@ class Sessions:
         if request.session_id in self._writes.under_way:
             return None
         epoch = self._writes.epoch
-        if holder and holder.epoch == epoch and self.loop.time() < holder.until:
+        if holder and holder.holds(self.loop.time(), epoch):
             value: Kept = holder.value
             return value
         found = None
@@ -358,27 +389,6 @@ class Sessions:
             if isinstance(found, Past) and epoch == self._writes.epoch
             else None
         )
-
-    def _hold(self, holder: PastHolder | None, found: object, epoch: int) -> None:
-        if holder is not None and isinstance(found, Past):
-            holder.value, holder.epoch = found.value, epoch
-            holder.until = self.loop.time() + found.lasts
-
-    def _gives_up(
-        self, holder: PastHolder | None, call: Call, error: EmoggError, retry_at: float
-    ) -> bool:
-        """Note the *error* of an attempt; tell whether *call* makes no other.
-
-        A call with a past value does not wait for what may well go on.
-        """
-        if self._outage is None:
-            return False
-        now = self.loop.time()
-        self._outage.note(now, call, error)
-        if holder is None or holder.value is None:
-            return False
-        is_open = self._outage.is_open(now)
-        return is_open or retry_at > call.departed + RETRY_WITHIN
 
     # -- many ----------------------------------------------------------------------
 
@@ -585,15 +595,22 @@ class Sessions:
 
     async def _forget(self, session_id: str) -> None:
         self._detach(session_id)
-        await self._lose(session_id, is_written=True)
+        await self._lose(session_id)
 
-    async def _lose(self, session_id: str, *, is_written: bool = False) -> None:
+    async def _lose(self, session_id: str) -> None:
         """Keep nothing of a session that was written, or that the service denies."""
         self._writes.epoch += 1
+        self._questions.forget(session_id)
         if self._outdated:
-            await self._outdated.drop(session_id, is_written=is_written)
+            await self._outdated.drop(session_id, is_written=True)
 
     def _detach(self, session_id: str) -> None:
         """Let nobody join a load of a session that is under way, nor store it."""
         self._writes.epoch += 1
+        self._polls.outdate(session_id)
         self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))
+
+
+def _at_once(*_: object) -> bool:
+    """Give up after the first failure."""
+    return True

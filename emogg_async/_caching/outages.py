@@ -5,6 +5,7 @@ a 401, a 403 or a 404, nor for an answer that cannot be read.
 """
 
 import math
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
 
@@ -58,8 +59,16 @@ class PastHolder:
     until: float = -math.inf
     epoch: int = -1
 
+    def hold(self, past: Past[Any], now: float, epoch: int) -> None:
+        """Hold a value that was looked up *now*."""
+        self.value, self.until, self.epoch = past.value, now + past.lasts, epoch
 
-def is_outage(error: BaseException) -> bool:
+    def holds(self, now: float, epoch: int) -> bool:
+        """Tell whether the value may be served."""
+        return self.epoch == epoch and now < self.until
+
+
+def is_outage(error: EmoggError) -> bool:
     """Tell whether *error* means that the service could not answer now.
 
     A 408 is a lost answer. A 429 is an outage too, whether the service sent it or our
@@ -93,21 +102,6 @@ class Outage:
         """Note that a call asks the service *now*."""
         self._next_probe, self._ends = now + PROBE_INTERVAL, now + MEMORY
 
-    def note(self, now: float, call: Call, error: BaseException) -> None:
-        """Note *now* how a read has failed; one that was not sent tells nothing.
-
-        Each request counts once, also when its failure is noted again as the call's.
-        A load is cancelled when its time is up, and also when its last waiter leaves.
-        """
-        if call.attempts == call.noted:
-            return
-        call.noted = call.attempts
-        is_ours = isinstance(error, EmoggError)
-        if is_outage(error) if is_ours else now >= call.deadline:
-            self.fail(now, call.departed)
-        elif is_ours:
-            self.close()
-
     def fail(self, now: float, since: float) -> None:
         """Note *now* that a request had no answer; its call was first sent *since*.
 
@@ -117,6 +111,41 @@ class Outage:
         self._ends = now + MEMORY
         if self._failures == FAILURES_IN_A_ROW:
             self._next_probe = now + PROBE_INTERVAL
+
+    def note(self, call: Call, error: BaseException, now: float) -> None:
+        """Note *now* how a read has failed; one that was not sent tells nothing.
+
+        Each request counts once, also when its failure is noted again as the call's.
+        A load is cancelled when its time is up, and also when its last waiter leaves.
+        """
+        if call.attempts == call.noted:
+            return
+        call.noted = call.attempts
+        if not isinstance(error, EmoggError):
+            if now >= call.deadline:
+                self.fail(now, call.departed)
+        elif is_outage(error):
+            self.fail(now, call.departed)
+        else:
+            self.close()
+
+    def gives_up(
+        self,
+        holder: PastHolder | None,
+        clock: Callable[[], float],
+        call: Call,
+        error: EmoggError,
+        retry_at: float,
+    ) -> bool:
+        """Note the *error* of an attempt; tell whether *call* makes no other.
+
+        A call with a past value does not wait for what may well go on.
+        """
+        now = clock()
+        self.note(call, error, now)
+        if holder is None or holder.value is None:
+            return False
+        return self.is_open(now) or retry_at > call.departed + RETRY_WITHIN
 
     def close(self) -> None:
         """Note that the service has answered."""
