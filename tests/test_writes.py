@@ -27,7 +27,7 @@ from emogg_async import (
     SessionState,
 )
 from emogg_async._caching import guard
-from emogg_async._client import CLOCK_SLACK
+from emogg_async._many.listing import CLOCK_SLACK
 from emogg_async.testing import EmoggEmulator
 
 URI = "rtmp://live.example/app/s3cret-key"
