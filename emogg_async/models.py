@@ -601,7 +601,8 @@ class Gap(Model):
     """A place in a live feed where something may be missing, just before an event.
 
     Attributes:
-        since: Timestamp of the last event before it; None if there was none.
+        since: Timestamp of the last event that the reader got before it; None if it got
+            none.
         until: Timestamp of the event after it.
         reason: `reconnected`: the subscription was interrupted. `slow`: the reader was
             slow, and the oldest events were dropped. `unreadable`: the service sent
