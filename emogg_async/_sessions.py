@@ -166,7 +166,8 @@ class Sessions:
         try:
             value = await self._fetch(request, call, model, holder)
         except _LOST:
-            await self._lose(request.session_id)
+            is_used = model is not Session or request.session_id in self._questions
+            await self._lose(request.session_id, is_used=is_used)
             raise
         if fresh:  # a page, or a get of the other priority, may be older
             self._epoch += 1
@@ -584,12 +585,15 @@ class Sessions:
         self._detach(session_id)
         await self._lose(session_id)
 
-    async def _lose(self, session_id: str) -> None:
-        """Keep nothing of a session that was written, or that the service denies."""
+    async def _lose(self, session_id: str, *, is_used: bool = True) -> None:
+        """Keep nothing of a session that was written, or that the service denies.
+
+        Without *is_used* this client has asked for nothing that is derived from it.
+        """
         self._epoch += 1
         self._questions.forget(session_id)
         if self.cache:
-            await self.cache.drop(session_id, is_written=True)
+            await self.cache.drop(session_id, is_written=is_used)
 
     def _detach(self, session_id: str) -> None:
         """Let nobody join a load of a session that is under way, nor store it."""
