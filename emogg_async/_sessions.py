@@ -27,6 +27,7 @@ from emogg_async._caching.outages import Outage, Past, PastHolder, is_outage
 from emogg_async._caching.policy import CachePolicy
 from emogg_async._caching.questions import Questions
 from emogg_async._caching.shared import Origin
+from emogg_async._caching.sources import KnownSources
 from emogg_async._caching.writes import Writes
 from emogg_async._calls.call import BULK, Call, Priority
 from emogg_async._calls.frames import bare
@@ -69,9 +70,6 @@ GLANCE_SECONDS: Final = 0.005
 """Seconds for a look into the cache when the time of a call is up: a cache that answers
 at once still has the turns of the loop that its answer takes."""
 
-KNOWN_SOURCES: Final = 1_000
-"""Registered sources whose format is remembered."""
-
 _STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
 """The states of a session that was active and is stopped."""
 
@@ -110,7 +108,7 @@ class Sessions:
         self._polls = Polls(pipeline.flights, is_outage)
         self._page_timeout = min(terms.timeout, terms.attempt_timeout)
         self._counters = counters
-        self._formats: dict[str, str] = {}
+        self._sources = KnownSources()
         self._holders: WeakValueDictionary[str, PastHolder] = WeakValueDictionary()
         self._writes = Writes()
 
@@ -178,7 +176,8 @@ class Sessions:
         try:
             value = await self._fetch(request, call, model, holder)
         except _LOST:
-            await self._lose(request.session_id)
+            is_used = model is not Session or request.session_id in self._questions
+            await self._lose(request.session_id, is_used=is_used)
             raise
         if fresh:  # a page, or a get of the other priority, may be older
             self._writes.epoch += 1
@@ -539,18 +538,13 @@ class Sessions:
     async def register(self, request: Request, source_format: str) -> RegisteredSource:
         """Register a source, and remember the format of its events."""
         source = await self.write(request, RegisteredSource)
-        self._formats[source.id.lower()] = source_format
-        if len(self._formats) > KNOWN_SOURCES:
-            del self._formats[next(iter(self._formats))]
+        self._sources.note(source.id, source_format)
         return source
 
     def format_of(self, session_id: str, source_id: str) -> str | None:
         """Return the format of a source's events; None if it is not known here."""
-        if known := self._formats.get(source_id):
-            return known
         session = self.cache.peek(session_id) if self.cache else None
-        sources = session.sources if session else ()
-        return {each.id.lower(): each.format for each in sources}.get(source_id)
+        return self._sources.format_of(source_id, session)
 
     async def _outdate(self, request: Request, load: Load[T]) -> T:
         if not request.session_id:
@@ -597,12 +591,15 @@ class Sessions:
         self._detach(session_id)
         await self._lose(session_id)
 
-    async def _lose(self, session_id: str) -> None:
-        """Keep nothing of a session that was written, or that the service denies."""
+    async def _lose(self, session_id: str, *, is_used: bool = True) -> None:
+        """Keep nothing of a session that was written, or that the service denies.
+
+        Without *is_used* this client has asked for nothing that is derived from it.
+        """
         self._writes.epoch += 1
         self._questions.forget(session_id)
         if self._outdated:
-            await self._outdated.drop(session_id, is_written=True)
+            await self._outdated.drop(session_id, is_written=is_used)
 
     def _detach(self, session_id: str) -> None:
         """Let nobody join a load of a session that is under way, nor store it."""

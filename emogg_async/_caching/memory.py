@@ -201,8 +201,7 @@ class OwnCache:
         self._derived.put(request.target, (origin, value), ttl, weight)
 
     async def drop(self, session_id: str, *, is_written: bool) -> None:
-        if is_written:
-            self._marks.pop(session_id, None)
+        self._marks.pop(session_id, None)
         self._sessions.pop(session_id)
 
     async def close(self) -> None:

@@ -47,6 +47,9 @@ class Questions:
     def __len__(self) -> int:
         return len(self._notes)
 
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._notes
+
     def ask(self, session_id: str, now: float) -> Note | None:
         """Note a question asked *now*; return its note if it learns the state."""
         ttl = self._ttl
