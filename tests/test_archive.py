@@ -1,7 +1,6 @@
 """The example that keeps a whole account: what it costs, and what a kill costs."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
