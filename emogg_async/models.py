@@ -347,7 +347,7 @@ class EmotionsTimeline(Model):
             "start": [part.start for part, _, _ in rows],
             "end": [part.end for part, _, _ in rows],
             "detected_faces": [part.detected_faces for part, _, _ in rows],
-            "emotion": [name for _, name, _ in rows],
+            "emotion": [encodable(name) for _, name, _ in rows],
             "people": [measure.people for _, _, measure in rows],
             "quantity": [measure.quantity for _, _, measure in rows],
             "intensity": [measure.intensity for _, _, measure in rows],

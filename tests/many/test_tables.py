@@ -11,6 +11,8 @@ from test_exports import loaded_by
 
 from emogg_async import (
     Batch,
+    EmotionInterval,
+    EmotionMeasure,
     EmotionsTimeline,
     EmotionTotals,
     FrozenMapping,
@@ -210,8 +212,15 @@ def test_any_iterable_will_do():
 
 def test_an_emotion_that_cannot_be_encoded_is_a_row():
     """A name with half a character does not cost the table."""
-    columns = totals(**{"half \ud800": 1}).to_columns()
+    name = "half \ud800"
+    columns = totals(**{name: 1}).to_columns()
     assert (1, 3) == polars.DataFrame(columns).shape
+    measure = EmotionMeasure(people=1, quantity=1.0, intensity=1.0)
+    part = EmotionInterval(
+        start=0.0, end=60.0, detected_faces=1, emotions=FrozenMapping({name: measure})
+    )
+    columns = EmotionsTimeline(session=ID, intervals=(part,)).to_columns()
+    assert (1, 8) == polars.DataFrame(columns).shape
 
 
 @pytest.mark.parametrize(
