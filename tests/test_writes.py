@@ -208,9 +208,9 @@ class TestArguments:
         """However many sources are registered, memory does not grow with them."""
         sessions = client._open().sessions
         for number in range(1_000):
-            sessions._formats[str(number)] = "text"
+            sessions._sources._formats[str(number)] = "text"
         await client.register_source(active, name="n", format="text")
-        assert 1_000 == len(sessions._formats)
+        assert 1_000 == len(sessions._sources._formats)
 
 
 ONCE = {
