@@ -125,9 +125,8 @@ def with_deleted(listed: pa.Table, path: Path) -> pa.Table:
     """Add the sessions that an older table has, and the listing no longer."""
     if not path.exists():
         return listed
-    ids = listed.select(["id"])
-    deleted = pq.read_table(path).join(ids, keys="id", join_type="left anti")
-    return pa.concat_tables([listed, deleted.select(listed.column_names)])
+    gone = pq.read_table(path).join(listed.select(["id"]), "id", join_type="left anti")
+    return pa.concat_tables([listed, gone.select(listed.column_names)])
 
 
 async def fetch(
@@ -143,7 +142,10 @@ async def fetch(
         async for outcome in outcomes:
             match outcome:
                 case Fetched(session_id, value):
-                    tables[session_id] = table_of(value.to_columns())
+                    try:
+                        tables[session_id] = table_of(value.to_columns())
+                    except (OverflowError, pa.ArrowInvalid) as error:
+                        failures.append(f"failed: {name} of {session_id}: {error}")
                 # A session may be deleted after it was listed: that is no failure.
                 case Failed(session_id, error) if not isinstance(error, NotFoundError):
                     failures.append(f"failed: {name} of {session_id}: {error}")

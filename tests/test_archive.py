@@ -34,24 +34,32 @@ ORDER = {
     "timelines": ["session", "start", "emotion"],
 }
 KILLED = """
-import os, runpy, signal, sys
+import io, os, runpy, signal, sys
+import pyarrow.parquet
 
 program, function, number, when, directory = sys.argv[1:]
-real, calls = getattr(os, function), []
+module = os if function == "replace" else pyarrow.parquet
+real, calls = getattr(module, function), []
 
-def killed(*arguments):
+def killed(*arguments, **options):
     calls.append(arguments)
-    if when == "before" and len(calls) == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(*arguments)
-    if when == "after" and len(calls) == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if len(calls) < int(number):
+        return real(*arguments, **options)
+    if when == "after":
+        real(*arguments, **options)
+    if when == "during":
+        table, file = arguments
+        whole = io.BytesIO()
+        real(table, whole, **options)
+        file.write(whole.getvalue()[: whole.tell() // 2])
+        file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
 
-setattr(os, function, killed)
+setattr(module, function, killed)
 sys.argv = [program, directory]
 runpy.run_path(program, run_name="__main__")
 """
-"""It runs a program, and kills it by -9 at a call of one of the functions of `os`."""
+"""It runs a program, and kills it by -9 at a call that writes or renames."""
 
 
 def environment(emulator: EmoggEmulator, patch: pytest.MonkeyPatch) -> None:
@@ -221,6 +229,17 @@ def test_failures(emulator: EmoggEmulator, root: Path) -> None:
     assert [each.path for each in emulator.requests[count + PAGES :]] == [path]
 
 
+def test_absurd_figure(emulator: EmoggEmulator, root: Path) -> None:
+    """A figure that no table can hold costs its session, and no other."""
+    bad = finished(emulator)[7]
+    body = {"session": bad, "emotions": {"focus": 2**70}}
+    emulator.fail("GET", f"/v1/sessions/{bad}/emotions", status=200, body=body)
+    run = archive(root)
+    assert run.returncode == 3
+    assert run.stderr.splitlines()[-1].startswith(f"failed: emotions of {bad}: ")
+    assert tables(root)["emotions"]["session"].n_unique() == len(finished(emulator)) - 1
+
+
 def test_deleted_meanwhile(emulator: EmoggEmulator, root: Path) -> None:
     """A session that is deleted after it was listed is no failure."""
     ids = finished(emulator)
@@ -265,13 +284,11 @@ def test_no_sessions(
 @pytest.mark.parametrize(
     ("moment", "lost"),
     [
-        pytest.param(("replace", "1", "before"), 0, id="sessions-torn"),
-        pytest.param(("replace", "1", "after"), 0, id="sessions-written"),
-        pytest.param(("fsync", "2", "before"), PART, id="first-part-torn"),
+        pytest.param(("write_table", "1", "during"), 0, id="sessions-torn"),
+        pytest.param(("write_table", "2", "during"), PART, id="first-part-torn"),
         pytest.param(("replace", "2", "before"), PART, id="first-part-whole"),
         pytest.param(("replace", "2", "after"), 0, id="first-part-written"),
-        pytest.param(("replace", "5", "before"), PART, id="timelines-torn"),
-        pytest.param(("replace", "7", "after"), 0, id="all-written"),
+        pytest.param(("write_table", "5", "during"), PART, id="timelines-torn"),
     ],
 )
 def test_kill(

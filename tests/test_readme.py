@@ -271,6 +271,22 @@ def test_glimpses(title: str) -> None:
     assert sum(len(block.splitlines()) for block in blocks) <= 15
 
 
+@pytest.mark.parametrize(
+    ("guide", "number", "shows"),
+    [
+        ("notebooks", 0, "pandas.DataFrame"),
+        ("notebooks", 1, "wait_until_finished"),
+        ("web", 0, "-> Session"),
+    ],
+)
+def test_first_programs(guide: str, number: int, shows: str) -> None:
+    """What newcomers want first is at a guide's top, in 12 lines that are not blank."""
+    block = GUIDE[guide].blocks("python")[number]
+    assert shows in block.source
+    assert sum(bool(line.strip()) for line in block.source.splitlines()) <= 12
+    assert block.line <= 40
+
+
 def test_every_guide_is_listed() -> None:
     """The README has a row for each guide, under the guide's own title."""
     rows = [re.fullmatch(r"\[(.*)\]\((.*)\)", row[0]) for row in README.table("Guides")]
