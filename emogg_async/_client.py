@@ -370,9 +370,9 @@ class AsyncEmoggClient:
     ) -> Session:
         """Wait until a session is finished, and return it.
 
-        It asks the service again and again, past the cache. Outages and refusals do not
-        end it. `deadline()` bounds it, and nothing else does. Calls that wait for the
-        same session share their requests.
+        It asks the service again and again, past the cache. Outages and the rate limit
+        do not end it. Only `deadline()` bounds it; `timeout` bounds each request. Calls
+        that wait for the same session share their requests.
 
         Args:
             session_id: 24 hex digits, in either letter case.

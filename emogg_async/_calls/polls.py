@@ -96,6 +96,7 @@ class Polls:
                 found: T = await watch.flight.wait(deadline.get())
             except Abandoned:
                 end = DeadlineError("the session has not finished in time", **why)
+                end.advice = "Allow more time with deadline(), which alone bounds it"
                 end.__cause__ = watch.failure
             except Cut:
                 end = ClientClosedError("the client was closed", **why)

@@ -159,8 +159,8 @@ def export(
 def wait(wanted: Wanted, **options: Any) -> int:
     """Wait until sessions are finished, and print them in order.
 
-    Outages and refusals do not end it: it asks again. If --within is over first, it
-    ends with 7.
+    Outages and the rate limit do not end it: it asks again. If --within is over
+    first, it ends with 7.
 
     With -, the ids are read from standard input, one to a line.
 
