@@ -372,7 +372,7 @@ class AsyncEmoggClient:
 
         It asks the service again and again, past the cache. Outages and refusals do not
         end it. `deadline()` bounds it, and nothing else does. Calls that wait for the
-        same session share their requests.
+        same session with the same options share their requests.
 
         Args:
             session_id: 24 hex digits, in either letter case.

@@ -262,8 +262,8 @@ class Sessions:
     async def wait_until_finished(self, session_id: str, poll: float) -> Session:
         """Get a session every *poll* seconds, or oftener, until it is finished.
 
-        All calls for a session share their gets. Neither an outage nor a refusal ends
-        it, only the deadline of the context.
+        All calls for a session by the same terms share their gets. Neither an outage
+        nor a refusal ends it, only the deadline of the context.
         """
         request = requests.get_session(session_id)
 
@@ -271,7 +271,7 @@ class Sessions:
             session = await self.read(request, Session, fresh=True)
             return session if session.state == SessionState.FINISHED else None
 
-        return await self._polls.wait(request, ask, poll)
+        return await self._polls.wait(request, self.pipeline.terms, ask, poll)
 
     async def _look_up(
         self, cache: SessionCache, request: Request, model: type[Kept]
