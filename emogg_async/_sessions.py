@@ -230,7 +230,8 @@ class Sessions:
         """Get the state of a session if the question of *call* is to learn it.
 
         The answer comes first: what is asked for after it comes from the finished
-        session. One attempt has to do, and its failure is not that of the call.
+        session. One attempt has to do, within half of the time that is left, and its
+        failure is not that of the call.
         """
         session_id, now = request.session_id, self.loop.time()
         is_out = self._outage is not None and self._outage.is_open(now)
@@ -241,8 +242,11 @@ class Sessions:
             return origin
         get, asked_at = requests.get_session(session_id), time.time()
         # A record of its own: the time of a bulk's item begins with its own request.
-        asking = Call(call.priority, call.deadline, call.allowance, call.backlog)
-        asking.gives_up = _at_once
+        half = (call.deadline - now) / 2
+        asking = Call(
+            call.priority, now + half, min(half, call.allowance), call.backlog
+        )
+        asking.is_paced, asking.gives_up = call.is_paced, _at_once
         try:
             session = await self.pipeline.fetch(get, asking, Session)
         except EmoggError as error:
