@@ -241,12 +241,7 @@ class Sessions:
         if note is None:
             return origin
         get, asked_at = requests.get_session(session_id), time.time()
-        # A record of its own: the time of a bulk's item begins with its own request.
-        half = (call.deadline - now) / 2
-        asking = Call(
-            call.priority, now + half, min(half, call.allowance), call.backlog
-        )
-        asking.is_paced, asking.gives_up = call.is_paced, _at_once
+        asking = call.aside(now)
         try:
             session = await self.pipeline.fetch(get, asking, Session)
         except EmoggError as error:
@@ -610,8 +605,3 @@ class Sessions:
         self._writes.epoch += 1
         self._polls.outdate(session_id)
         self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))
-
-
-def _at_once(*_: object) -> bool:
-    """Give up after the first failure."""
-    return True
