@@ -372,7 +372,7 @@ class AsyncEmoggClient:
 
         It asks the service again and again, past the cache. Outages and the rate limit
         do not end it. Only `deadline()` bounds it; `timeout` bounds each request. Calls
-        that wait for the same session share their requests.
+        that wait for the same session with the same options share their requests.
 
         Args:
             session_id: 24 hex digits, in either letter case.

@@ -230,7 +230,8 @@ class Sessions:
         """Get the state of a session if the question of *call* is to learn it.
 
         The answer comes first: what is asked for after it comes from the finished
-        session. One attempt has to do, and its failure is not that of the call.
+        session. One attempt has to do, within half of the time that is left, and its
+        failure is not that of the call.
         """
         session_id, now = request.session_id, self.loop.time()
         is_out = self._outage is not None and self._outage.is_open(now)
@@ -240,9 +241,7 @@ class Sessions:
         if note is None:
             return origin
         get, asked_at = requests.get_session(session_id), time.time()
-        # A record of its own: the time of a bulk's item begins with its own request.
-        asking = Call(call.priority, call.deadline, call.allowance, call.backlog)
-        asking.gives_up = _at_once
+        asking = call.aside(now)
         try:
             session = await self.pipeline.fetch(get, asking, Session)
         except EmoggError as error:
@@ -262,8 +261,8 @@ class Sessions:
     async def wait_until_finished(self, session_id: str, poll: float) -> Session:
         """Get a session every *poll* seconds, or oftener, until it is finished.
 
-        All calls for a session share their gets. Neither an outage nor a refusal ends
-        it, only the deadline of the context.
+        All calls for a session by the same terms share their gets. Neither an outage
+        nor a refusal ends it, only the deadline of the context.
         """
         request = requests.get_session(session_id)
 
@@ -271,7 +270,7 @@ class Sessions:
             session = await self.read(request, Session, fresh=True)
             return session if session.state == SessionState.FINISHED else None
 
-        return await self._polls.wait(request, ask, poll)
+        return await self._polls.wait(request, self.pipeline.terms, ask, poll)
 
     async def _look_up(
         self, cache: SessionCache, request: Request, model: type[Kept]
@@ -606,8 +605,3 @@ class Sessions:
         self._writes.epoch += 1
         self._polls.outdate(session_id)
         self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))
-
-
-def _at_once(*_: object) -> bool:
-    """Give up after the first failure."""
-    return True

@@ -230,6 +230,27 @@ class TestPace:
                 assert 8 == client.stats.requests
                 assert 0.5 * 8 <= simulated.now() < 0.5 * 9
 
+    @simulated.timed
+    async def test_a_bulk_without_it_holds_up_no_single_call(self):
+        """A single call gets the slots that are not for bulks, as with tokens."""
+        async with simulated.emulated() as emulator:
+            emulator.fail(path="*/sessions/*", lag=10.0)
+            ids = [emulator.add_session().id for _ in range(6)]
+            async with emulator.client(concurrency=4, cache=None) as client:
+                view = client.with_options(pace=False)
+                bulks = [
+                    asyncio.create_task(view.get_sessions(some, via="get"))
+                    for some in (ids[:3], ids[3:])
+                ]
+                await asyncio.sleep(1.0)
+                hold, call = (
+                    asyncio.create_task(view.request("GET", "/v1/sessions"))
+                    for _ in range(2)
+                )
+                await asyncio.gather(hold, call)
+                assert simulated.now() < 5.0
+                await asyncio.gather(*bulks)
+
     def test_a_client_that_does_not_pace_has_no_view_that_does(self):
         """It keeps no account of the tokens, and says so."""
         client = AsyncEmoggClient("token", pace=False)

@@ -328,12 +328,19 @@ class Gate:
         self._let_go(turn, priority, now)
 
     def admit_unpaced(self, now: float) -> None:
-        """Let the calls go that need no token, as far as there are slots."""
-        while self.unpaced:
-            turn, call = next(iter(self.unpaced.items()))
-            if not (turn.done() or self._has_room(call.priority)):
+        """Let the calls go that need no token, as far as there are slots.
+
+        Bulk calls without a slot hold up no single call behind them.
+        """
+        while self.unpaced and self._has_room(SINGLE):
+            ready = (
+                turn
+                for turn, call in self.unpaced.items()
+                if turn.done() or self._has_room(call.priority)
+            )
+            if (turn := next(ready, None)) is None:
                 break
-            del self.unpaced[turn]
+            call = self.unpaced.pop(turn)
             if not turn.done():  # else it was cancelled
                 self._let_go(turn, call.priority, now)
 

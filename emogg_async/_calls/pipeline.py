@@ -88,6 +88,9 @@ class Pipeline:
         counters: Counts calls and requests.
         rng: The source of jitter.
         secret: The token, which no error may show.
+
+    Attributes:
+        terms: The terms of its calls.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class Pipeline:
             paced=self.gate.after_refusal,
             on_retry=self._announce,
         )
-        self._terms = terms
+        self.terms = terms
         self._manner = self.flights.manner(terms.manner)
         self._is_paced = True  # without tokens, the pacer itself is blind
         self._counters = counters
@@ -127,7 +130,7 @@ class Pipeline:
         the transport, the budget of retries, and what was heard.
         """
         view = copy(self)
-        view._terms = terms
+        view.terms = terms
         view._manner = self.flights.manner(terms.manner)
         view._is_paced = terms.pace
         paced = self.gate.after_refusal if terms.pace else lambda: None
@@ -188,7 +191,7 @@ class Pipeline:
         deadline = context.deadline.get()
         if context.priority.get() is BULK:
             return deadline  # the time of a bulk's item begins with its first send
-        return min(deadline, now + self._terms.timeout)
+        return min(deadline, now + self.terms.timeout)
 
     def limit(self, deadline: float | None = None) -> AbstractContextManager[object]:
         """Cancel the body of a `with` at *deadline*; None takes that of the context.
@@ -210,7 +213,7 @@ class Pipeline:
         allowance: float | None,
     ) -> Call:
         if context.priority.get() is BULK:
-            call = Call(priority, deadline, allowance or self._terms.timeout)
+            call = Call(priority, deadline, allowance or self.terms.timeout)
             call.backlog = context.backlog.get()
         else:
             # A listing has the priority of a bulk without being part of one: its time
@@ -330,7 +333,7 @@ class Pipeline:
         # their deadlines themselves. A write ends with its one deadline, early enough
         # to say whether it was sent.
         end = call.ends if request.repeat is SAFE else call.deadline
-        return min(self._terms.attempt_timeout, end - now)
+        return min(self.terms.attempt_timeout, end - now)
 
     def _hear(
         self, request: Request, call: Call, response: Response, began: float

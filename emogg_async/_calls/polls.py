@@ -1,7 +1,8 @@
 """Shared polls: callers that wait for the same session wait for one loop.
 
 The loop is a load like any other. It ends with its last waiter and with the client, and
-each waiter watches its own deadline.
+each waiter watches its own deadline. Callers by other terms have another loop: polls
+for which a view has too little time would keep all others waiting for ever.
 """
 
 import asyncio
@@ -17,12 +18,16 @@ import attrs
 from emogg_async._calls.call import SINGLE, Call, Priority, deadline, priority
 from emogg_async._calls.flights import Abandoned, Cut, Flight, Flights
 from emogg_async._calls.frames import bare
+from emogg_async._calls.terms import Terms
 from emogg_async._wire.protocol import Request
 from emogg_async.errors import ClientClosedError, DeadlineError, EmoggError
 
 __all__ = ["Polls"]
 
 T = TypeVar("T")
+
+Key = tuple[str, Terms]
+"""A session, and the terms by which it is polled."""
 
 
 @attrs.define(eq=False)
@@ -54,7 +59,7 @@ class _Watch:
 
 
 class Polls:
-    """The loops of polls of a client, one for each session.
+    """The loops of polls of a client, one for each session and terms.
 
     Args:
         flights: Where the loops run.
@@ -64,15 +69,20 @@ class Polls:
     def __init__(self, flights: Flights, passes: Callable[[EmoggError], bool]) -> None:
         self._flights = flights
         self._passes = passes
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[Key, _Watch] = {}
 
     async def wait(
-        self, request: Request, ask: Callable[[], Awaitable[T | None]], poll: float
+        self,
+        request: Request,
+        terms: Terms,
+        ask: Callable[[], Awaitable[T | None]],
+        poll: float,
     ) -> T:
         """Wait until *ask* returns something.
 
         Args:
             request: What is asked; calls for its session share their polls.
+            terms: How it is asked; only calls by the same terms share them.
             ask: Asks once. None means that the next poll has to.
             poll: Seconds between two polls; the smallest of all waiters counts.
 
@@ -81,7 +91,7 @@ class Polls:
             ClientClosedError: The client was closed.
             EmoggError: An error that is not outlasted.
         """
-        key = request.session_id
+        key = request.session_id, terms
         watch = self._watches.get(key)
         is_new = watch is None
         if watch is None:
@@ -107,7 +117,7 @@ class Polls:
 
     @contextmanager
     def _waiting(
-        self, key: str, watch: _Watch, waiter: tuple[float, Priority]
+        self, key: Key, watch: _Watch, waiter: tuple[float, Priority]
     ) -> Iterator[None]:
         watch.waiting[waiter] += 1
         watch.changed.set()
@@ -123,7 +133,7 @@ class Polls:
 
     async def _run(
         self,
-        key: str,
+        key: Key,
         watch: _Watch,
         ask: Callable[[], Awaitable[T | None]],
         _: Call,
@@ -147,12 +157,13 @@ class Polls:
         finally:
             self._end(key, watch)
 
-    def outdate(self, key: str) -> None:
+    def outdate(self, session_id: str) -> None:
         """Let no poll that is under way be the last one: a write has ended since."""
-        if key in self._watches:
-            self._watches[key].is_outdated = True
+        for (polled, _), watch in self._watches.items():
+            if polled == session_id:
+                watch.is_outdated = True
 
-    def _end(self, key: str, watch: _Watch) -> None:
+    def _end(self, key: Key, watch: _Watch) -> None:
         """Let nobody join *watch* any more."""
         if self._watches.get(key) is watch:
             del self._watches[key]

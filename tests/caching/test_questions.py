@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+import simulated
 from aiocache import SimpleMemoryCache
 from hypothesis import given
 from hypothesis import strategies as st
@@ -360,6 +361,31 @@ class TestFailures:
             await client.get_emotions(finished)
             await clocks.forward(LIVE + 1)
         assert {"emotions": 20, "session": 1} == asked(emulator)
+
+    @simulated.timed
+    async def test_a_question_that_hangs_leaves_time_for_the_answer(self):
+        """The emotions come within the time of their call."""
+        async with simulated.emulated() as emulator:
+            session_id = emulator.add_session(state="finished").id
+            async with emulator.client(timeout=5.0) as client:
+                await client.get_emotions(session_id)
+                emulator.fail("GET", f"*/{session_id}", fault="hang")
+                await client.get_emotions_timeline(session_id)
+            assert 1 == asked(emulator)["session"]
+
+    @simulated.timed
+    async def test_a_view_that_does_not_pace_waits_for_no_question(self):
+        """Its question is sent at once, although the bucket is empty."""
+        async with simulated.emulated(rate_limit=(2, 60.0)) as emulator:
+            ids = [emulator.add_session(state="finished").id for _ in range(2)]
+            async with emulator.client() as client:
+                await client.get_emotions(ids[0])
+                await client.get_session(ids[1])
+                view = client.with_options(pace=False)
+                call = asyncio.create_task(view.get_emotions_timeline(ids[0]))
+                await asyncio.sleep(1.0)
+                assert client.stats.requests > 2
+                await call
 
     async def test_a_session_that_is_gone_is_its_own_error(
         self, emulator, client, clocks, finished

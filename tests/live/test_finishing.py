@@ -128,6 +128,22 @@ async def test_those_who_wait_for_the_same_session_share_its_polls():
 
 
 @timed
+async def test_nobody_waits_for_ever_because_of_a_view_with_little_time():
+    """Callers with time for an answer get it, whoever began to wait first."""
+    async with emulated(latency=0.5) as emulator:
+        (session_id,) = active(emulator, ends_after=0)
+        async with emulator.client() as client:
+            hasty = client.with_options(timeout=0.2)
+            never = asyncio.create_task(hasty.wait_until_finished(session_id))
+            await asyncio.sleep(0)
+            with client.deadline(30.0):
+                found = await client.wait_until_finished(session_id)
+            assert "finished" == found.state
+            never.cancel()
+            await asyncio.wait([never])
+
+
+@timed
 async def test_an_impatient_caller_hurries_the_others_until_it_leaves():
     """Polls come as often as somebody who waits now wants them."""
     async with emulated() as emulator:
