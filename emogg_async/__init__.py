@@ -28,10 +28,14 @@ if TYPE_CHECKING:
     from emogg_async._live.feed import Feed
     from emogg_async._live.live import Live
     from emogg_async._live.policy import LivePolicy
+    from emogg_async._many.listing import SessionListing
     from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
+    from emogg_async._many.stream import OutcomeStream
+    from emogg_async._many.tables import to_columns
     from emogg_async._wire.converter import to_dict
+    from emogg_async._wire.forms import from_dict, to_json
     from emogg_async._wire.live import Frequency
-    from emogg_async._wire.protocol import RateLimit
+    from emogg_async._wire.protocol import RateLimit, RawResponse
     from emogg_async.errors import *
     from emogg_async.models import *
 
@@ -68,10 +72,12 @@ __all__ = [
     "NotSentError",
     "OpenEnum",
     "Outcome",
+    "OutcomeStream",
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitedError",
+    "RawResponse",
     "RegisteredSource",
     "ResponseShapeError",
     "RetryPolicy",
@@ -81,6 +87,7 @@ __all__ = [
     "ServerError",
     "Session",
     "SessionConfig",
+    "SessionListing",
     "SessionMeta",
     "SessionState",
     "SessionType",
@@ -91,8 +98,11 @@ __all__ = [
     "TransportError",
     "WorkerState",
     "__version__",
+    "from_dict",
     "redis_cache",
+    "to_columns",
     "to_dict",
+    "to_json",
 ]
 
 _HOMES = {
@@ -109,11 +119,17 @@ _HOMES = {
     "LivePolicy": "_live.policy",
     "OpenEnum": "models",
     "Outcome": "_many.outcomes",
+    "OutcomeStream": "_many.stream",
     "RateLimit": "_wire.protocol",
+    "RawResponse": "_wire.protocol",
     "RetryPolicy": "_calls.policy",
+    "SessionListing": "_many.listing",
     "Stats": "_calls.telemetry",
+    "from_dict": "_wire.forms",
     "redis_cache": "_caching.redis",
+    "to_columns": "_many.tables",
     "to_dict": "_wire.converter",
+    "to_json": "_wire.forms",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

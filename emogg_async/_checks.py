@@ -9,6 +9,7 @@ from emogg_async.errors import InvalidArgumentError
 
 __all__ = [
     "aware",
+    "kind_of",
     "non_negative",
     "number",
     "positive",
@@ -96,6 +97,19 @@ def non_negative(_: object, attribute: Any, value: object) -> None:
         raise InvalidArgumentError(
             f"{attribute.name}: expected 0 or more, got {value!r}"
         )
+
+
+def kind_of(kind: type) -> Validator:
+    """Make an attrs validator that accepts instances of *kind*."""
+
+    def validate(_: object, attribute: Any, value: object) -> None:
+        if not isinstance(value, kind):
+            raise InvalidArgumentError(
+                f"{attribute.name}: expected a {kind.__name__}, "
+                f"got {type(value).__name__}"
+            )
+
+    return validate
 
 
 def whole(*, at_least: int) -> Validator:

@@ -8,31 +8,32 @@ from collections.abc import (
     Callable,
     Iterable,
     Mapping,
-    Sequence,
 )
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from copy import copy
+from datetime import datetime
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from emogg_async._caching.policy import CachePolicy
 from emogg_async._calls.call import bulk_share, deadline_in
 from emogg_async._calls.frames import ENDS, frameless
 from emogg_async._calls.policy import RetryPolicy
-from emogg_async._calls.telemetry import Counters, Instrument, Stats
+from emogg_async._calls.telemetry import Counters, Instrument, Reminder, Stats
+from emogg_async._calls.terms import MAX_TIMEOUT_SECONDS, Same
 from emogg_async._calls.transport import ClientSession
-from emogg_async._checks import aware, number, whole_number
+from emogg_async._checks import number, whole_number
 from emogg_async._live.live import Live
 from emogg_async._live.policy import LivePolicy
 from emogg_async._many import jobs, listing
 from emogg_async._many.outcomes import Batch
-from emogg_async._many.plan import EAGER, THRIFTY, Thrift
+from emogg_async._many.plan import Thrift, Via, thrift_of
 from emogg_async._many.stream import OutcomeStream, check_call, check_ids, collect
-from emogg_async._settings import MAX_TIMEOUT_SECONDS, Settings
+from emogg_async._settings import Settings
 from emogg_async._wire import requests
-from emogg_async._wire.protocol import RateLimit
-from emogg_async._wire.requests import QueryValue
+from emogg_async._wire.protocol import RateLimit, RawResponse
+from emogg_async._wire.requests import Query
 from emogg_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -59,23 +60,6 @@ __all__ = ["AsyncEmoggClient"]
 T = TypeVar("T")
 
 NOTHING: Final[tuple[str, ...]] = ()
-
-CLOCK_SLACK: Final = timedelta(seconds=2)
-"""Time before a create in which its session is looked for, too. The machine of the
-service that dates sessions and the one that dates answers may differ by that much."""
-
-YEARS: Final = (1900, 9999)
-"""The years between which a *since* must lie, both excluded. Time zones and the
-difference of the clocks could move other dates out of Python's calendar."""
-
-Via = Literal["auto", "get", "pages"]
-
-_THRIFT: Final[Mapping[Via, Thrift | None]] = {
-    "auto": THRIFTY,
-    "get": None,
-    "pages": EAGER,
-}
-"""The plan for pages of each `via=`; None asks for no pages."""
 
 
 class AsyncEmoggClient:
@@ -118,12 +102,19 @@ class AsyncEmoggClient:
             directly.
         http: Your own aiohttp session; the client never closes it. It has its own
             proxy, ssl and trust_env. None makes one.
+        user_agent: The name of your program, e.g. `my-app/1.2`. It is put behind that
+            of this package in `User-Agent`.
+        headers: Headers to add to each request, live connections included. None may be
+            one that the client sets itself, e.g. `Authorization` or `Accept`.
 
     Raises:
         ConfigurationError: The token, base URL, proxy or certificate is missing or
             unusable.
         InvalidArgumentError: Another argument is out of its range.
     """
+
+    _base: Self | None = None  # that of a view
+    _is_closed = False
 
     @frameless
     def __init__(
@@ -144,6 +135,8 @@ class AsyncEmoggClient:
         ssl: tls.SSLContext | str | PathLike[str] | None = None,
         trust_env: bool = False,
         http: ClientSession | None = None,
+        user_agent: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._settings = Settings(
             token=token,
@@ -161,17 +154,21 @@ class AsyncEmoggClient:
             ssl=ssl,
             trust_env=trust_env,
             http=http,
+            user_agent=user_agent,
+            headers=headers,
         )
+        self._terms = self._settings.terms
         self._counters = Counters(on_event)
+        self._reminder = Reminder()
         self._core: Core | None = None
-        self._live = Live(self._open_hub)
-        self._is_closed = False
 
     def __repr__(self) -> str:
+        base = self._base or self
         state = (
-            "closed" if self._is_closed else "open" if self._core else "not open yet"
+            "closed" if base._is_closed else "open" if base._core else "not open yet"
         )
-        return f"<AsyncEmoggClient {self._settings.base_url} ({state})>"
+        kind = f"{'a view of ' if self._base else ''}AsyncEmoggClient"
+        return f"<{kind} {self._settings.base_url} ({state})>"
 
     async def __aenter__(self) -> Self:
         """Open the client in the running event loop."""
@@ -186,27 +183,88 @@ class AsyncEmoggClient:
         """Close the client; calls under way end with `ClientClosedError`.
 
         It may be called more than once. If it is cancelled, it closes the client all
-        the same and raises `CancelledError` then.
+        the same and raises `CancelledError` then. Closing a view does nothing.
 
         Raises:
             ConfigurationError: The client was opened in another event loop.
         """
+        if self._base is not None:
+            return
         self._is_closed = True
         if self._core is not None:
             _check_loop(self._core)
+            self._reminder.closed()
             await self._core.close()
 
     def _open(self) -> "Core":
         """Return the open parts of the client; make them at the first call."""
+        if self._base is not None:
+            parts = self._base._open()
+            self._core = self._core or parts.under(self._terms)
+            return self._core
         if self._is_closed:
             raise ClientClosedError("the client is closed")
         if self._core is None:
             from emogg_async._core import assemble  # noqa: PLC0415 - slow to import
 
             self._core = assemble(self._settings, self._counters)
+            self._reminder.opened(self._settings.base_url)
         if self._core.loop is not asyncio.get_running_loop():
             _check_loop(self._core)
         return self._core
+
+    def with_options(
+        self,
+        *,
+        timeout: float | Same = "same",
+        attempt_timeout: float | Same = "same",
+        retry: RetryPolicy | Same = "same",
+        cache: Same | None = "same",
+        pace: bool | Same = "same",
+    ) -> Self:
+        """Return a view of the client, for calls that go otherwise.
+
+        ::
+
+            quick = client.with_options(timeout=2.0, retry=RetryPolicy(attempts=1))
+            session = await quick.get_session(session_id)
+
+        A view has all that the client has: connections, slots, cache, loads under way,
+        live feeds, statistics and the budget of retries. It makes no request, costs
+        next to nothing, and needs no closing: closing it does nothing. When the client
+        closes, calls of its views end with `ClientClosedError`, too. A view has
+        `with_options` as well.
+
+        Calls of views share loads with other calls that have the same options. A
+        different *timeout* alone does not keep them apart.
+
+        Args:
+            timeout: Seconds for a whole call, or to enter a live feed; `"same"` is what
+                the client has, here and below.
+            attempt_timeout: Seconds for one HTTP exchange, including the body.
+            retry: How to repeat failed requests. Its `budget` does not count: there is
+                one budget, that of the client.
+            cache: None reads nothing from the cache and stores nothing in it. Writes
+                outdate what it keeps all the same.
+            pace: False sends without a token of the rate limit as soon as there is a
+                slot; other calls still learn of it, and wait the longer.
+
+        Raises:
+            InvalidArgumentError: An argument is out of its range, or *pace* is True and
+                the client itself does not pace.
+        """
+        terms = self._terms.changed(
+            timeout=timeout,
+            attempt_timeout=attempt_timeout,
+            retry=retry,
+            cache=cache,
+            pace=pace,
+        )
+        if terms.pace and not self._settings.pace:
+            raise InvalidArgumentError("pace: expected False, as the client's own")
+        view = copy(self)
+        view._base, view._terms, view._core = self._base or self, terms, None
+        return view
 
     def deadline(self, seconds: float) -> AbstractContextManager[None]:
         """Set a deadline for all calls inside the `with`, also of other clients.
@@ -233,7 +291,7 @@ class AsyncEmoggClient:
             raise ConfigurationError(
                 "deadline() needs a running event loop: call it in a coroutine"
             ) from None
-        if self._core is None and not self._is_closed:
+        if self._core is None and not (self._base or self)._is_closed:
             self._open()  # its imports would use up the time of a first call
         return deadline_in(seconds)
 
@@ -249,7 +307,8 @@ class AsyncEmoggClient:
     @property
     def rate_limit(self) -> RateLimit | None:
         """The rate limit of the last answer that told one; None before the first."""
-        return self._core.rate_limit if self._core else None
+        core = (self._base or self)._core
+        return core.rate_limit if core else None
 
     @property
     def stats(self) -> Stats:
@@ -311,18 +370,21 @@ class AsyncEmoggClient:
     ) -> Session:
         """Wait until a session is finished, and return it.
 
-        It asks the service again and again, past the cache. Outages and refusals do not
-        end it. `deadline()` bounds it, and nothing else does.
+        It asks the service again and again, past the cache. Outages and the rate limit
+        do not end it. Only `deadline()` bounds it; `timeout` bounds each request. Calls
+        that wait for the same session with the same options share their requests.
 
         Args:
             session_id: 24 hex digits, in either letter case.
-            poll: Seconds between two requests, more than 0.
+            poll: Seconds between two requests, more than 0. Of several calls that wait
+                for the session, the smallest counts for all.
 
         Raises:
             InvalidArgumentError: An argument is out of its range.
             NotFoundError: The session does not exist or is gone, or the token may not
                 see it.
             DeadlineError: The deadline passed first.
+            ClientClosedError: The client was closed first.
             EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
@@ -335,26 +397,29 @@ class AsyncEmoggClient:
     @property
     def live(self) -> Live:
         """The live channels: events of sessions under way, pushed by the service."""
-        return self._live
+        # One kept here would be a cycle, and a forgotten client be noticed late.
+        return Live(self._open_hub)
 
     def _open_hub(self) -> "tuple[Hub, float]":
-        return self._open().hub, self._settings.timeout
+        return self._open().hub, self._terms.timeout
 
     # -- emotions and sentiment of a session ---------------------------------------
 
     @frameless
     async def get_emotions(
-        self, session_id: str, *, expand: Iterable[str] = ()
+        self, session_id: str, *, fresh: bool = False, expand: Iterable[str] = ()
     ) -> EmotionTotals:
         """Get how often each emotion was detected in a session.
 
-        Emotions and sentiment are cached if the cache knows that the session is
-        finished. Calls that ask for the same at the same time share one request.
+        Emotions and sentiment are cached as long as their session; one of unknown state
+        counts as live, and a second request about it gets the session first. Calls that
+        ask for the same at the same time share one request.
 
         Source: https://docs.emogg.com, "Get emotions".
 
         Args:
             session_id: 24 hex digits, in either letter case.
+            fresh: Whether to ask the service even if the cache has the answer.
             expand: As in `get_session`; here `["session"]`.
 
         Raises:
@@ -364,7 +429,7 @@ class AsyncEmoggClient:
         """
         sessions = self._open().sessions
         request = requests.get_emotions(session_id, expand)
-        return await sessions.read(request, EmotionTotals)
+        return await sessions.read(request, EmotionTotals, fresh=fresh)
 
     @frameless
     async def get_emotions_timeline(
@@ -374,6 +439,7 @@ class AsyncEmoggClient:
         granularity: int = 60,
         start: float = 0,
         end: float | None = None,
+        fresh: bool = False,
         expand: Iterable[str] = (),
     ) -> EmotionsTimeline:
         """Get the emotions in a session, interval by interval.
@@ -386,6 +452,7 @@ class AsyncEmoggClient:
             start: Seconds from the session's beginning to the first interval.
             end: Seconds from the session's beginning to the end of the last interval;
                 None is the end of the session.
+            fresh: Whether to ask the service even if the cache has the answer.
             expand: As in `get_session`; here `["session"]`.
 
         Raises:
@@ -397,7 +464,7 @@ class AsyncEmoggClient:
         request = requests.get_emotions_timeline(
             session_id, granularity, start, end, expand
         )
-        return await sessions.read(request, EmotionsTimeline)
+        return await sessions.read(request, EmotionsTimeline, fresh=fresh)
 
     @frameless
     async def get_transcription_sentiment(
@@ -407,6 +474,7 @@ class AsyncEmoggClient:
         granularity: int = 60,
         start: float = 0,
         end: float | None = None,
+        fresh: bool = False,
         expand: Iterable[str] = (),
     ) -> SentimentTimeline:
         """Get the sentiment of what was said in a session, interval by interval.
@@ -418,6 +486,7 @@ class AsyncEmoggClient:
             granularity: As in `get_emotions_timeline`.
             start: As in `get_emotions_timeline`.
             end: As in `get_emotions_timeline`.
+            fresh: Whether to ask the service even if the cache has the answer.
             expand: As in `get_session`; here `["session"]`.
 
         Raises:
@@ -429,7 +498,7 @@ class AsyncEmoggClient:
         request = requests.get_transcription_sentiment(
             session_id, granularity, start, end, expand
         )
-        return await sessions.read(request, SentimentTimeline)
+        return await sessions.read(request, SentimentTimeline, fresh=fresh)
 
     # -- writes --------------------------------------------------------------------
 
@@ -491,20 +560,10 @@ class AsyncEmoggClient:
         """
         sessions = self._open().sessions
         requests.check_name(name)
-        if not YEARS[0] < aware("since", since).year < YEARS[1]:
-            raise InvalidArgumentError(
-                f"since: expected a year from {YEARS[0] + 1} to {YEARS[1] - 1}, "
-                f"got {since.year}"
-            )
+        listing.check_since(since)
         if sessions.pipeline.skew() is None:  # no answer so far to read its clock from
             await self.list_sessions().first()
-        skew = sessions.pipeline.skew() or timedelta(0)
-        try:
-            after = since + skew - CLOCK_SLACK
-        except OverflowError:
-            raise InvalidArgumentError(
-                f"since: expected a date that the service's clock can show, got {since}"
-            ) from None
+        after = listing.shortly_before(since, sessions.pipeline.skew())
         found = [
             session
             async for session in self.list_sessions(started_after=after)
@@ -680,7 +739,7 @@ class AsyncEmoggClient:
         """
         check_ids(session_ids, asynchronous=False)
         workers = self._workers(concurrency)
-        make_jobs = partial(self._jobs, fresh=fresh, via=_known_way(via), window=None)
+        make_jobs = partial(self._jobs, fresh=fresh, thrift=thrift_of(via), window=None)
         return await collect(make_jobs, session_ids, workers, self._drain)
 
     def stream_sessions(
@@ -717,7 +776,7 @@ class AsyncEmoggClient:
                 another argument is out of its range.
         """
         check_ids(session_ids, asynchronous=True)
-        jobs = self._jobs(session_ids, fresh=fresh, via=_known_way(via))
+        jobs = self._jobs(session_ids, fresh=fresh, thrift=thrift_of(via))
         return OutcomeStream(jobs, self._workers(concurrency), self._drain)
 
     def _jobs(
@@ -725,10 +784,9 @@ class AsyncEmoggClient:
         ids: Iterable[str] | AsyncIterable[str],
         *,
         fresh: bool,
-        via: Via,
+        thrift: Thrift | None,
         window: int | None = jobs.WINDOW,
     ) -> jobs.Jobs[Session]:
-        thrift = _THRIFT[via]
         if thrift is None or isinstance(ids, AsyncIterable):
             return jobs.Calls(partial(self.get_session, fresh=fresh), ids)
         return jobs.PagedGets(self._open, ids, thrift, window, fresh=fresh)
@@ -840,14 +898,37 @@ class AsyncEmoggClient:
 
     # -- everything else -----------------------------------------------------------
 
+    @overload
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = None,
+        json: object = None,
+        raw: Literal[False] = False,
+    ) -> Any: ...
+
+    @overload
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = None,
+        json: object = None,
+        raw: Literal[True],
+    ) -> RawResponse: ...
+
     @frameless
     async def request(
         self,
         method: str,
         path: str,
         *,
-        query: Mapping[str, QueryValue | Sequence[QueryValue]] | None = None,
+        query: Query = None,
         json: object = None,
+        raw: bool = False,
     ) -> Any:
         """Make any request to the service, for endpoints without a method here.
 
@@ -859,17 +940,21 @@ class AsyncEmoggClient:
             path: The path from `/v1/` on, already encoded and without a query.
             query: The parameters of the query; a sequence repeats its parameter.
             json: The body, to be sent as JSON; None sends no body.
+            raw: Whether to return the answer as it is, with its status and headers. The
+                body is then not parsed, and may be anything.
 
         Returns:
-            The parsed JSON of the answer; None if the answer has no content.
+            The parsed JSON of the answer; None if the answer has no content. With *raw*
+            the answer itself.
 
         Raises:
             InvalidArgumentError: An argument is not of its form.
+            StatusError: The status is not 2xx, with *raw* as without it.
             OutcomeUnknownError: A write may or may not have taken effect.
             EmoggError: Any other error of `emogg_async.errors`.
         """
         sessions = self._open().sessions
-        request = requests.custom(method, path, query, json)
+        request = requests.custom(method, path, query, json, raw)
         self._counters.calls += 1
         return await sessions.custom(request)
 
@@ -879,9 +964,3 @@ def _check_loop(core: "Core") -> None:
         raise ConfigurationError(
             "the client was opened in another event loop; make one client for each"
         )
-
-
-def _known_way(via: Via) -> Via:
-    if isinstance(via, str) and via in _THRIFT:
-        return via
-    raise InvalidArgumentError(f"via: expected one of {', '.join(_THRIFT)}")

@@ -14,6 +14,7 @@ from emogg_async._calls.alarms import Alarms
 from emogg_async._calls.gate import shared_pacer
 from emogg_async._calls.pipeline import Pipeline
 from emogg_async._calls.telemetry import Counters
+from emogg_async._calls.terms import Terms
 from emogg_async._calls.transport import Transport
 from emogg_async._live.hub import Hub, shared_allowance
 from emogg_async._sessions import Sessions
@@ -48,10 +49,16 @@ class Core:
     @property
     def rate_limit(self) -> RateLimit | None:
         """The rate limit of the last answer that told one, with the token removed."""
-        limit = self.pipeline.rate_limit
+        limit = self.pipeline.heard.limit
         if limit is None or limit.policy is None or self._secret not in limit.policy:
             return limit
         return attrs.evolve(limit, policy=redacted(limit.policy, self._secret))
+
+    def under(self, terms: Terms) -> "Core":
+        """Return the same parts, whose calls go by other *terms*."""
+        pipeline = self.pipeline.under(terms)
+        sessions = self.sessions.under(terms, pipeline)
+        return Core(pipeline, sessions, self.hub, self._secret)
 
     async def close(self) -> None:
         """End all calls, and close the cache and the transport.
@@ -69,7 +76,6 @@ class Core:
                 await self.pipeline.transport.close()
 
     async def _close(self) -> None:
-        self.sessions.closed.set()
         try:
             await self.hub.close()
             await self.pipeline.flights.close()
@@ -103,16 +109,16 @@ def assemble(
         or Transport(
             base_url=base_url,
             token=token,
-            user_agent=f"emogg-async/{__version__}",
+            user_agent=f"emogg-async/{__version__} {settings.user_agent or ''}".strip(),
+            headers=settings.headers,
             attempt_timeout=settings.attempt_timeout,
             alarms=alarms,
             route=settings.route,
             http=settings.http,
         ),
-        retry=settings.retry,
+        terms=settings.terms,
         slots=settings.concurrency,
         pacer=shared_pacer(base_url, token, rng) if settings.pace else None,
-        timeout=settings.timeout,
         counters=counters,
         rng=rng,
         secret=token,
@@ -123,7 +129,7 @@ def assemble(
     sessions = Sessions(
         pipeline,
         cache,
-        page_timeout=min(settings.timeout, settings.attempt_timeout),
+        terms=settings.terms,
         counters=counters,
     )
     hub = _make_hub(settings, counters, rng, pipeline.transport, sessions)

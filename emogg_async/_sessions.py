@@ -6,9 +6,7 @@ neither kept nor joined after it.
 """
 
 import asyncio
-import math
 import time
-from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -17,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from functools import partial
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -24,29 +23,30 @@ from weakref import WeakValueDictionary
 import attrs
 
 from emogg_async._caching.opening import SessionCache
-from emogg_async._caching.outages import RETRY_WITHIN, Outage, Past, is_outage
+from emogg_async._caching.outages import Outage, Past, PastHolder, is_outage
+from emogg_async._caching.policy import CachePolicy
+from emogg_async._caching.questions import Questions
 from emogg_async._caching.shared import Origin
-from emogg_async._calls.call import BULK, Call, Priority, deadline
+from emogg_async._caching.sources import KnownSources
+from emogg_async._caching.writes import Writes
+from emogg_async._calls.call import BULK, Call, Priority
 from emogg_async._calls.frames import bare
 from emogg_async._calls.pipeline import Pipeline
+from emogg_async._calls.polls import Polls
 from emogg_async._calls.retry import outcome_unknown
 from emogg_async._calls.telemetry import Counters
+from emogg_async._calls.terms import Terms
 from emogg_async._many.listing import Page
 from emogg_async._wire import requests
 from emogg_async._wire.protocol import Request
 from emogg_async.errors import (
     AuthenticationError,
     BadRequestError,
-    ClientClosedError,
-    DeadlineError,
     EmoggError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
-    RateLimitedError,
     ResponseShapeError,
-    ServerError,
-    TransportError,
 )
 from emogg_async.models import (
     EmotionsTimeline,
@@ -70,32 +70,11 @@ GLANCE_SECONDS: Final = 0.005
 """Seconds for a look into the cache when the time of a call is up: a cache that answers
 at once still has the turns of the loop that its answer takes."""
 
-KNOWN_SOURCES: Final = 1_000
-"""Registered sources whose format is remembered."""
-
 _STOPPED: Final = frozenset({SessionState.PROCESSING, SessionState.FINISHED})
 """The states of a session that was active and is stopped."""
 
-_PASSING: Final = (TransportError, RateLimitedError, ServerError)
-"""The errors after which a session is asked for again."""
-
 _LOST: Final = (AuthenticationError, PermissionDeniedError, NotFoundError)
 """The errors after which a session is gone, or no longer ours."""
-
-
-@attrs.define(eq=False)
-class _PastHolder:
-    """The past value that a load has found, for all that wait for the load.
-
-    Attributes:
-        value: The value.
-        until: When, on the loop's clock, it may be served no more.
-        epoch: The epoch in which it was looked up; it is outdated in a later one.
-    """
-
-    value: Any = None
-    until: float = -math.inf
-    epoch: int = -1
 
 
 class Sessions:
@@ -104,12 +83,11 @@ class Sessions:
     Args:
         pipeline: Carries out requests.
         cache: Where sessions are kept, or None.
-        page_timeout: Seconds for a page of a bulk.
+        terms: The timeouts, and whether to use the cache.
         counters: Where to count.
 
     Attributes:
         on_end: Gets the id of each session that this client has stopped or deleted.
-        closed: Whether the client is closed.
     """
 
     def __init__(
@@ -117,22 +95,34 @@ class Sessions:
         pipeline: Pipeline,
         cache: SessionCache | None,
         *,
-        page_timeout: float,
+        terms: Terms,
         counters: Counters,
     ) -> None:
         self.pipeline = pipeline
-        self.cache = cache
+        self.cache = self._outdated = cache
         self.loop = pipeline.loop
         self.on_end: Callable[[str], object] = str
-        self.closed = asyncio.Event()
         self._outage = Outage() if cache and cache.policy.stale_if_error else None
-        self._page_timeout = page_timeout
+        policy = cache.policy if cache else CachePolicy()
+        self._questions = Questions(policy.ttl, policy.max_entries)
+        self._polls = Polls(pipeline.flights, is_outage)
+        self._page_timeout = min(terms.timeout, terms.attempt_timeout)
         self._counters = counters
-        self._formats: dict[str, str] = {}
-        self._holders: WeakValueDictionary[str, _PastHolder] = WeakValueDictionary()
-        self._being_written: Counter[str] = Counter()
-        # One integer for all sessions: a write is rare, and a miss costs little.
-        self._epoch = 0
+        self._sources = KnownSources()
+        self._holders: WeakValueDictionary[str, PastHolder] = WeakValueDictionary()
+        self._writes = Writes()
+
+    def under(self, terms: Terms, pipeline: Pipeline) -> "Sessions":
+        """Return the same sessions, whose calls go by other *terms*.
+
+        It is a shallow copy, so the two share all that changes. Without a cache, it
+        still outdates what the cache keeps.
+        """
+        view = copy(self)
+        view.pipeline = pipeline
+        view.cache = self.cache if terms.cache else None
+        view._page_timeout = min(terms.timeout, terms.attempt_timeout)
+        return view
 
     # -- one session ---------------------------------------------------------------
 
@@ -141,8 +131,9 @@ class Sessions:
     ) -> Awaitable[Kept]:
         """Load a session, or what is derived from one.
 
-        What is derived is kept if the cache holds the session as a finished one when
-        the load begins, and for as long as it holds that very session.
+        What is derived is kept as long as its session if the cache holds the session as
+        a finished one when the load begins. Otherwise it is kept as if the session were
+        live, and the second question about the session finds out.
 
         Args:
             request: The request. For a session that is neither fresh nor expanded, the
@@ -159,7 +150,7 @@ class Sessions:
         if cache is None or fresh or self._outage is None:
             load = partial(self._load, request, model, cache, None, fresh=fresh)
             return self.pipeline.share(request, load)
-        holder = self._holders.setdefault(request.target, _PastHolder())
+        holder = self._holders.setdefault(request.target, PastHolder())
         load = partial(self._load, request, model, cache, holder, fresh=fresh)
         look_up = partial(self._look_up, cache, request, model)
         return self._share_or_serve(request, load, look_up, holder, self._outage)
@@ -169,40 +160,98 @@ class Sessions:
         request: Request,
         model: type[Kept],
         cache: SessionCache | None,
-        holder: _PastHolder | None,
+        holder: PastHolder | None,
         call: Call,
         *,
         fresh: bool,
     ) -> Kept:
         origin = None
-        if cache and not fresh:
-            # The peek has told all that the client's own cache knows of a session.
-            if cache.is_shared or holder or model is not Session:
-                epoch = self._epoch
-                origin, found = await self._look_up(cache, request, model)
-                if isinstance(found, model):
-                    self._counters.hit(request)
-                    return found
-                self._hold(holder, found, epoch)
-            self._counters.miss(request)
+        if cache and not (fresh and model is Session):
+            origin, found = await self._recall(
+                request, model, cache, holder, call, fresh=fresh
+            )
+            if found is not None:
+                return found
         asked_at = time.time()
         try:
             value = await self._fetch(request, call, model, holder)
         except _LOST:
-            await self._lose(request.session_id)
+            is_used = model is not Session or request.session_id in self._questions
+            await self._lose(request.session_id, is_used=is_used)
             raise
         if fresh:  # a page, or a get of the other priority, may be older
-            self._epoch += 1
+            self._writes.epoch += 1
             self._detach_gets(request, *({*Priority} - {call.priority}))
-        is_outdated = call.is_detached or request.session_id in self._being_written
+            self._questions.forget(request.session_id)
+        is_outdated = call.is_detached or request.session_id in self._writes.under_way
         if cache and not is_outdated:
             if isinstance(value, Session):
                 await cache.put(value, asked_at)
             elif origin:
-                await cache.put_derived(request, origin, value)
+                await cache.put_derived(request, origin, value, asked_at)
         elif cache and fresh:  # the stored one may be older
-            await cache.drop(request.session_id, is_written=False)
+            await cache.drop(request.session_id, is_written=model is not Session)
         return value
+
+    async def _recall(
+        self,
+        request: Request,
+        model: type[Kept],
+        cache: SessionCache,
+        holder: PastHolder | None,
+        call: Call,
+        *,
+        fresh: bool,
+    ) -> tuple[Origin | None, Kept | None]:
+        """Return what an answer is derived from, and the answer if a fresh one is kept.
+
+        With *fresh* there is no answer.
+        """
+        origin = None
+        # The peek has told all that the client's own cache knows of a session.
+        if cache.is_shared or holder or model is not Session:
+            epoch = self._writes.epoch
+            origin, found = await self._look_up(cache, request, model)
+            if fresh:
+                return origin, None
+            if isinstance(found, model):
+                self._counters.hit(request)
+                return origin, found
+            if holder is not None and isinstance(found, Past):
+                holder.hold(found, self.loop.time(), epoch)
+        self._counters.miss(request)
+        if origin is not None and origin.session is None:
+            origin = await self._find_out(cache, origin, request, call)
+        return origin, None
+
+    async def _find_out(
+        self, cache: SessionCache, origin: Origin, request: Request, call: Call
+    ) -> Origin:
+        """Get the state of a session if the question of *call* is to learn it.
+
+        The answer comes first: what is asked for after it comes from the finished
+        session. One attempt has to do, within half of the time that is left, and its
+        failure is not that of the call.
+        """
+        session_id, now = request.session_id, self.loop.time()
+        is_out = self._outage is not None and self._outage.is_open(now)
+        if is_out or cache.peek(session_id):
+            return origin
+        note = self._questions.ask(session_id, now)
+        if note is None:
+            return origin
+        get, asked_at = requests.get_session(session_id), time.time()
+        asking = call.aside(now)
+        try:
+            session = await self.pipeline.fetch(get, asking, Session)
+        except EmoggError as error:
+            if self._outage is not None:
+                self._outage.note(asking, error, self.loop.time())
+            return origin
+        is_newest = self._questions.has(session_id, note) and not call.is_detached
+        if is_newest and session_id not in self._writes.under_way:
+            await cache.put(session, asked_at)
+        return origin.of(session)
 
     async def look(self, session_id: str) -> Session:
         """Return a session, from the cache if it has a fresh one."""
@@ -210,36 +259,18 @@ class Sessions:
         return session or await self.read(requests.get_session(session_id), Session)
 
     async def wait_until_finished(self, session_id: str, poll: float) -> Session:
-        """Get a session every *poll* seconds until it is finished.
+        """Get a session every *poll* seconds, or oftener, until it is finished.
 
-        An outage or a refusal does not end it, only the deadline of the context.
+        All calls for a session by the same terms share their gets. Neither an outage
+        nor a refusal ends it, only the deadline of the context.
         """
-        request, until = requests.get_session(session_id), deadline.get()
-        while True:
-            failure: EmoggError | None = None
-            try:
-                session = await self.read(request, Session, fresh=True)
-            except _PASSING as error:
-                failure = error
-            else:
-                if session.state == SessionState.FINISHED:
-                    return session
-            now = self.loop.time()
-            if now + poll >= until:
-                await self._sleep(max(0.0, until - now))
-                raise DeadlineError(
-                    "the session has not finished in time",
-                    method=request.method,
-                    path=request.path,
-                ) from failure
-            await self._sleep(poll)
+        request = requests.get_session(session_id)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, but not longer than the client is open."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.closed.wait()
-                raise ClientClosedError("the client was closed")
+        async def ask() -> Session | None:
+            session = await self.read(request, Session, fresh=True)
+            return session if session.state == SessionState.FINISHED else None
+
+        return await self._polls.wait(request, self.pipeline.terms, ask, poll)
 
     async def _look_up(
         self, cache: SessionCache, request: Request, model: type[Kept]
@@ -258,7 +289,7 @@ class Sessions:
         request: Request,
         call: Call,
         model: type[T],
-        holder: _PastHolder | None = None,
+        holder: PastHolder | None = None,
     ) -> Awaitable[T]:
         """Fetch what a read asks for."""
         if self._outage is None:
@@ -271,14 +302,14 @@ class Sessions:
         request: Request,
         call: Call,
         model: type[T],
-        holder: _PastHolder | None,
+        holder: PastHolder | None,
     ) -> T:
         """Fetch what a read asks for, and learn from it whether the service is out."""
-        call.gives_up = partial(self._gives_up, holder)
+        call.gives_up = partial(outage.gives_up, holder, self.loop.time)
         try:
             value = await self.pipeline.fetch(request, call, model)
         except (EmoggError, asyncio.CancelledError) as error:
-            self._note_failure(call, error)
+            outage.note(call, error, self.loop.time())
             raise
         finally:
             call.gives_up = None  # tenacity leaves cycles, which would keep the holder
@@ -287,8 +318,7 @@ class Sessions:
 
     def _detach_gets(self, request: Request, *priorities: Priority) -> None:
         for priority in priorities:
-            key = request.session_id, request.target, priority
-            self.pipeline.flights.detach(key)
+            self.pipeline.flights.detach(request.session_id, request.target, priority)
 
     # -- outages -------------------------------------------------------------------
 
@@ -297,7 +327,7 @@ class Sessions:
         request: Request,
         load: Load[Kept],
         look_up: LookUp[Kept],
-        holder: _PastHolder,
+        holder: PastHolder,
         outage: Outage,
     ) -> Kept:
         """Share a load; serve a past value if the service cannot answer.
@@ -335,60 +365,28 @@ class Sessions:
         request: Request,
         look_up: LookUp[Kept],
         deadline: float,
-        holder: _PastHolder | None = None,
+        holder: PastHolder | None = None,
     ) -> Kept | None:
         """Return the past value of *holder*, or the cache's, until *deadline*.
 
         The holder is empty if the time was up before the load had looked one up. A
         fresh load looks up nothing.
         """
-        if request.session_id in self._being_written:
+        if request.session_id in self._writes.under_way:
             return None
-        epoch = self._epoch
-        if holder and holder.epoch == epoch and self.loop.time() < holder.until:
+        epoch = self._writes.epoch
+        if holder and holder.holds(self.loop.time(), epoch):
             value: Kept = holder.value
             return value
         found = None
         until = max(deadline, self.loop.time() + GLANCE_SECONDS)
         with suppress(TimeoutError), self.pipeline.limit(until):
             _, found = await look_up()
-        return found.value if isinstance(found, Past) and epoch == self._epoch else None
-
-    def _hold(self, holder: _PastHolder | None, found: object, epoch: int) -> None:
-        if holder is not None and isinstance(found, Past):
-            holder.value, holder.epoch = found.value, epoch
-            holder.until = self.loop.time() + found.lasts
-
-    def _gives_up(
-        self, holder: _PastHolder | None, call: Call, error: EmoggError, retry_at: float
-    ) -> bool:
-        """Note the *error* of an attempt; tell whether *call* makes no other.
-
-        A call with a past value does not wait for what may well go on.
-        """
-        self._note_failure(call, error)
-        if self._outage is None or holder is None or holder.value is None:
-            return False
-        is_open = self._outage.is_open(self.loop.time())
-        return is_open or retry_at > call.departed + RETRY_WITHIN
-
-    def _note_failure(self, call: Call, error: BaseException) -> None:
-        """Tell the outage how a read has failed; one that was not sent tells nothing.
-
-        Each request counts once, also when its failure is noted again as the call's.
-        A load is cancelled when its time is up, and also when its last waiter leaves.
-        """
-        if self._outage is None or call.attempts == call.noted:
-            return
-        call.noted = call.attempts
-        now = self.loop.time()
-        if not isinstance(error, EmoggError):
-            if now >= call.deadline:
-                self._outage.fail(now, call.departed)
-        elif is_outage(error):
-            self._outage.fail(now, call.departed)
-        else:
-            self._outage.close()
+        return (
+            found.value
+            if isinstance(found, Past) and epoch == self._writes.epoch
+            else None
+        )
 
     # -- many ----------------------------------------------------------------------
 
@@ -434,7 +432,7 @@ class Sessions:
         The rest is not cached: it would push out sessions that were asked for. Gets
         wait for the page, so it has less time than they have.
         """
-        epoch, asked_at = self._epoch, time.time()
+        epoch, asked_at = self._writes.epoch, time.time()
         if self._outage is not None:
             self._outage.probe(self.loop.time())
         sessions = take(await self.list_page(query, allowance=self._page_timeout))
@@ -443,7 +441,7 @@ class Sessions:
             if not fresh:
                 for session in sessions:
                     self._counters.miss(session.id.lower())
-            if epoch == self._epoch and not self._being_written:
+            if epoch == self._writes.epoch and not self._writes.under_way:
                 with suppress(TimeoutError), self.pipeline.limit():
                     await self.cache.put_many(sessions, asked_at)
             elif fresh:  # as for a get
@@ -527,7 +525,7 @@ class Sessions:
                 done = isinstance(cause, NotFoundError) or (
                     isinstance(cause, ResponseShapeError) and call.status
                 )
-                if request.method == "DELETE" and done:
+                if request.method == "DELETE" and done and not request.is_raw:
                     return None
                 raise
 
@@ -539,18 +537,13 @@ class Sessions:
     async def register(self, request: Request, source_format: str) -> RegisteredSource:
         """Register a source, and remember the format of its events."""
         source = await self.write(request, RegisteredSource)
-        self._formats[source.id.lower()] = source_format
-        if len(self._formats) > KNOWN_SOURCES:
-            del self._formats[next(iter(self._formats))]
+        self._sources.note(source.id, source_format)
         return source
 
     def format_of(self, session_id: str, source_id: str) -> str | None:
         """Return the format of a source's events; None if it is not known here."""
-        if known := self._formats.get(source_id):
-            return known
         session = self.cache.peek(session_id) if self.cache else None
-        sources = session.sources if session else ()
-        return {each.id.lower(): each.format for each in sources}.get(source_id)
+        return self._sources.format_of(source_id, session)
 
     async def _outdate(self, request: Request, load: Load[T]) -> T:
         if not request.session_id:
@@ -583,7 +576,7 @@ class Sessions:
     @asynccontextmanager
     async def _writing(self, session_id: str) -> AsyncIterator[None]:
         """Outdate what is known of a session, before and after it is changed."""
-        self._being_written[session_id] += 1
+        self._writes.begin(session_id)
         try:
             await self._forget(session_id)
             yield
@@ -591,21 +584,24 @@ class Sessions:
             try:
                 await self._forget(session_id)
             finally:
-                self._being_written[session_id] -= 1
-                if not self._being_written[session_id]:
-                    del self._being_written[session_id]
+                self._writes.end(session_id)
 
     async def _forget(self, session_id: str) -> None:
         self._detach(session_id)
-        await self._lose(session_id, is_written=True)
+        await self._lose(session_id)
 
-    async def _lose(self, session_id: str, *, is_written: bool = False) -> None:
-        """Keep nothing of a session that was written, or that the service denies."""
-        self._epoch += 1
-        if self.cache:
-            await self.cache.drop(session_id, is_written=is_written)
+    async def _lose(self, session_id: str, *, is_used: bool = True) -> None:
+        """Keep nothing of a session that was written, or that the service denies.
+
+        Without *is_used* this client has asked for nothing that is derived from it.
+        """
+        self._writes.epoch += 1
+        self._questions.forget(session_id)
+        if self._outdated:
+            await self._outdated.drop(session_id, is_written=is_used)
 
     def _detach(self, session_id: str) -> None:
         """Let nobody join a load of a session that is under way, nor store it."""
-        self._epoch += 1
+        self._writes.epoch += 1
+        self._polls.outdate(session_id)
         self.pipeline.flights.detach_if(lambda key: bool(key[0] == session_id))

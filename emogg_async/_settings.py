@@ -4,11 +4,11 @@ import os
 import re
 import ssl as tls
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
 from ipaddress import ip_address
 from os import PathLike, fspath
-from typing import Any, Final
+from typing import Final
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,20 +17,19 @@ from attrs.validators import optional
 
 from emogg_async._caching.policy import CachePolicy
 from emogg_async._calls.policy import RetryPolicy
+from emogg_async._calls.terms import Terms, is_seconds
 from emogg_async._calls.transport import ClientSession, Proxy, Route, is_session
-from emogg_async._checks import number, whole
+from emogg_async._checks import kind_of, whole
 from emogg_async._live.policy import LivePolicy
+from emogg_async._wire.headers import check_headers, check_user_agent
 from emogg_async._wire.protocol import DEFAULT_BASE_URL
 from emogg_async.errors import ConfigurationError, InvalidArgumentError
 from emogg_async.events import Event
 
-__all__ = ["MAX_TIMEOUT_SECONDS", "Settings"]
+__all__ = ["Settings"]
 
 Listener = Callable[[Event], object]
 Trust = tls.SSLContext | str | PathLike[str]
-
-MAX_TIMEOUT_SECONDS: Final = 1e9
-"""About 30 years. Much larger numbers overflow where alarms are set."""
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -196,21 +195,6 @@ def _trust(ssl: Trust) -> tls.SSLContext:
 # -- all arguments ---------------------------------------------------------------------
 
 
-def _is_seconds(_: object, attribute: Any, value: Any) -> None:
-    number(attribute.name, value, above=0, at_most=MAX_TIMEOUT_SECONDS)
-
-
-def _is_a(kind: type) -> Callable[[Any, Any, Any], None]:
-    def check(_: object, attribute: Any, value: object) -> None:
-        if not isinstance(value, kind):
-            raise InvalidArgumentError(
-                f"{attribute.name}: expected a {kind.__name__}, "
-                f"got {type(value).__name__}"
-            )
-
-    return check
-
-
 def _is_listener(_: object, __: object, on_event: Listener | None) -> None:
     call = getattr(on_event, "__call__", None)  # noqa: B004 - an object's may be async
     if on_event is not None and (
@@ -253,19 +237,32 @@ class Settings:
     allow_http: bool
     base_url: str = attrs.field(converter=_usable_base_url)
     token: str = attrs.field(converter=_usable_token, repr=False)
-    timeout: float = attrs.field(validator=_is_seconds)
-    attempt_timeout: float = attrs.field(validator=_is_seconds)
+    timeout: float = attrs.field(validator=is_seconds)
+    attempt_timeout: float = attrs.field(validator=is_seconds)
     concurrency: int = attrs.field(validator=whole(at_least=1))
-    retry: RetryPolicy = attrs.field(validator=_is_a(RetryPolicy))
-    cache: CachePolicy | None = attrs.field(validator=optional(_is_a(CachePolicy)))
-    pace: bool = attrs.field(validator=_is_a(bool))
-    live: LivePolicy = attrs.field(validator=_is_a(LivePolicy))
+    retry: RetryPolicy = attrs.field(validator=kind_of(RetryPolicy))
+    cache: CachePolicy | None = attrs.field(validator=optional(kind_of(CachePolicy)))
+    pace: bool = attrs.field(validator=kind_of(bool))
+    live: LivePolicy = attrs.field(validator=kind_of(LivePolicy))
     on_event: Listener | None = attrs.field(validator=_is_listener)
     proxy: str | None = attrs.field(repr=False)
     ssl: Trust | None
-    trust_env: bool = attrs.field(validator=_is_a(bool))
+    trust_env: bool = attrs.field(validator=kind_of(bool))
     http: ClientSession | None
+    user_agent: str | None = attrs.field(converter=check_user_agent)
+    headers: Mapping[str, str] = attrs.field(converter=check_headers, repr=False)
     route: Route = attrs.field(init=False)
+
+    @property
+    def terms(self) -> Terms:
+        """What a view of the client may change."""
+        return Terms(
+            timeout=self.timeout,
+            attempt_timeout=self.attempt_timeout,
+            retry=self.retry,
+            cache=self.cache is not None,
+            pace=self.pace,
+        )
 
     @route.default
     def _usable_route(self) -> Route:

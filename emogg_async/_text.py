@@ -8,6 +8,7 @@ __all__ = [
     "UNSAFE",
     "clock",
     "counted",
+    "encodable",
     "json_line",
     "one_line",
     "printable",
@@ -24,10 +25,17 @@ UNSAFE: Final = re.compile(
 )
 """Matches a character that a terminal or a browser would obey, or cannot show."""
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
 
 def printable(text: str) -> str:
     """Replace each unsafe character in *text* by U+FFFD."""
     return UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def encodable(text: str) -> str:
+    """Replace each unpaired surrogate in *text*, which no encoding has, by U+FFFD."""
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def json_line(value: Any, encoding: str = "ascii") -> str:

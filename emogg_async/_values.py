@@ -1,11 +1,41 @@
-"""Two kinds of value in models: frozen JSON objects, and open enums."""
+"""What models are made of: their base, frozen JSON objects, and open enums."""
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-__all__ = ["EMPTY", "FrozenMapping", "OpenEnum", "member", "thaw"]
+__all__ = ["EMPTY", "FrozenMapping", "Model", "OpenEnum", "member", "thaw"]
+
+
+class Model:
+    """A base of all models, which adds nothing to an instance."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form, a dict like the service's JSON.
+
+        It equals `emogg_async.to_dict(model)`.
+        """
+        wire: dict[str, Any] = _forms().to_dict(self)
+        return wire
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Tell pydantic how to read and write the model."""
+        return _forms().core_schema(cls, handler)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        """Tell pydantic how to describe the model, as in the OpenAPI of FastAPI."""
+        return _forms().json_schema(cls, schema, handler)
+
+
+def _forms() -> Any:
+    from emogg_async._wire import forms  # noqa: PLC0415 - cattrs is slow to import
+
+    return forms
 
 
 V_co = TypeVar("V_co", covariant=True)

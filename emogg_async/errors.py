@@ -22,7 +22,8 @@
     └── OutcomeUnknownError         a write was sent, and may have taken effect or not
 
 Each error keeps its facts as attributes, survives `pickle` and `copy`, and prints as
-one line: the failure, method and path, the number of attempts, and advice. It never
+one line: the failure, method and path, the number of attempts, the service's id of the
+request, and advice. It never
 holds the token, a header, or more of a body than the service's own message. Its
 traceback ends with the caller's frames.
 """
@@ -52,6 +53,10 @@ __all__ = [
 ]
 
 
+SHOWN_ID: Final = 36
+"""The most characters of a request's id in a printed line: a UUID."""
+
+
 def _restore(
     kind: type["EmoggError"], message: str, facts: dict[str, Any]
 ) -> "EmoggError":
@@ -59,6 +64,10 @@ def _restore(
     error.args = (message,)
     error.__dict__.update(facts)
     return error
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= SHOWN_ID else name[: SHOWN_ID - 1] + "…"
 
 
 class EmoggError(Exception):
@@ -69,10 +78,13 @@ class EmoggError(Exception):
         method: HTTP method of the request; None if the error belongs to none.
         path: Path of the request, without its query; None if the error belongs to none.
         attempts: Number of times that the request was sent for this call.
+        request_id: The service's own id of the last request, from `X-Request-Id`, in at
+            most 128 printable characters; None without an answer that tells one.
         advice: Suggestion to the caller, the last part of the printed line.
     """
 
     advice: str = ""
+    request_id: str | None = None
 
     def __init__(
         self,
@@ -102,7 +114,8 @@ class EmoggError(Exception):
             return ""
         plural = "" if self.attempts == 1 else "s"
         tried = f", {self.attempts} attempt{plural}" if self.attempts else ""
-        return f" ({self.method} {self.path}{tried})"
+        named = f", request {_short(self.request_id)}" if self.request_id else ""
+        return f" ({self.method} {self.path}{tried}{named})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild from the facts, without calling the constructor."""

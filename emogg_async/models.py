@@ -3,16 +3,18 @@
 Models know nothing of the wire: the converter reads names, dates and numbers, and
 `emogg_async.to_dict` returns the wire form. Fields that this release does not know are
 kept in `extra`, unknown values in open enums. Notebooks show models as tables and
-charts; the code that draws them is imported when it is first needed.
+charts, and pydantic and FastAPI take models as types; the code for both, and for
+`to_dict`, is imported when it is first needed.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
-from emogg_async._values import EMPTY, FrozenMapping, OpenEnum, member
+from emogg_async._text import encodable
+from emogg_async._values import EMPTY, FrozenMapping, Model, OpenEnum, member
 
 __all__ = [
     "CustomEvent",
@@ -79,7 +81,7 @@ class SessionWorkerState(OpenEnum):
 
 
 @attrs.frozen(kw_only=True)
-class SessionConfig:
+class SessionConfig(Model):
     """The setup of a session.
 
     Attributes:
@@ -93,7 +95,7 @@ class SessionConfig:
 
 
 @attrs.frozen(kw_only=True)
-class Source:
+class Source(Model):
     """A source of a session's video, audio or events.
 
     Attributes:
@@ -114,7 +116,7 @@ class Source:
 
 
 @attrs.frozen(kw_only=True)
-class SessionMeta:
+class SessionMeta(Model):
     """The service's notes on running a session.
 
     Attributes:
@@ -132,7 +134,7 @@ class SessionMeta:
 
 
 @attrs.frozen(kw_only=True)
-class Session:
+class Session(Model):
     """A session whose emotions are analysed, or were.
 
     Source: https://docs.emogg.com, "Get a session".
@@ -174,6 +176,35 @@ class Session:
     extra: FrozenMapping[Any] = EMPTY
     stale: bool = attrs.field(default=False, eq=False)
 
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the session in columns with one row, as `emogg_async.to_columns` does.
+
+        Returns:
+            Lists of one value: `id`, `name` (unpaired surrogates are replaced by
+            U+FFFD), `type` and `state` (plain text), `timestamp` (aware, UTC),
+            `duration` (seconds), `product`, `user`, `sources` (their number), `expires`
+            (aware, UTC; None if the service does not say) and `stale`.
+        """
+        expires = self.meta and self.meta.expires
+        return {
+            "id": [self.id],
+            "name": [encodable(self.name)],
+            "type": [str(self.type)],
+            "state": [str(self.state)],
+            "timestamp": [self.timestamp.astimezone(UTC)],
+            "duration": [float(self.duration)],
+            "product": [self.product],
+            "user": [self.user],
+            "sources": [len(self.sources)],
+            "expires": [expires and expires.astimezone(UTC)],
+            "stale": [self.stale],
+        }
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its state is `finished`: it no longer changes by itself."""
+        return self.state == SessionState.FINISHED
+
     def _repr_html_(self) -> str:
         """Write its facts as a small table, for notebooks."""
         from emogg_async._notebook import views
@@ -195,7 +226,7 @@ class Session:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionTotals:
+class EmotionTotals(Model):
     """Numbers of detections of each emotion in a session.
 
     Source: https://docs.emogg.com, "Get emotions".
@@ -215,6 +246,19 @@ class EmotionTotals:
     extra: FrozenMapping[Any] = EMPTY
     stale: bool = attrs.field(default=False, eq=False)
 
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the totals in columns, for pandas, polars or pyarrow.
+
+        Returns:
+            Lists of equal length, with a row for each emotion: `session`, `emotion` and
+            `count` (detections).
+        """
+        return {
+            "session": [self.session] * len(self.emotions),
+            "emotion": [encodable(name) for name in self.emotions],
+            "count": [*self.emotions.values()],
+        }
+
     def _repr_html_(self) -> str:
         """Draw a bar for each emotion, the most frequent first, for notebooks."""
         from emogg_async._notebook import views
@@ -228,7 +272,7 @@ class EmotionTotals:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionMeasure:
+class EmotionMeasure(Model):
     """The measurements of one emotion in one interval.
 
     Attributes:
@@ -245,7 +289,7 @@ class EmotionMeasure:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionInterval:
+class EmotionInterval(Model):
     """The emotions in a part of a session.
 
     Attributes:
@@ -265,7 +309,7 @@ class EmotionInterval:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionsTimeline:
+class EmotionsTimeline(Model):
     """The emotions of a session, interval by interval.
 
     Source: https://docs.emogg.com, "Get emotions timeline".
@@ -303,7 +347,7 @@ class EmotionsTimeline:
             "start": [part.start for part, _, _ in rows],
             "end": [part.end for part, _, _ in rows],
             "detected_faces": [part.detected_faces for part, _, _ in rows],
-            "emotion": [name for _, name, _ in rows],
+            "emotion": [encodable(name) for _, name, _ in rows],
             "people": [measure.people for _, _, measure in rows],
             "quantity": [measure.quantity for _, _, measure in rows],
             "intensity": [measure.intensity for _, _, measure in rows],
@@ -315,6 +359,8 @@ class EmotionsTimeline:
         width: int = 640,
         height: int | None = None,
         measure: Literal["intensity", "quantity", "people"] = "intensity",
+        theme: Literal["auto", "light", "dark"] = "auto",
+        background: str | None = None,
     ) -> str:
         """Draw a row for each emotion, all on one scale, the largest mean first.
 
@@ -326,10 +372,16 @@ class EmotionsTimeline:
             width: Pixels, 200 to 4,000.
             height: Pixels, 120 to 4,000; None takes as many as the rows need.
             measure: Measurement of each emotion to draw.
+            theme: `"light"` or `"dark"`: dark or light text, wherever the chart stands.
+                `"auto"` takes the page's own colour of text; a document of its own
+                follows its reader's preference.
+            background: Colour of CSS to paint behind the chart: a name, `#` before hex
+                digits, `rgb(…)` or `hsl(…)`. None paints nothing. It does not change
+                the colour of text: give it the theme that suits it.
 
         Returns:
             An SVG document that may also stand inside an HTML page. It needs no other
-            files, and suits light and dark backgrounds.
+            files, and its colours suit light and dark backgrounds.
 
         Raises:
             InvalidArgumentError: An argument breaks its rule.
@@ -337,7 +389,13 @@ class EmotionsTimeline:
         from emogg_async._notebook import views
 
         return views.emotions_chart(
-            self.session, self._measured, width=width, height=height, measure=measure
+            self.session,
+            self._measured,
+            width=width,
+            height=height,
+            measure=measure,
+            theme=theme,
+            background=background,
         )
 
     def _measured(self, measure: str) -> Iterator[_Interval]:
@@ -358,7 +416,7 @@ class EmotionsTimeline:
 
 
 @attrs.frozen(kw_only=True)
-class Sentiments:
+class Sentiments(Model):
     """The shares of the sentiments in an interval's speech, in the service's own unit.
 
     Attributes:
@@ -375,7 +433,7 @@ class Sentiments:
 
 
 @attrs.frozen(kw_only=True)
-class SentimentInterval:
+class SentimentInterval(Model):
     """The sentiment of the speech in a part of a session.
 
     Attributes:
@@ -394,7 +452,7 @@ class SentimentInterval:
 
 
 @attrs.frozen(kw_only=True)
-class SentimentTimeline:
+class SentimentTimeline(Model):
     """The sentiment of a session's speech, interval by interval.
 
     Source: https://docs.emogg.com, "Get transcription sentiment".
@@ -432,7 +490,14 @@ class SentimentTimeline:
             "negative": [part.sentiments.negative for part in parts],
         }
 
-    def to_svg(self, *, width: int = 640, height: int | None = None) -> str:
+    def to_svg(
+        self,
+        *,
+        width: int = 640,
+        height: int | None = None,
+        theme: Literal["auto", "light", "dark"] = "auto",
+        background: str | None = None,
+    ) -> str:
         """Draw stacked bars: positive upwards, negative downwards, neutral around them.
 
         Half of the neutral part is drawn on either side. Intervals that the service
@@ -441,18 +506,30 @@ class SentimentTimeline:
         Args:
             width: Pixels, 200 to 4,000.
             height: Pixels, 120 to 4,000; None chooses a suitable height.
+            theme: `"light"` or `"dark"`: dark or light text, wherever the chart stands.
+                `"auto"` takes the page's own colour of text; a document of its own
+                follows its reader's preference.
+            background: Colour of CSS to paint behind the chart: a name, `#` before hex
+                digits, `rgb(…)` or `hsl(…)`. None paints nothing. It does not change
+                the colour of text: give it the theme that suits it.
 
         Returns:
             An SVG document that may also stand inside an HTML page. It needs no other
-            files, and suits light and dark backgrounds.
+            files, and its colours suit light and dark backgrounds.
 
         Raises:
             InvalidArgumentError: An argument breaks its rule.
         """
         from emogg_async._notebook import views
 
-        parts = self._parts()
-        return views.sentiment_chart(self.session, parts, width=width, height=height)
+        return views.sentiment_chart(
+            self.session,
+            self._parts(),
+            width=width,
+            height=height,
+            theme=theme,
+            background=background,
+        )
 
     def _parts(self) -> Iterator[_Interval]:
         for part in self.intervals:
@@ -472,7 +549,7 @@ class SentimentTimeline:
 
 
 @attrs.frozen(kw_only=True)
-class RegisteredSource:
+class RegisteredSource(Model):
     """A source of custom events that was registered for a session.
 
     Source: https://docs.emogg.com, "Register source".
@@ -495,7 +572,7 @@ class RegisteredSource:
 
 
 @attrs.frozen(kw_only=True)
-class CustomEvent:
+class CustomEvent(Model):
     """A report of a registered source.
 
     Source: https://docs.emogg.com, "Custom events".
@@ -520,11 +597,12 @@ class CustomEvent:
 
 
 @attrs.frozen(kw_only=True)
-class Gap:
+class Gap(Model):
     """A place in a live feed where something may be missing, just before an event.
 
     Attributes:
-        since: Timestamp of the last event before it; None if there was none.
+        since: Timestamp of the last event that the reader got before it; None if it got
+            none.
         until: Timestamp of the event after it.
         reason: `reconnected`: the subscription was interrupted. `slow`: the reader was
             slow, and the oldest events were dropped. `unreadable`: the service sent
@@ -539,7 +617,7 @@ class Gap:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionCounts:
+class EmotionCounts(Model):
     """An event of a live feed: how often each emotion was detected just now.
 
     Source: https://docs.emogg.com, "Session emotions counts".
@@ -559,7 +637,7 @@ class EmotionCounts:
 
 
 @attrs.frozen(kw_only=True)
-class EmotionIntensities:
+class EmotionIntensities(Model):
     """An event of a live feed: how strong each emotion is just now.
 
     Source: https://docs.emogg.com, "Session emotions intensities".
@@ -579,7 +657,7 @@ class EmotionIntensities:
 
 
 @attrs.frozen(kw_only=True)
-class WorkerState:
+class WorkerState(Model):
     """An event of a live feed: the worker of a session is in another state.
 
     Source: https://docs.emogg.com, "Session worker state".

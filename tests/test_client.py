@@ -945,6 +945,7 @@ class TestLifeCycle:
         async def use():
             await client.get_session(ids[0])
             await client._core.pipeline.transport.close()
+            client._reminder.closed()
 
         asyncio.run(use())
         for call in (use, client.aclose):
@@ -988,14 +989,28 @@ class TestLifeCycle:
                 with pytest.raises(EmoggError):
                     await client.get_session(ids[0])
 
-    async def test_logs_nothing_above_debug_in_normal_work(
+    async def test_logs_retries_at_info_and_nothing_above(
         self, emulator, client, ids, caplog
     ):
-        """Even with failures that are retried, the log stays quiet."""
+        """Each retry is one line at INFO; all else is for DEBUG."""
         emulator.fail(status=503, times=2)
         with caplog.at_level(logging.DEBUG, logger="emogg_async"):
             await client.get_sessions(ids[:20])
-        assert {logging.DEBUG} == {record.levelno for record in caplog.records}
+        above = [each for each in caplog.records if each.levelno > logging.DEBUG]
+        assert client.stats.retries == len(above) > 0
+        assert {logging.INFO} == {each.levelno for each in above}
+        assert {"emogg_async.retry"} == {each.name for each in above}
+        for each in above:
+            assert "ServerError; trying again in" in each.getMessage()
+            assert "\n" not in each.getMessage()
+
+    async def test_logs_retries_without_the_rest(self, emulator, client, ids, caplog):
+        """A log that is set to INFO has the retries alone."""
+        emulator.fail(status=503, times=1)
+        with caplog.at_level(logging.INFO, logger="emogg_async"):
+            await client.get_session(ids[0])
+        (record,) = caplog.records
+        assert record.getMessage().startswith(f"GET /v1/sessions/{ids[0]}: Server")
 
 
 class TestTaskFactories:

@@ -27,7 +27,10 @@ APPS: Final = ["aiohttp_app.py", "fastapi_app.py", "live_sse.py"]
 """They serve until they are stopped; `test_example_apps` and `test_live_sse` test them.
 """
 
-PROGRAMS: Final = [name for name in NAMES if name not in APPS]
+ARCHIVE: Final = "archive.py"
+"""It works on a directory; `test_archive` tests it."""
+
+PROGRAMS: Final = [name for name in NAMES if name not in [*APPS, ARCHIVE]]
 MISSING: Final = "65ea1530bb50af72b6e3dc1e"
 ARGUMENTS: Final = {
     "bulk_fetch.py": ["-"],
@@ -96,7 +99,7 @@ def test_all_examples_are_known() -> None:
         "month_of_timelines.py",
         "quickstart.py",
     ]
-    assert sorted(PROGRAMS + APPS) == NAMES
+    assert sorted([*PROGRAMS, *APPS, ARCHIVE]) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

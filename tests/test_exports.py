@@ -46,10 +46,12 @@ EXPORTS = [
     "NotSentError",
     "OpenEnum",
     "Outcome",
+    "OutcomeStream",
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitedError",
+    "RawResponse",
     "RegisteredSource",
     "ResponseShapeError",
     "RetryPolicy",
@@ -59,6 +61,7 @@ EXPORTS = [
     "ServerError",
     "Session",
     "SessionConfig",
+    "SessionListing",
     "SessionMeta",
     "SessionState",
     "SessionType",
@@ -69,8 +72,11 @@ EXPORTS = [
     "TransportError",
     "WorkerState",
     "__version__",
+    "from_dict",
     "redis_cache",
+    "to_columns",
     "to_dict",
+    "to_json",
 ]
 """Every public name of the root: whoever changes it, changes the promise."""
 
@@ -88,6 +94,7 @@ PUBLIC_MODULES = [
 
 LIBRARIES = {
     *("aiocache", "aiohttp", "attrs", "cattrs", "click", "opentelemetry", "redis"),
+    *("fastapi", "litestar", "msgspec", "orjson", "pydantic", "pydantic_core"),
     *("rich", "starlette"),
     "tenacity",
 }
@@ -270,6 +277,12 @@ def test_every_annotation_resolves(public):
         ({"attrs"}, "import emogg_async.events"),
         ({"attrs"}, "from emogg_async import RateLimit, Stats, Batch, Outcome"),
         ({"attrs"}, "from emogg_async import redis_cache"),
+        ({"attrs"}, "from emogg_async import SessionListing, OutcomeStream"),
+        ({"attrs", "cattrs"}, "from emogg_async import from_dict, to_dict, to_json"),
+        (
+            {"attrs", "cattrs"},
+            "from emogg_async import SessionConfig; SessionConfig().to_dict()",
+        ),
         (set(), "import emogg_async.testing"),
         (set(), "from emogg_async.integrations import answer_to"),
         (

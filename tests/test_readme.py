@@ -271,6 +271,22 @@ def test_glimpses(title: str) -> None:
     assert sum(len(block.splitlines()) for block in blocks) <= 15
 
 
+@pytest.mark.parametrize(
+    ("guide", "number", "shows"),
+    [
+        ("notebooks", 0, "pandas.DataFrame"),
+        ("notebooks", 1, "wait_until_finished"),
+        ("web", 0, "-> Session"),
+    ],
+)
+def test_first_programs(guide: str, number: int, shows: str) -> None:
+    """What newcomers want first is at a guide's top, in 12 lines that are not blank."""
+    block = GUIDE[guide].blocks("python")[number]
+    assert shows in block.source
+    assert sum(bool(line.strip()) for line in block.source.splitlines()) <= 12
+    assert block.line <= 40
+
+
 def test_every_guide_is_listed() -> None:
     """The README has a row for each guide, under the guide's own title."""
     rows = [re.fullmatch(r"\[(.*)\]\((.*)\)", row[0]) for row in README.table("Guides")]
@@ -557,11 +573,12 @@ CAPTURES: Final = [block for page in PAGES for block in page.blocks("text")]
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
 @pytest.mark.parametrize("capture", CAPTURES, ids=str)
 def test_capture(capture: Block, emogg_emulator: EmoggEmulator) -> None:
-    """A captured terminal shows what the emulator's sessions give in 100 columns."""
+    """A captured terminal shows what the emulator gives; lists fit 80 columns."""
     del emogg_emulator
     command, *lines = capture.source.splitlines()
     arguments = command.removeprefix("$ emogg ").split()
-    done = run_on_terminal(*arguments, columns=100, NO_COLOR="1")
+    columns = 80 if "list" in arguments else 100
+    done = run_on_terminal(*arguments, columns=columns, NO_COLOR="1")
     shown = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
     assert [line.rstrip() for line in shown.splitlines()] == lines
 

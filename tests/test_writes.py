@@ -27,7 +27,7 @@ from emogg_async import (
     SessionState,
 )
 from emogg_async._caching import guard
-from emogg_async._client import CLOCK_SLACK
+from emogg_async._many.listing import CLOCK_SLACK
 from emogg_async.testing import EmoggEmulator
 
 URI = "rtmp://live.example/app/s3cret-key"
@@ -208,9 +208,9 @@ class TestArguments:
         """However many sources are registered, memory does not grow with them."""
         sessions = client._open().sessions
         for number in range(1_000):
-            sessions._formats[str(number)] = "text"
+            sessions._sources._formats[str(number)] = "text"
         await client.register_source(active, name="n", format="text")
-        assert 1_000 == len(sessions._formats)
+        assert 1_000 == len(sessions._sources._formats)
 
 
 ONCE = {
@@ -788,7 +788,7 @@ async def test_cancelled_at_any_step_nothing_is_left(emulator, call):
             await asyncio.wait([task])
             await sessions.pipeline.flights.drain()
             assert {asyncio.current_task()} == asyncio.all_tasks()
-            assert not sessions._being_written
+            assert not sessions._writes.under_way
             assert not sessions.pipeline.flights._aloft
             assert not sessions.pipeline.flights.joinable
             assert [0, 0] == sessions.pipeline.gate._taken

@@ -13,7 +13,7 @@ from aiocache.backends.memory import SimpleMemoryCache
 
 from emogg_async._caching.outages import Past
 from emogg_async._caching.policy import JITTER, CachePolicy
-from emogg_async._caching.shared import Origin, aged, opened
+from emogg_async._caching.shared import Origin, Origins
 from emogg_async._wire.protocol import Request
 from emogg_async.models import Session
 
@@ -182,29 +182,26 @@ class OwnCache:
     async def get_derived(
         self, request: Request, model: type[T]
     ) -> tuple[Origin | None, T | Past[T] | None]:
-        found = self._sessions.find(request.session_id)
-        session, lasts = opened(found)
-        if session is None:
-            return None, None
         # It lives as long as anything that is derived from the session.
         mark = self._marks.setdefault(request.session_id, _Mark())
-        origin = Origin(session, mark)
-        fresh = origin if session is found else None
-        entry = self._derived.find(request.target)
+        found = self._sessions.find(request.session_id)
+        origins = Origins(found, mark, self.policy.stale_if_error)
+        entry, lasts = self._derived.find(request.target), math.inf
         if isinstance(entry, Past):
-            entry, lasts = entry.value, min(lasts, entry.lasts)
-        if entry is None or entry[0] != origin or type(entry[1]) is not model:
-            return fresh, None
-        return fresh, aged(entry[1], lasts)
+            entry, lasts = entry.value, entry.lasts
+        if entry is None or type(entry[1]) is not model:
+            return origins.now, None
+        return origins.now, origins.allowed(entry[1], entry[0], lasts)
 
-    async def put_derived(self, request: Request, origin: Origin, value: T) -> None:
+    async def put_derived(
+        self, request: Request, origin: Origin, value: T, asked_at: float
+    ) -> None:
         ttl = self.policy.ttl_of(origin.session) * self._jitter()
         weight = 1 + len(getattr(value, "intervals", ()))
         self._derived.put(request.target, (origin, value), ttl, weight)
 
     async def drop(self, session_id: str, *, is_written: bool) -> None:
-        if is_written:
-            self._marks.pop(session_id, None)
+        self._marks.pop(session_id, None)
         self._sessions.pop(session_id)
 
     async def close(self) -> None:

@@ -1,7 +1,8 @@
 """The cache of a client, made of its policy: the client's own, or a shared one.
 
-Values derived from a finished session are kept beside it. They are found only as long
-as the cache holds that very session and nobody has written it since.
+Values derived from a session are kept beside it, until somebody writes it. Those of a
+finished session are found only as long as the cache holds that very session. All others
+are kept as if the session were live.
 """
 
 import hashlib
@@ -60,16 +61,22 @@ class SessionCache(Protocol):
     async def get_derived(
         self, request: Request, model: type[T]
     ) -> tuple[Origin | None, T | Past[T] | None]:
-        """Return the finished session that *request* is about, and the answer to it.
+        """Return what an answer to *request* is derived from now, and the kept answer.
 
-        The session is None unless it is fresh; the answer may be past.
+        The answer may be past. The origin is None if the cache does not answer.
         """
 
-    async def put_derived(self, request: Request, origin: Origin, value: T) -> None:
-        """Store the answer to *request*, for as long as *origin* is there."""
+    async def put_derived(
+        self, request: Request, origin: Origin, value: T, asked_at: float
+    ) -> None:
+        """Store the answer to *request*, which was asked for at *asked_at*.
+
+        It stays for as long as *origin* is there; without a finished session it stays
+        fresh as long as a live one.
+        """
 
     async def drop(self, session_id: str, *, is_written: bool) -> None:
-        """Remove a session; if it *is_written*, what is derived from it goes too."""
+        """Remove a session; if it *is_written* or gone, what is derived goes too."""
 
     async def close(self) -> None:
         """End the work in the background; stored values stay."""

@@ -5,14 +5,16 @@ a 401, a 403 or a 404, nor for an answer that cannot be read.
 """
 
 import math
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
+from emogg_async._calls.call import Call
 from emogg_async.errors import EmoggError, RateLimitedError, ServerError, TransportError
 
-__all__ = ["PROBE_INTERVAL", "Outage", "Past", "is_outage"]
+__all__ = ["PROBE_INTERVAL", "Outage", "Past", "PastHolder", "is_outage"]
 
 T = TypeVar("T")
 
@@ -41,6 +43,29 @@ class Past(Generic[T]):
 
     value: T
     lasts: float
+
+
+@attrs.define(eq=False)
+class PastHolder:
+    """The past value that a load has found, for all that wait for the load.
+
+    Attributes:
+        value: The value.
+        until: When, on the loop's clock, it may be served no more.
+        epoch: The epoch in which it was looked up; it is outdated in a later one.
+    """
+
+    value: Any = None
+    until: float = -math.inf
+    epoch: int = -1
+
+    def hold(self, past: Past[Any], now: float, epoch: int) -> None:
+        """Hold a value that was looked up *now*."""
+        self.value, self.until, self.epoch = past.value, now + past.lasts, epoch
+
+    def holds(self, now: float, epoch: int) -> bool:
+        """Tell whether the value may be served."""
+        return self.epoch == epoch and now < self.until
 
 
 def is_outage(error: EmoggError) -> bool:
@@ -86,6 +111,41 @@ class Outage:
         self._ends = now + MEMORY
         if self._failures == FAILURES_IN_A_ROW:
             self._next_probe = now + PROBE_INTERVAL
+
+    def note(self, call: Call, error: BaseException, now: float) -> None:
+        """Note *now* how a read has failed; one that was not sent tells nothing.
+
+        Each request counts once, also when its failure is noted again as the call's.
+        A load is cancelled when its time is up, and also when its last waiter leaves.
+        """
+        if call.attempts == call.noted:
+            return
+        call.noted = call.attempts
+        if not isinstance(error, EmoggError):
+            if now >= call.deadline:
+                self.fail(now, call.departed)
+        elif is_outage(error):
+            self.fail(now, call.departed)
+        else:
+            self.close()
+
+    def gives_up(
+        self,
+        holder: PastHolder | None,
+        clock: Callable[[], float],
+        call: Call,
+        error: EmoggError,
+        retry_at: float,
+    ) -> bool:
+        """Note the *error* of an attempt; tell whether *call* makes no other.
+
+        A call with a past value does not wait for what may well go on.
+        """
+        now = clock()
+        self.note(call, error, now)
+        if holder is None or holder.value is None:
+            return False
+        return self.is_open(now) or retry_at > call.departed + RETRY_WITHIN
 
     def close(self) -> None:
         """Note that the service has answered."""

@@ -63,8 +63,11 @@ class CachePolicy:
 
     Attributes:
         ttl: Seconds for which a finished session and its emotions and sentiment stay
-            fresh; 0 does not store them.
+            fresh; 0 does not store them. The second request within that time for
+            emotions or sentiment of a session of unknown state gets the session first.
         live_ttl: Seconds for which any other session stays fresh; 0 does not store it.
+            Emotions and sentiment of a session that is live, or of unknown state, stay
+            fresh as long, but no longer than *ttl*.
         stale_if_error: Seconds after the end of its freshness for which a value is
             served when the service cannot answer: after a lost connection, a timeout, a
             5xx, or without a token of the rate limit in time. Its `stale` is True then.
@@ -85,7 +88,13 @@ class CachePolicy:
     max_entries: int = attrs.field(default=10_000, validator=whole(at_least=1))
     backend: CacheBackend | None = attrs.field(default=None, validator=_is_backend)
 
-    def ttl_of(self, session: Session) -> float:
-        """Return for how many seconds *session* may be kept; 0 is not at all."""
+    def ttl_of(self, session: Session | None) -> float:
+        """Return for how many seconds *session* may be kept; 0 is not at all.
+
+        None stands for a session that is not known to be finished, when it is about
+        what is derived from it.
+        """
+        if session is None:
+            return min(self.ttl, self.live_ttl)
         finished = session.state == SessionState.FINISHED
         return self.ttl if finished else self.live_ttl

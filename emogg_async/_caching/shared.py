@@ -34,7 +34,7 @@ from emogg_async._wire.converter import to_dict
 from emogg_async._wire.protocol import Request
 from emogg_async.models import Session, SessionState
 
-__all__ = ["Origin", "SharedCache", "aged", "opened"]
+__all__ = ["Origin", "Origins", "SharedCache"]
 
 T = TypeVar("T")
 
@@ -53,12 +53,62 @@ class Origin:
     """The state of a session from which a value is derived.
 
     Attributes:
-        session: The session.
+        session: The session if it is finished; None if it is not, or is not known.
         mark: A value that changes with each write of the session.
     """
 
-    session: Session
+    session: Session | None
     mark: object
+
+    def of(self, session: Session) -> "Origin":
+        """Return the origin that this is now that *session* is known."""
+        return Origin(session if _is_finished(session) else None, self.mark)
+
+
+class Origins:
+    """What a value may be derived from, if it is to be served now.
+
+    Args:
+        found: The session in the cache, fresh or past.
+        mark: The mark of the session.
+        grace: Seconds for which a value may be served beyond its freshness.
+
+    Attributes:
+        now: The origin of a value that is asked for now.
+    """
+
+    def __init__(
+        self, found: Session | Past[Session] | None, mark: object, grace: float
+    ) -> None:
+        session = found.value if isinstance(found, Past) else found
+        self._lasts = found.lasts if isinstance(found, Past) else math.inf
+        self._grace = grace
+        self._finished = session if session and _is_finished(session) else None
+        self._live = Origin(None, mark)
+        self._kept = Origin(self._finished, mark)
+        self.now = self._live if isinstance(found, Past) else self._kept
+
+    def allowed(self, value: T, origin: object, lasts: float) -> T | Past[T] | None:
+        """Return *value* as it may be served: fresh, past, or not at all.
+
+        Args:
+            value: The value.
+            origin: What it is derived from.
+            lasts: Seconds for which it may be served, if it is past.
+        """
+        if origin == self._live:
+            if self.now != self._live:  # it may be from before the end
+                lasts = min(lasts, self._grace)
+        elif origin == self._kept:
+            lasts = min(lasts, self._lasts)
+        else:
+            return None
+        return value if lasts == math.inf else Past(value, lasts)
+
+    def find(self, fingerprint: object) -> Origin | None:
+        """Return the origin that has this *fingerprint*."""
+        both = (self._live, self._kept)
+        return next((each for each in both if _fingerprint(each) == fingerprint), None)
 
 
 class SharedCache:
@@ -178,28 +228,29 @@ class SharedCache:
         if not isinstance(envelopes, list) or len(envelopes) != len(keys):
             return None, None
         found = self._accepted(request.session_id, envelopes[0])
-        session, lasts = opened(found)
-        if session is None:
-            return None, None
-        origin = Origin(session, envelopes[2])
-        fresh = origin if session is found else None
         grace = self.policy.stale_if_error
+        origins = Origins(found, envelopes[2], grace)
         body = unwrapped(envelopes[1], model, time.time(), grace)
-        if body is None:
-            return fresh, None
+        origin = origins.find(body.of) if body else None
+        if body is None or origin is None:
+            return origins.now, None
+        written_at = self._written.get(request.session_id, self._written_before)
         is_usable = (
-            body.of == _fingerprint(origin)
-            and body.fresh_for <= self.policy.ttl * (1 + JITTER)
+            body.asked_at > written_at
+            and body.fresh_for <= self.policy.ttl_of(origin.session) * (1 + JITTER)
             and getattr(body.value, "session", "").lower() == request.session_id
         )
-        if body.fresh_for <= 0:
-            lasts = min(lasts, body.fresh_for + grace)
-        return fresh, aged(body.value, lasts) if is_usable else None
+        if not is_usable:
+            return origins.now, None
+        lasts = math.inf if body.fresh_for > 0 else body.fresh_for + grace
+        return origins.now, origins.allowed(body.value, origin, lasts)
 
-    async def put_derived(self, request: Request, origin: Origin, value: T) -> None:
+    async def put_derived(
+        self, request: Request, origin: Origin, value: T, asked_at: float
+    ) -> None:
         if ttl := self.policy.ttl_of(origin.session):
-            key = self._derived_prefix + request.target
-            await self._set(key, value, ttl, of=_fingerprint(origin))
+            key, of = self._derived_prefix + request.target, _fingerprint(origin)
+            await self._set(key, value, ttl, of=of, asked_at=asked_at)
 
     async def drop(self, session_id: str, *, is_written: bool) -> None:
         # Noted first, so that it counts even if this is cancelled.
@@ -207,7 +258,7 @@ class SharedCache:
         await self._remove(session_id, is_written=is_written)
 
     async def _remove(self, session_id: str, *, is_written: bool) -> bool:
-        """Remove a session, and if it *is_written*, all that is derived from it.
+        """Remove a session; if it *is_written* or gone, what is derived goes too.
 
         A removal that fails is owed: a task repeats it until the backend is back.
         """
@@ -277,24 +328,14 @@ class SharedCache:
             self._written_before = max(oldest, self._written_before)
 
 
-def opened(
-    found: Session | Past[Session] | None,
-) -> tuple[Session | None, float]:
-    """Return a finished session, fresh or past, and how long it may still be served."""
-    session = found.value if isinstance(found, Past) else found
-    if session is None or session.state != SessionState.FINISHED:
-        return None, math.inf
-    return session, found.lasts if isinstance(found, Past) else math.inf
-
-
-def aged(value: T, lasts: float) -> T | Past[T]:
-    """Return *value*, wrapped as a past one unless it lasts for ever."""
-    return value if lasts == math.inf else Past(value, lasts)
+def _is_finished(session: Session) -> bool:
+    return session.state == SessionState.FINISHED
 
 
 def _fingerprint(origin: Origin) -> str:
     """Return a hash that differs between sessions, and after each change or write."""
-    text = json.dumps(to_dict(origin.session), sort_keys=True).encode()
+    session = to_dict(origin.session) if origin.session else None
+    text = json.dumps(session, sort_keys=True).encode()
     mark = origin.mark.encode() if isinstance(origin.mark, str) else origin.mark
     return hashlib.sha256(text + (mark if isinstance(mark, bytes) else b"")).hexdigest()
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from emogg_async._wire.protocol import Headers
 from emogg_async.errors import EmoggError
 
 __all__ = [
@@ -100,6 +101,7 @@ class Call:
         deadline: The latest deadline of its waiters.
         allowance: Seconds from its first send to its end. Only calls of a bulk have
             one, as their time in the queue does not count.
+        is_paced: Whether it waits for a token of the rate limit.
         backlog: The rest of the bulk that it belongs to.
         since: The time of the wall clock when it began; None for reads.
         attempts: Requests sent for it.
@@ -115,6 +117,7 @@ class Call:
         is_in_doubt: Whether one of its requests was sent and its answer was lost.
         is_detached: Whether its result is outdated and must not be stored.
         status: The status of the answer to its newest request; 0 without an answer.
+        headers: The headers of that answer; None without one.
         trace: The trace of its requests; None if no instrument is set.
         failure: The last error that was, or may still be, retried.
     """
@@ -123,6 +126,7 @@ class Call:
     deadline: float
     allowance: float = math.inf
     backlog: Backlog = UNKNOWN
+    is_paced: bool = True
     since: datetime | None = None
     attempts: int = 0
     noted: int = 0
@@ -135,6 +139,7 @@ class Call:
     is_in_doubt: bool = False
     is_detached: bool = False
     status: int = 0
+    headers: Headers | None = None
     trace: Any = None
     failure: EmoggError | None = None
 
@@ -144,3 +149,19 @@ class Call:
             deadline = min(deadline, now + self.allowance)
             self.ends = max(self.ends, deadline)
         self.deadline = max(self.deadline, deadline)
+
+    def aside(self, now: float) -> "Call":
+        """Return the record of a request made *now*, before the call's own.
+
+        It makes one attempt, in half of the time that is left. The time of a bulk's
+        item is untouched, since it begins with its own request.
+        """
+        half = (self.deadline - now) / 2
+        aside = Call(self.priority, now + half, min(half, self.allowance), self.backlog)
+        aside.is_paced, aside.gives_up = self.is_paced, _at_once
+        return aside
+
+
+def _at_once(*_: object) -> bool:
+    """Give up after the first failure."""
+    return True

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Coroutine, Hashable
 from contextvars import copy_context
 from typing import Any, Final, Generic, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -18,7 +19,7 @@ from emogg_async._calls.call import SINGLE, UNKNOWN, Call, backlog, deadline, pr
 from emogg_async._calls.frames import bare, twin
 from emogg_async.errors import EmoggError
 
-__all__ = ["Abandoned", "Cut", "Flight", "Flights"]
+__all__ = ["Abandoned", "Cut", "Flight", "Flights", "Manner"]
 
 T = TypeVar("T")
 
@@ -111,6 +112,12 @@ class Flight(Generic[T]):
         return twin(error)
 
 
+class Manner:
+    """How loads are carried out: only calls of the same manner share one."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Flights:
     """The loads of a client that are under way.
 
@@ -126,6 +133,15 @@ class Flights:
         self._aloft: set[Flight[Any]] = set()
         self.joinable: dict[Hashable, Flight[Any]] = {}
         self._dying: set[asyncio.Task[Any]] = set()
+        self._manners: WeakValueDictionary[Hashable, Manner] = WeakValueDictionary()
+
+    def manner(self, terms: Hashable) -> "Manner":
+        """Return what stands for *terms* in the keys of flights.
+
+        Equal terms have the same one for as long as anything has it. It is compared by
+        identity, which costs less in each key than the terms would.
+        """
+        return self._manners.setdefault(terms, Manner())
 
     def start(
         self,
@@ -152,16 +168,23 @@ class Flights:
         task.add_done_callback(flight.land, context=context)
         return flight
 
-    def detach(self, key: Hashable) -> None:
-        """Let no other call join the load of *key*, and let the load store nothing."""
-        flight = self.joinable.pop(key, None)
-        if flight is not None:
-            flight.call.is_detached = True
+    def detach(self, *key: Hashable) -> None:
+        """Let no other call join the loads of *key*, and let them store nothing.
+
+        There may be one in each manner, which is the last part of a flight's key.
+        """
+        for manner in [*self._manners.values()]:
+            self._detach((*key, manner))
 
     def detach_if(self, matches: Callable[[Any], bool]) -> None:
         """Detach all loads whose key *matches*."""
         for key in [key for key in self.joinable if matches(key)]:
-            self.detach(key)
+            self._detach(key)
+
+    def _detach(self, key: Hashable) -> None:
+        flight = self.joinable.pop(key, None)
+        if flight is not None:
+            flight.call.is_detached = True
 
     def forget(self, flight: Flight[Any]) -> None:
         """Remove *flight*, which is over; no other call can join it."""

@@ -100,6 +100,8 @@ class Pacer:
     def pump(self) -> None:
         """Let all calls go that may, and set the timer for the first that may not."""
         now = self.loop.time()
+        for gate in self.waiting_gates:
+            gate.admit_unpaced(now)
         for priority in Priority:
             wait = self._admit(priority, now)
             if wait is not None:
@@ -118,7 +120,7 @@ class Pacer:
                     call = overdue
                 gate.admit(call.priority, now)
                 self.waiting_gates.move_to_end(gate)
-            if not any(gate.queues):
+            if not (gate.unpaced or any(gate.queues)):
                 del self.waiting_gates[gate]
         return None
 
@@ -173,12 +175,14 @@ class Gate:
 
     Attributes:
         queues: The calls that wait, for each priority.
+        unpaced: The calls that wait for a slot alone. They go first.
         turn: Makes the `with` block in which a call keeps its slot and token. It takes
             the call and the time when its request leaves.
     """
 
     def __init__(self, slots: int, pacer: Pacer | None = None) -> None:
         self.queues: tuple[Queue, ...] = (OrderedDict(), OrderedDict())
+        self.unpaced: Queue = OrderedDict()
         self.turn = partial(Turn, self)
         self._slots = slots
         self._slots_for_bulk = bulk_share(slots)
@@ -196,12 +200,14 @@ class Gate:
         priority, pacer = call.priority, self._pacer
         if not self._has_room(priority):
             return False
-        if pacer.waiting_gates and (pacer.waiting(SINGLE) or pacer.waiting(priority)):
-            return False
         is_bulk = priority is BULK
-        demand = 1 + call.backlog.left if is_bulk else None
-        if self._model.wait(now, demand) > 0.0:
-            return False
+        if call.is_paced:
+            queued = pacer.waiting_gates
+            if queued and (pacer.waiting(SINGLE) or pacer.waiting(priority)):
+                return False
+            demand = 1 + call.backlog.left if is_bulk else None
+            if self._model.wait(now, demand) > 0.0:
+                return False
         self._model.send(now, bulk=is_bulk)
         self._taken[priority] += 1
         return True
@@ -214,6 +220,9 @@ class Gate:
         Raises:
             RateLimitedError: The call's deadline is too near to wait for a token.
         """
+        if not call.is_paced:
+            await self._wait_in(self.unpaced, call)
+            return
         pacer, priority = self._pacer, call.priority
         now = self._now()
         queue, is_bulk = self.queues[priority], priority is BULK
@@ -226,12 +235,16 @@ class Gate:
             raise too_long(wait)
         if wait and now + wait > call.deadline:
             raise too_long(wait)
-        turn: asyncio.Future[None] = pacer.loop.create_future()
+        # Its time runs already, unlike that of unsent bulk calls.
+        await self._wait_in(queue, call, first=again)
+
+    async def _wait_in(self, queue: Queue, call: Call, *, first: bool = False) -> None:
+        turn: asyncio.Future[None] = self._pacer.loop.create_future()
         queue[turn] = call
-        if again:  # its time runs already, unlike that of unsent bulk calls
+        if first:
             queue.move_to_end(turn, last=False)
-        pacer.waiting_gates[self] = None
-        pacer.pump()
+        self._pacer.waiting_gates[self] = None
+        self._pacer.pump()
         try:
             await turn
         except asyncio.CancelledError:
@@ -312,6 +325,28 @@ class Gate:
         turn, _ = self.queues[priority].popitem(last=False)
         is_passing = priority is SINGLE and self.queues[BULK]
         self._passed = self._passed + 1 if is_passing else 0
+        self._let_go(turn, priority, now)
+
+    def admit_unpaced(self, now: float) -> None:
+        """Let the calls go that need no token, as far as there are slots.
+
+        Bulk calls without a slot hold up no single call behind them.
+        """
+        while self.unpaced and self._has_room(SINGLE):
+            ready = (
+                turn
+                for turn, call in self.unpaced.items()
+                if turn.done() or self._has_room(call.priority)
+            )
+            if (turn := next(ready, None)) is None:
+                break
+            call = self.unpaced.pop(turn)
+            if not turn.done():  # else it was cancelled
+                self._let_go(turn, call.priority, now)
+
+    def _let_go(
+        self, turn: asyncio.Future[None], priority: Priority, now: float
+    ) -> None:
         self._model.send(now, bulk=priority is BULK)
         self._taken[priority] += 1
         turn.set_result(None)

@@ -12,8 +12,11 @@ import time
 import unicodedata
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+
+import attrs
 
 from emogg_async import events
 from emogg_async._calls import call as context
@@ -22,11 +25,12 @@ from emogg_async._calls.call import BULK, SINGLE, Backlog, Call, Priority
 from emogg_async._calls.flights import Abandoned, Cut, Flights
 from emogg_async._calls.frames import bare
 from emogg_async._calls.gate import Gate, Pacer
-from emogg_async._calls.policy import RetryPolicy
 from emogg_async._calls.retry import REWARD, Retrier, outcome_unknown
 from emogg_async._calls.telemetry import Counters, Instrument, Trace, log
+from emogg_async._calls.terms import Terms
 from emogg_async._calls.transport import Transport
 from emogg_async._wire.converter import structure
+from emogg_async._wire.headers import request_id
 from emogg_async._wire.protocol import (
     SAFE,
     Headers,
@@ -57,19 +61,36 @@ _ALONE = Backlog(0.0)
 """The backlog of all calls outside of bulks; it never changes."""
 
 
+@attrs.define(eq=False)
+class Heard:
+    """The last words of the service.
+
+    Attributes:
+        headers: The headers of the last answer; None before the first.
+        at: When it came, by the wall clock.
+        limit: The rate limit of the last answer that told one.
+    """
+
+    headers: Headers | None = None
+    at: float = 0.0
+    limit: RateLimit | None = None
+
+
 class Pipeline:
     """The hops of a client, in the order in which a call passes them.
 
     Args:
         alarms: The alarms for all deadlines.
         transport: Sends requests.
-        retry: The retry policy.
+        terms: The timeouts and the retry policy.
         slots: Requests in flight at most.
         pacer: Gives out the tokens of the user's bucket; None sends without tokens.
-        timeout: Seconds for a whole call.
         counters: Counts calls and requests.
         rng: The source of jitter.
         secret: The token, which no error may show.
+
+    Attributes:
+        terms: The terms of its calls.
     """
 
     def __init__(
@@ -77,10 +98,9 @@ class Pipeline:
         *,
         alarms: Alarms,
         transport: Transport,
-        retry: RetryPolicy,
+        terms: Terms,
         slots: int,
         pacer: Pacer | None,
-        timeout: float,
         counters: Counters,
         rng: random.Random,
         secret: str,
@@ -88,20 +108,34 @@ class Pipeline:
         self.loop = asyncio.get_running_loop()
         self.gate = Gate(slots, pacer)
         self.flights = Flights(alarms)
-        self.rate_limit: RateLimit | None = None
+        self.heard = Heard()
         self.transport = transport
         self._retrier = Retrier(
-            retry,
+            terms.retry,
             rng=rng,
             sleep=self._rest,
             paced=self.gate.after_refusal,
             on_retry=self._announce,
         )
-        self._timeout = timeout
+        self.terms = terms
+        self._manner = self.flights.manner(terms.manner)
+        self._is_paced = True  # without tokens, the pacer itself is blind
         self._counters = counters
         self._secret = secret
-        self._last_headers: Headers | None = None
-        self._last_heard = 0.0
+
+    def under(self, terms: Terms) -> "Pipeline":
+        """Return the same hops, whose calls go by other *terms*.
+
+        It is a shallow copy, so the two share all that changes: the gate, the flights,
+        the transport, the budget of retries, and what was heard.
+        """
+        view = copy(self)
+        view.terms = terms
+        view._manner = self.flights.manner(terms.manner)
+        view._is_paced = terms.pace
+        paced = self.gate.after_refusal if terms.pace else lambda: None
+        view._retrier = self._retrier.under(terms.retry, paced)
+        return view
 
     async def share(
         self,
@@ -135,7 +169,7 @@ class Pipeline:
         priority = priority or context.priority.get()
         key = flight = None
         if request.repeat is SAFE and request.session_id:
-            key = request.session_id, request.target, priority
+            key = request.session_id, request.target, priority, self._manner
             flight = self.flights.joinable.get(key)
         if flight is None:
             call = self._new_call(request, priority, deadline, allowance)
@@ -157,7 +191,7 @@ class Pipeline:
         deadline = context.deadline.get()
         if context.priority.get() is BULK:
             return deadline  # the time of a bulk's item begins with its first send
-        return min(deadline, now + self._timeout)
+        return min(deadline, now + self.terms.timeout)
 
     def limit(self, deadline: float | None = None) -> AbstractContextManager[object]:
         """Cancel the body of a `with` at *deadline*; None takes that of the context.
@@ -179,7 +213,7 @@ class Pipeline:
         allowance: float | None,
     ) -> Call:
         if context.priority.get() is BULK:
-            call = Call(priority, deadline, allowance or self._timeout)
+            call = Call(priority, deadline, allowance or self.terms.timeout)
             call.backlog = context.backlog.get()
         else:
             # A listing has the priority of a bulk without being part of one: its time
@@ -187,6 +221,7 @@ class Pipeline:
             call = Call(priority, deadline, backlog=_ALONE)
         if request.repeat is not SAFE:
             call.since = _utc_now()
+        call.is_paced = self._is_paced
         return call
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:
@@ -293,11 +328,12 @@ class Pipeline:
             call.departed, call.ends = now, now + call.allowance
             call.deadline = min(call.deadline, call.ends)
         call.attempts += 1
-        call.status, call.is_out = 0, True
+        call.status, call.headers, call.is_out = 0, None, True
         # A read goes on until the deadline of its last waiter, and the waiters watch
         # their deadlines themselves. A write ends with its one deadline, early enough
         # to say whether it was sent.
-        return (call.ends if request.repeat is SAFE else call.deadline) - now
+        end = call.ends if request.repeat is SAFE else call.deadline
+        return min(self.terms.attempt_timeout, end - now)
 
     def _hear(
         self, request: Request, call: Call, response: Response, began: float
@@ -306,9 +342,11 @@ class Pipeline:
         call.status, call.is_out = response.status, False
         if logger.isEnabledFor(logging.DEBUG):
             _log_answer(request, response, self.loop.time() - began)
-        self._last_headers, self._last_heard = response.headers, time.time()
+        heard = self.heard
+        call.headers = heard.headers = response.headers
+        heard.at = time.time()
         limit = RateLimit.from_headers(response.headers)
-        self.rate_limit = limit or self.rate_limit
+        heard.limit = limit or heard.limit
         return limit
 
     async def _traced(self, request: Request, call: Call, time_left: float) -> Response:
@@ -337,6 +375,8 @@ class Pipeline:
         if not isinstance(error, EmoggError):
             return
         purge(bare(error), request, self._secret)
+        if call.headers is not None and not call.is_refused:
+            error.request_id = request_id(call.headers, self._secret)
         refused = isinstance(error, RateLimitedError)
         kind = events.RateLimited if refused else events.AttemptFailed
         attempt = 0 if call.is_refused else call.attempts
@@ -382,10 +422,10 @@ class Pipeline:
         took; it is never too large. It is 0 if that answer had no date, and None before
         the first answer.
         """
-        if self._last_headers is None:
+        if self.heard.headers is None:
             return None
-        date = date_of(self._last_headers)
-        heard = datetime.fromtimestamp(self._last_heard, UTC)
+        date = date_of(self.heard.headers)
+        heard = datetime.fromtimestamp(self.heard.at, UTC)
         return date - heard if date else timedelta(0)
 
     async def _rest(self, seconds: float) -> None:

@@ -24,6 +24,7 @@ to it that does not decode, one GET decides.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from copy import copy
 from datetime import UTC, datetime
 from enum import Enum
 from http import HTTPStatus
@@ -126,13 +127,16 @@ def verdict(error: EmoggError, repeat: Repeat) -> Verdict:
 
 def outcome_unknown(request: Request, call: Call, why: str) -> OutcomeUnknownError:
     """Make the error of a write in doubt; *why* ends its message."""
-    return OutcomeUnknownError(
+    error = OutcomeUnknownError(
         f"nobody knows whether it took effect: {why}",
         since=call.since or datetime.now(UTC),
         method=request.method,
         path=request.path,
         attempts=call.attempts,
     )
+    if call.failure is not None:
+        error.request_id = call.failure.request_id
+    return error
 
 
 class Retrier:
@@ -163,6 +167,14 @@ class Retrier:
         self.paced = paced
         self.on_retry = on_retry
         self._sleep = sleep
+
+    def under(
+        self, policy: RetryPolicy, paced: Callable[[], float | None]
+    ) -> "Retrier":
+        """Return a retrier with another policy, and the same budget."""
+        retrier = copy(self)
+        retrier.policy, retrier.paced = policy, paced
+        return retrier
 
     async def retry(
         self, request: Request, call: Call, attempt: Attempt[T], first: EmoggError

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
+import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
 
@@ -14,7 +17,7 @@ from emogg_async._wire.requests import get_session
 from emogg_async.errors import EmoggError
 from emogg_async.events import Event
 
-__all__ = ["Counters", "Instrument", "Stats", "Trace", "log"]
+__all__ = ["Counters", "Instrument", "Reminder", "Stats", "Trace", "log"]
 
 root: Final = logging.getLogger("emogg_async")
 http: Final = logging.getLogger("emogg_async.http")
@@ -40,6 +43,9 @@ _LINES: Final[dict[type[Event], tuple[logging.Logger, str]]] = {
     events.GapSeen: (live, "a gap in session {0.session_id}: {0.gap.reason}"),
 }
 """The logger and the line for each event."""
+
+_LEVELS: Final[dict[type[Event], int]] = {events.RetryScheduled: logging.INFO}
+"""The level of the line of each event; the others have DEBUG."""
 
 
 def log(logger: logging.Logger, level: int, line: str, *facts: object) -> None:
@@ -205,7 +211,8 @@ class Counters:
     def tell(self, kind: type[Event], request: Request, **facts: Any) -> None:
         """Report an event of that *kind* to the log and to `on_event`."""
         logger, line = _LINES[kind]
-        is_logged = logger.isEnabledFor(logging.DEBUG)
+        level = _LEVELS.get(kind, logging.DEBUG)
+        is_logged = logger.isEnabledFor(level)
         if self._on_event is None and not is_logged:
             return
         event = kind(
@@ -217,7 +224,7 @@ class Counters:
         )
         if is_logged:
             told = event.method, event.path, line.format(event)
-            log(logger, logging.DEBUG, "%s %s: %s", *told)
+            log(logger, level, "%s %s: %s", *told)
         if self._on_event is None:
             return
         try:
@@ -256,3 +263,51 @@ class Counters:
 
 def _spared(of: Request | str) -> Request:
     return get_session(of) if isinstance(of, str) else of
+
+
+class Reminder:
+    """Warns of a client that is forgotten open; only that client holds it.
+
+    Python hides a `ResourceWarning` by default, so the log has the same text.
+    """
+
+    __slots__ = ("_made_at", "_open_at")
+
+    def __init__(self) -> None:
+        self._open_at: str | None = None
+        self._made_at = _place_of_caller() if _is_debug_mode() else None
+
+    def opened(self, base_url: str) -> None:
+        """Note that the client is open, and that somebody has to close it."""
+        self._open_at = base_url
+
+    def closed(self) -> None:
+        """Note that the client was closed."""
+        self._open_at = None
+
+    def __del__(self) -> None:
+        """Warn if the client is still open, unless Python itself ends."""
+        if self._open_at is None or sys.is_finalizing():
+            return
+        text = f"AsyncEmoggClient {self._open_at} was not closed"
+        if self._made_at is not None:
+            text += f"; it was made at {self._made_at}"
+        log(root, logging.WARNING, "%s", text)
+        warnings.warn(text, ResourceWarning, source=self, stacklevel=1)
+
+
+def _is_debug_mode() -> bool:
+    """Return whether asyncio's debug mode is on, or will be in a loop made now."""
+    try:
+        return asyncio.get_running_loop().get_debug()
+    except RuntimeError:
+        return sys.flags.dev_mode or bool(os.environ.get("PYTHONASYNCIODEBUG"))
+
+
+def _place_of_caller() -> str | None:
+    """Return the file and the line from which this package was called."""
+    package = __name__.partition(".")[0]
+    for frame, line in traceback.walk_stack(None):
+        if frame.f_globals.get("__name__", "").partition(".")[0] != package:
+            return f"{frame.f_code.co_filename}:{line}"
+    return None

@@ -96,7 +96,8 @@ class Transport:
             its end.
         token: The bearer token.
         user_agent: The value of `User-Agent`.
-        attempt_timeout: Seconds for one exchange, including the body.
+        headers: Headers of the user to add, none of which is ours.
+        attempt_timeout: Seconds that an exchange usually has, including the body.
         alarms: The alarms for the limits of exchanges.
         route: The proxy and the certificates of our own session.
         http: The caller's session, which is never closed here; None makes our own.
@@ -108,6 +109,7 @@ class Transport:
         base_url: str,
         token: str,
         user_agent: str,
+        headers: Mapping[str, str],
         attempt_timeout: float,
         alarms: Alarms,
         route: Route,
@@ -116,7 +118,8 @@ class Transport:
         self._alarms = alarms
         self._base_url = base_url
         self._host = URL(base_url).raw_host
-        headers = {
+        common = {
+            **headers,
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "Authorization": f"Bearer {token}",
@@ -127,22 +130,23 @@ class Transport:
         # For writes `connect` bounds DNS and TLS, too, to tell whether one was sent.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         self._owns_http = http is None
-        self._user_agent = user_agent
+        self._handshake = {**headers, "User-Agent": user_agent}
         self._sockets: aiohttp.ClientSession | None = None
         self._proxy = route.proxy
         self._tunnels = base_url.startswith("https:")
         # Headers of the session need no merging for each request. With a proxy, aiohttp
         # would send them to the proxy, the token included.
         shared = http is None and self._proxy is None
-        self._http = http or _open_session(route, headers if shared else {})
+        self._http = http or _open_session(route, common if shared else {})
         self._plain: dict[str, Any] = {
-            "headers": None if shared else headers,
+            "headers": None if shared else common,
             "timeout": timeout,
             **_OPTIONS,
         }
         if self._proxy is not None:
-            self._use_proxy(self._proxy, headers)
-        self._reserved = {*headers, "Content-Type", "Content-Length", "Host"}
+            self._use_proxy(self._proxy, common)
+        reserved = {*common, "Content-Type", "Content-Length", "Host"}
+        self._reserved = {name.lower() for name in reserved}
 
     def _use_proxy(self, proxy: Proxy, headers: dict[str, str]) -> None:
         its = proxy.headers()
@@ -158,14 +162,14 @@ class Transport:
     async def send(
         self,
         request: Request,
-        time_left: float,
+        limit: float,
         more_headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Send *request* once and read the answer, whatever its status.
 
         Args:
             request: The request.
-            time_left: Seconds until the whole call ends.
+            limit: Seconds for the exchange, including the body.
             more_headers: Additional headers; ours take precedence.
 
         Raises:
@@ -179,10 +183,11 @@ class Transport:
             if self._http.closed:
                 raise ConfigurationError("the ClientSession passed as http= is closed")
             _close_spoilt(self._http, self._host)
-        limit = min(self._attempt_timeout, time_left)
         # No local variable holds the options: the token is in them, and the frame of a
         # bug in a middleware is shown.
         is_plain = request.repeat is SAFE and request.body is None and not more_headers
+        if self._proxy and limit < self._attempt_timeout:
+            is_plain = False
         try:
             with Limit(self._alarms, self._alarms.loop.time() + limit):
                 response = await self._http.request(
@@ -213,7 +218,7 @@ class Transport:
     ) -> dict[str, Any]:
         """Return the options of aiohttp's `request` for *request*."""
         options = self._plain
-        if request.repeat is not SAFE:
+        if self._proxy or request.repeat is not SAFE:
             options = options | {"timeout": _connecting(limit)}
         if request.method in _REPEATED_BY_AIOHTTP:
             # Middlewares of a request replace those of the caller's session.
@@ -223,7 +228,7 @@ class Transport:
             theirs = {
                 name: value
                 for name, value in more_headers.items()
-                if name.title() not in self._reserved
+                if name.lower() not in self._reserved
             }
             options = options | {"headers": {**theirs, **(options["headers"] or {})}}
         if request.body is not None:
@@ -267,7 +272,7 @@ class Transport:
             async with asyncio.timeout(limit):
                 opened = await self._sockets.ws_connect(
                     URL(url, encoded=True),
-                    headers={"User-Agent": self._user_agent, **its},
+                    headers={**self._handshake, **its},
                     max_msg_size=MAX_FRAME_BYTES,
                     **options,
                 )

@@ -13,6 +13,7 @@ module           what it holds
 `output/`        forms of the results
 `  formats`      JSON, JSON lines and CSV
 `  tables`       tables, and the console of stdout
+`  page`         one session on a page of its own
 `  charts`       charts, made of the lines and bars in `sparklines`
 `  figures`      the choice between charts, rows and JSON
 `  fields`       the names that `--fields` takes

@@ -118,7 +118,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 @click.group(
     cls=_Root,
-    epilog="Set EMOGG_API_TOKEN, or begin with `emogg demo`, which needs no token.",
+    epilog="Set EMOGG_API_TOKEN. Without a token, `emogg demo` shows what this package "
+    "does, and `emogg emulator` serves made-up sessions.",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 @click.version_option(__version__, message="emogg %(version)s")

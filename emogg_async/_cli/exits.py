@@ -26,6 +26,7 @@ __all__ = [
     "exit_of",
     "explain",
     "explain_as_json",
+    "next_step",
 ]
 
 T = TypeVar("T")
@@ -160,7 +161,7 @@ def exit_of(error: EmoggError) -> Exit:
 def explain(error: EmoggError) -> str:
     """Write in two lines what failed and what to do next."""
     what = str(error).removesuffix(f" {error.advice}.").replace(_HINT_FOR_PYTHON, "")
-    return _two_lines(what, _next_step(error))
+    return _two_lines(what, next_step(error))
 
 
 def explain_as_json(session_id: str, error: EmoggError) -> str:
@@ -173,7 +174,7 @@ def explain_as_json(session_id: str, error: EmoggError) -> str:
         "method": error.method,
         "path": error.path,
         "attempts": error.attempts,
-        "next": f"{_next_step(error)}.",
+        "next": f"{next_step(error)}.",
     }
     return json_line(facts)
 
@@ -182,7 +183,8 @@ def _by_class(table: Mapping[type[EmoggError], T], error: EmoggError) -> T:
     return next(table[kind] for kind in type(error).__mro__ if kind in table)
 
 
-def _next_step(error: EmoggError) -> str:
+def next_step(error: EmoggError) -> str:
+    """Return what to do after *error*, without the full stop."""
     if isinstance(error, errors.ConfigurationError):
         step = _WRONG_SETTINGS.get(error.message.partition(":")[0])
     elif isinstance(error, errors.NotSentError):

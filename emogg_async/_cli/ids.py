@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import json
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ import click
 from emogg_async import EmoggError, InvalidArgumentError
 from emogg_async._cli.exits import CommandError
 from emogg_async._cli.options import bundle
-from emogg_async._text import printable
+from emogg_async._text import one_line, printable
 
 __all__ = ["IdLines", "Wanted", "read_ids", "wanted_options"]
 
@@ -26,10 +27,20 @@ CHUNK: Final = 25_000
 LONGEST: Final = 1_000
 """Characters kept of an unfinished line; an id has 24."""
 
+LONGEST_RECORD: Final = 1_000_000
+"""Characters kept of an unfinished line that is a record; a session has about 1,000."""
+
+SHOWN: Final = 60
+"""Characters of a record without an id that its failure shows."""
+
+_RECORD: Final = "{"
+"""The beginning of a line that is a JSON object."""
+
 
 class IdLines:
     """Finds ids, one to a line, in text that comes in pieces.
 
+    A line is an id, or a JSON object with an `_id` or `id`, as `-o jsonl` writes them.
     Blank lines, spaces around an id, and comments from a `#` on are skipped.
     """
 
@@ -42,7 +53,8 @@ class IdLines:
     def feed(self, chunk: bytes) -> list[str]:
         """Take a piece; return the ids of the lines that end in it."""
         *lines, rest = (self._rest + self._decoder.decode(chunk)).split("\n")
-        self._rest = rest[:LONGEST]
+        is_record = rest.lstrip().startswith(_RECORD)
+        self._rest = rest[: LONGEST_RECORD if is_record else LONGEST]
         return _ids(lines)
 
     def finish(self) -> list[str]:
@@ -51,8 +63,19 @@ class IdLines:
 
 
 def _ids(lines: list[str]) -> list[str]:
-    found = (line.partition("#")[0].strip() for line in lines)
-    return [session_id for session_id in found if session_id]
+    return [session_id for line in lines if (session_id := _id_in(line.strip()))]
+
+
+def _id_in(line: str) -> str:
+    """Return the id in *line*; "" if there is none, a bad id if it cannot be read."""
+    if not line.startswith(_RECORD):
+        return line.partition("#")[0].strip()
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = {}
+    found = record.get("_id", record.get("id"))
+    return found if isinstance(found, str) and found else one_line(line, SHOWN)
 
 
 @contextmanager
@@ -131,6 +154,11 @@ class Wanted:
         return "-" in self.session_ids
 
     @property
+    def is_single(self) -> bool:
+        """Whether there is only one id, as an argument."""
+        return len(self.session_ids) == 1 and not self.reads_stdin
+
+    @property
     def source(self) -> Sequence[str] | int:
         """The ids, or the descriptor of a file to read them from."""
         if self.reads_stdin:
@@ -176,7 +204,7 @@ wanted_options = bundle(
             "--from-file",
             metavar="FILE",
             type=click.File("rb"),
-            help="Read the ids from a file.",
+            help="Read the ids from a file, as - does from standard input.",
         ),
     ),
 )

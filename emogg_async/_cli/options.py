@@ -8,10 +8,11 @@ without them.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -224,20 +225,44 @@ class Filters:
     expand: tuple[str, ...]
 
 
-def parse_moment(text: str) -> datetime:
-    """Read a date, or a date and time, in UTC unless it has an offset.
+_AGO: Final = re.compile(r"(\d+)([mhdw])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_MONTH: Final = re.compile(r"\d{4}-\d{2}")
+_DAYS: Final = {"today": 0, "yesterday": 1}
+"""How many days ago each day was."""
+
+
+def parse_moment(text: str, now: datetime | None = None) -> datetime:
+    """Read a time, in UTC unless it has an offset.
+
+    Args:
+        text: A month, a date, a date and time, `today`, `yesterday`, or how long ago:
+            a number of `m`inutes, `h`ours, `d`ays or `w`eeks. A month or a day is its
+            beginning.
+        now: The present; None looks at the clock.
 
     Raises:
-        click.BadParameter: *text* is neither.
+        click.BadParameter: *text* is none of these.
     """
+    text, now = text.strip(), now or datetime.now(UTC)
     try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        if ago := _AGO.fullmatch(text):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        if text in _DAYS:
+            return _midnight(now) - timedelta(days=_DAYS[text])
+        moment = datetime.fromisoformat(
+            f"{text}-01" if _MONTH.fullmatch(text) else text
+        )
+    except (ValueError, OverflowError):
         raise click.BadParameter(
-            "expected a date or a time, e.g. 2024-03-29 or 2024-03-29T08:51:26Z, "
-            f"got {text!r}"
+            "expected a time, e.g. 7d, yesterday, 2024-03, 2024-03-29 or "
+            f"2024-03-29T08:51:26Z, got {text!r}"
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _known(enum: str) -> Callable[..., list[str]]:
@@ -273,8 +298,9 @@ filter_options = bundle(
             "--started-after",
             metavar="TIME",
             type=parse_moment,
-            help="Only sessions created after this time in ISO 8601, e.g. 2024-03-29 "
-            "or 2024-03-29T10:51:26+02:00. Without an offset it is in UTC.",
+            help="Only sessions created after this time: 7d (days ago; also m, h, w), "
+            "yesterday, 2024-03, 2024-03-29 or 2024-03-29T10:51:26+02:00. Days and "
+            "months count from their start; without an offset all is UTC.",
         ),
         click.option(
             "--started-before",
@@ -369,13 +395,17 @@ class Output:
         return self.form or (self.human if sys.stdout.isatty() else "jsonl")
 
     @contextmanager
-    def writer(self) -> "Iterator[Writer]":
+    def writer(self, *, is_single: bool = False) -> "Iterator[Writer]":
         """Open a writer, and close it in the end.
 
         After a failure it is only flushed: a JSON array without its end cannot be
         taken for the whole answer.
+
+        Args:
+            is_single: Whether there is only one session, which gets a page instead of a
+                table, unless a table was asked for.
         """
-        writer = self._open()
+        writer = self._open(is_page=is_single and self.form is None)
         try:
             yield writer
         except BaseException:
@@ -383,7 +413,7 @@ class Output:
             raise
         writer.close()
 
-    def _open(self) -> "Writer":
+    def _open(self, *, is_page: bool) -> "Writer":
         from emogg_async._cli.output import formats  # noqa: PLC0415 - loads the converter
 
         match self.chosen:
@@ -395,6 +425,10 @@ class Output:
                 return formats.CSVWriter(
                     self.fields, kind=self.kind, header=not self.no_header
                 )
+        if is_page:
+            from emogg_async._cli.output.page import PageWriter  # noqa: PLC0415 - as below
+
+            return PageWriter(self.fields)
         from emogg_async._cli.output.tables import TableWriter  # noqa: PLC0415 - loads rich
 
         return TableWriter(self.fields, self.kind)

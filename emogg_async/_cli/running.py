@@ -13,15 +13,19 @@ from typing import Any, Final, TypeVar
 import attrs
 import click
 
-from emogg_async import AsyncEmoggClient, Stats
+from emogg_async import AsyncEmoggClient, DeadlineError, Stats
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.options import Connection
 from emogg_async._text import printable
+from emogg_async.events import Event, RetryScheduled
 
-__all__ = ["log_to_stderr", "run", "stats_line"]
+__all__ = ["RetryNotice", "log_to_stderr", "run", "stats_line"]
 
 GRACE: Final = 1.0
 """Seconds in which a repeated signal is ignored: some launchers send each twice."""
+
+UNSAID: Final = 1.0
+"""Seconds of retries of which nothing is said."""
 
 T = TypeVar("T")
 
@@ -54,13 +58,48 @@ async def _run(connection: Connection, work: Work[T], stop: "_Stop") -> T:
     stop.task = asyncio.current_task()
     began = time.monotonic()
     # A cache would grow with an export, and one run seldom asks twice.
-    client = connection.client(cache=None)
+    client = connection.client(cache=None, on_event=_listener(connection))
     try:
         async with client:
             return await work(client)
     finally:
         if connection.verbose:
             click.echo(stats_line(client.stats, time.monotonic() - began), err=True)
+
+
+def _listener(connection: Connection) -> Callable[[Event], None] | None:
+    """Return what tells of retries on a terminal; the log of `-v` does so itself."""
+    if connection.quiet or connection.verbose or not sys.stderr.isatty():
+        return None
+    notice = RetryNotice()
+
+    def listen(event: Event) -> None:
+        if line := notice.take(event, time.monotonic()):
+            click.echo(line, err=True)
+
+    return listen
+
+
+class RetryNotice:
+    """Decides when to say that a request is tried again: once, after a second of it."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}  # by the path
+        self._is_said = False
+
+    def take(self, event: Event, now: float) -> str:
+        """Take an event that comes at *now*; return a line to print, or ""."""
+        if self._is_said or not isinstance(event, RetryScheduled):
+            return ""
+        if event.attempt == 2:  # the first has failed just now
+            self._since[event.path] = now
+        lost = now + event.wait - self._since.get(event.path, now)
+        # An attempt that ran out of time has lost more than that already.
+        if lost < UNSAID and not isinstance(event.error, DeadlineError):
+            return ""
+        self._is_said = True
+        what = printable(event.error.headline)
+        return f"{what}; trying again, attempt {event.attempt} in {event.wait:.1f} s."
 
 
 class _Stop:

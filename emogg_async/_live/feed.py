@@ -277,7 +277,9 @@ class Feed(Generic[E_co]):
             raise  # it is a TimeoutError, too
         except TimeoutError:
             pass  # the error has neither its cause nor its frames
-        raise DeadlineError("no live event in time")
+        late = DeadlineError("no live event in time")
+        late.advice = "Wait longer, or look at the feed's state"
+        raise late
 
     async def _news(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

@@ -357,6 +357,8 @@ class Hub:
             self._discard_failed(topic, error)
             self.fail_all(error)
         elif isinstance(error, NotFoundError):
+            error.message += f": {topic.key}"
+            error.args = (error.message,)
             self._discard_failed(topic, error)
         else:
             topic.refusal = error

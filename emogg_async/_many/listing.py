@@ -10,7 +10,7 @@ as the key of the next page, it would lose sessions if the service sorted by any
 else.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -23,12 +23,28 @@ from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import Session
 
-__all__ = ["Filters", "Page", "SessionListing", "Walk", "check_filters"]
+__all__ = [
+    "Filters",
+    "Page",
+    "SessionListing",
+    "Walk",
+    "check_filters",
+    "check_since",
+    "shortly_before",
+]
 
 MAX_LIMIT: Final = 100
 """The most sessions of a page, by the service's parameter `limit`."""
 
 MILLISECOND: Final = timedelta(milliseconds=1)
+CLOCK_SLACK: Final = timedelta(seconds=2)
+"""Time before a create in which its session is looked for, too. The machine of the
+service that dates sessions and the one that dates answers may differ by that much."""
+
+YEARS: Final = (1900, 9999)
+"""The years between which a *since* must lie, both excluded. Time zones and the
+difference of the clocks could move other dates out of Python's calendar."""
+
 MAX_IDLE_ROUNDS: Final = 3
 """The most rounds in a row without a new session, while the service promises more.
 
@@ -90,6 +106,37 @@ def check_filters(
         started_before=started_before,
         expand=expand,
     )
+
+
+def check_since(since: datetime) -> None:
+    """Check the moment of a create that may have made a session.
+
+    Raises:
+        InvalidArgumentError: It is naive, or not in the years 1901 to 9998.
+    """
+    if not YEARS[0] < aware("since", since).year < YEARS[1]:
+        raise InvalidArgumentError(
+            f"since: expected a year from {YEARS[0] + 1} to {YEARS[1] - 1}, "
+            f"got {since.year}"
+        )
+
+
+def shortly_before(since: datetime, skew: timedelta | None) -> datetime:
+    """Return when, by the service's clock, a create surely had not begun.
+
+    Args:
+        since: When it began, by this machine's clock.
+        skew: How far the service's clock is ahead; None if that is unknown.
+
+    Raises:
+        InvalidArgumentError: The service's clock cannot show it.
+    """
+    try:
+        return since + (skew or timedelta(0)) - CLOCK_SLACK
+    except OverflowError:
+        raise InvalidArgumentError(
+            f"since: expected a date that the service's clock can show, got {since}"
+        ) from None
 
 
 class Walk:
@@ -182,8 +229,11 @@ def _rounded_up(moment: datetime) -> datetime:
 Fetch = Callable[[list[tuple[str, str]]], Awaitable[Page]]
 
 
-class SessionListing:
+class SessionListing(AsyncIterable[Session]):
     """The sessions that match some filters, in the service's order: newest first.
+
+    `AsyncEmoggClient.list_sessions` makes it; a function that only iterates it can ask
+    for any `AsyncIterable[Session]`.
 
     Iterate it for sessions, or call `pages`, `collect` or `first`. Each starts over. It
     fetches no more pages than are needed, and none ahead.

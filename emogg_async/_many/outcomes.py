@@ -5,6 +5,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import attrs
 
+from emogg_async._many.tables import M, to_columns
 from emogg_async.errors import EmoggError
 
 __all__ = ["Batch", "Failed", "Fetched", "Outcome"]
@@ -111,6 +112,28 @@ class Batch(_ByID[T_co]):
                 f"{len(self._errors)} of {total} ids failed",
                 list(self._errors.values()),
             )
+
+    def to_columns(
+        self: "Batch[M]", *, of: type[M] | None = None
+    ) -> dict[str, list[Any]]:
+        """Put all values into one table, for pandas, polars or pyarrow.
+
+        Ids that failed are no rows: they are in `errors`. The columns are those of
+        `Session.to_columns`, or of the values' own class.
+
+        Args:
+            of: Class of the values, which names the columns where every id failed. None
+                takes the class of the first value, or `Session` where there is none.
+
+        Returns:
+            Lists of equal length, by the names of the columns; see
+            `emogg_async.to_columns`.
+
+        Raises:
+            InvalidArgumentError: A value is neither a session, nor totals, nor a
+                timeline, or it is of another class than the first one.
+        """
+        return to_columns(self.values(), of=of)
 
     def __getitem__(self, session_id: str) -> T_co:
         """Return the value of one id.

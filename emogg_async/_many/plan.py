@@ -11,18 +11,19 @@ The plan uses no socket and no clock.
 Source: https://docs.emogg.com, "List sessions".
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 
 from emogg_async._many.listing import MAX_LIMIT, MILLISECOND, Page
 from emogg_async._wire.protocol import format_datetime
+from emogg_async.errors import InvalidArgumentError
 from emogg_async.models import Session
 
-__all__ = ["EAGER", "THRIFTY", "Plan", "Thrift"]
+__all__ = ["EAGER", "THRIFTY", "Plan", "Thrift", "Via", "thrift_of"]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_SKEW_MILLISECONDS: Final = 3_600_000
@@ -31,6 +32,10 @@ MAX_SKEW_MILLISECONDS: Final = 3_600_000
 
 MAX_DEBT_REQUESTS: Final = 3
 """The most requests that pages may cost in all beyond those that they save."""
+
+
+Via = Literal["auto", "get", "pages"]
+"""How a bulk gets sessions."""
 
 
 @attrs.frozen
@@ -53,6 +58,24 @@ THRIFTY: Final = Thrift(first=5, following=2)
 
 EAGER: Final = Thrift(first=1, following=1)
 """Use pages that are not expected to waste requests."""
+
+
+_THRIFT: Final[Mapping[Via, Thrift | None]] = {
+    "auto": THRIFTY,
+    "get": None,
+    "pages": EAGER,
+}
+
+
+def thrift_of(via: Via) -> Thrift | None:
+    """Return how thrifty *via* is; None asks for no pages.
+
+    Raises:
+        InvalidArgumentError: *via* is not one of the ways.
+    """
+    if isinstance(via, str) and via in _THRIFT:
+        return _THRIFT[via]
+    raise InvalidArgumentError(f"via: expected one of {', '.join(_THRIFT)}")
 
 
 class Plan:

@@ -7,7 +7,7 @@ tasks belong to the `async with` block and end with it.
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -55,8 +55,11 @@ def check_call(call: object) -> None:
         )
 
 
-class OutcomeStream(Generic[T]):
+class OutcomeStream(AsyncIterator[Outcome[T]], Generic[T]):
     """The outcomes of many calls, in the order in which they end.
+
+    `AsyncEmoggClient.stream_sessions` and `stream` make it. It is iterated once, inside
+    its `async with`.
 
     ::
 

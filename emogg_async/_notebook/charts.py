@@ -31,6 +31,8 @@ from emogg_async._notebook.svg import (
     GAP,
     NEUTRAL,
     PALETTE,
+    WIDTH,
+    Look,
     Plot,
     at,
     document,
@@ -38,10 +40,7 @@ from emogg_async._notebook.svg import (
     text,
 )
 
-__all__ = ["WIDTH", "bars", "colour", "rows", "sentiments", "stacks"]
-
-WIDTH: Final = 640
-"""Pixels; a chart shrinks if the page has less room."""
+__all__ = ["bars", "colour", "rows", "sentiments", "stacks"]
 
 _WIDTH: Final = WIDTH - 2 * EDGE
 
@@ -113,16 +112,9 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
     return document(title, note, body, about=about, size=(_WIDTH, height))
 
 
-def rows(
-    intervals: Iterable[Interval],
-    *,
-    title: str,
-    note: str,
-    width: int = WIDTH,
-    height: int | None = None,
-) -> str:
+def rows(intervals: Iterable[Interval], *, title: str, note: str, look: Look) -> str:
     """Draw a row for each name, all on one scale; gaps between intervals stay empty."""
-    width -= 2 * EDGE
+    width, height = look.width - 2 * EDGE, look.height
     whole = series(intervals)
     profiles = whole.profiles()
     space = None if height is None else height - 2 * EDGE - _HEAD - _FOOT
@@ -156,22 +148,17 @@ def rows(
     if more:
         body.append(text(left, bottom + _MORE, f"and {more:,} more", faint=True))
     size, remarks = (width, _HEAD + space + _FOOT), _remarks(whole, drawn)
-    return document(title, note, body, about=about, remarks=remarks, size=size)
+    return document(
+        title, note, body, about=about, remarks=remarks, size=size, look=look
+    )
 
 
-def stacks(
-    intervals: Iterable[Interval],
-    *,
-    title: str,
-    note: str,
-    width: int = WIDTH,
-    height: int | None = None,
-) -> str:
+def stacks(intervals: Iterable[Interval], *, title: str, note: str, look: Look) -> str:
     """Draw positive values upwards, negative ones downwards, and neutral around them.
 
     The intervals' values are named `positive`, `neutral` and `negative`.
     """
-    width -= 2 * EDGE
+    width, height = look.width - 2 * EDGE, look.height
     whole = series(intervals)
     if height is not None:
         height -= 2 * EDGE
@@ -202,7 +189,9 @@ def stacks(
         _legend(about, left if width > 400 else 0) if whole.steps else "",
     ]
     size, remarks = (width, height), _remarks(whole, drawn)
-    return document(title, note, body, about=about, remarks=remarks, size=size)
+    return document(
+        title, note, body, about=about, remarks=remarks, size=size, look=look
+    )
 
 
 def sentiments(whole: Series) -> list[str]:

@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 _MAX_MARKS: Final = 3
+_MAX_LINE: Final = 80
+"""Characters; a longer text in a table wraps rather than widen the table."""
 _NARROW: Final = frozenset("ijlft.,:;|!'()[] Ir")
 _BROAD: Final = frozenset("mwMW@%")
 _LARGEST: Final = 1e300
@@ -43,6 +45,9 @@ _TABLE: Final = (
 _RIGHT: Final = "text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap"
 _SHORT: Final = "white-space:nowrap"
 _LONG: Final = "white-space:normal;overflow-wrap:anywhere;min-width:9em"
+_WHOLE: Final = _LONG.replace("9em", "24em")
+# A text without a width of its own fills the width that other cells ask for.
+_PARAGRAPH: Final = "width:0;min-width:100%"
 _CAPTION: Final = "caption-side:top;text-align:left;padding:2px 0;color:inherit"
 _LINE: Final = "border-top:1px solid rgba(128,128,128,.3)"
 
@@ -146,7 +151,11 @@ def _table(caption: str, body: str) -> str:
 
 
 def _cell(text: str, style: str = "") -> str:
+    is_paragraph = len(text) > _MAX_LINE
     text = escape(text, 1_000)
+    if is_paragraph:
+        text = f'<div style="{_PARAGRAPH}"><bdi>{text}</bdi></div>'
+        return f'<td style="{_CELL};{_WHOLE}">{text}</td>'
     # Short texts, like ids and dates, stay on one line. Others break, even if the
     # notebook's own style forbids it.
     style = style or (_SHORT if len(text) <= 24 else _LONG)

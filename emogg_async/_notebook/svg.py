@@ -3,6 +3,7 @@
 A chart needs no script, no stylesheet, and no id that another chart on the page could
 have as well. Text and lines take the colour of the text around them, so they suit light
 and dark pages. A chart that is a document of its own follows its reader's preference.
+A `Look` fixes these colours, and paints a background.
 """
 
 from collections.abc import Iterable
@@ -15,8 +16,11 @@ from emogg_async._notebook.series import Series, Step, runs, ticks
 __all__ = [
     "EDGE",
     "GAP",
+    "INKS",
     "NEUTRAL",
     "PALETTE",
+    "WIDTH",
+    "Look",
     "Plot",
     "at",
     "document",
@@ -26,6 +30,9 @@ __all__ = [
 
 GAP: Final = 10
 """Pixels between two things side by side."""
+
+WIDTH: Final = 640
+"""Pixels; a chart shrinks if the page has less room."""
 
 PALETTE: Final = (
     *("#4963de", "#ae8a0d", "#ea6972", "#974dad"),
@@ -39,13 +46,33 @@ EDGE: Final = 8
 
 NEUTRAL: Final = 'fill="currentColor" fill-opacity=".35"'
 
+INKS: Final = {"light": "#1f2328", "dark": "#e6edf3"}
+"""The colour of text and lines in each theme."""
+
 # `:root` is the chart if it is a document of its own. Inside a page the rule matches
 # nothing, and the chart inherits the page's colour.
-_STYLE: Final = (
-    "<style>svg:root{color-scheme:light dark;color:#1f2328}"
-    "@media(prefers-color-scheme:dark){svg:root{color:#e6edf3}}</style>"
+_AUTO: Final = (
+    f"<style>svg:root{{color-scheme:light dark;color:{INKS['light']}}}"
+    f"@media(prefers-color-scheme:dark){{svg:root{{color:{INKS['dark']}}}}}</style>"
 )
 _FAINT: Final = ' fill-opacity=".7"'
+
+
+class Look(NamedTuple):
+    """How a chart fits its page.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels; None for as many as it needs.
+        theme: `light` or `dark`; `auto` takes the page's own colour of text or, for a
+            document of its own, follows its reader's preference.
+        background: Colour behind the chart, fit for an attribute; None for none.
+    """
+
+    width: int = WIDTH
+    height: int | None = None
+    theme: str = "auto"
+    background: str | None = None
 
 
 def at(pixels: float) -> str:
@@ -86,6 +113,7 @@ def document(
     about: Iterable[str],
     remarks: Iterable[str] = (),
     size: tuple[int, int],
+    look: Look = Look(),  # noqa: B008 - it is immutable
 ) -> str:
     """Put a chart together.
 
@@ -96,6 +124,7 @@ def document(
         about: Description in words, for readers who cannot see the drawing.
         remarks: Remarks on the drawing, to the right of the title.
         size: Width and height in pixels, without the edge.
+        look: Colours of text and background.
     """
     width, height = size
     right, bottom = width + 2 * EDGE, height + 2 * EDGE
@@ -105,14 +134,18 @@ def document(
     aside = ""
     if words and width > used + GAP:
         aside = text(width, 14, words, anchor="end", faint=True, room=width - used)
+    theme, behind = look.theme, look.background
+    ink = f";color-scheme:{theme};color:{INKS[theme]}" if theme in INKS else ""
+    box = f'x="{-EDGE}" y="{-EDGE}" width="{right}" height="{bottom}"'
+    paper = f'<rect class="paper" {box} fill="{behind}"/>' if behind else ""
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" direction="ltr" '
         f'width="{right}" height="{bottom}" '
         f'viewBox="{-EDGE} {-EDGE} {right} {bottom}" '
         'fill="currentColor" style="max-width:100%;height:auto;'
-        'font:12px system-ui,sans-serif;font-variant-numeric:tabular-nums">'
+        f'font:12px system-ui,sans-serif;font-variant-numeric:tabular-nums{ink}">'
         f"<title>{name}</title>"
-        f"<desc>{escape('; '.join(about), 2000)}</desc>{_STYLE}"
+        f"<desc>{escape('; '.join(about), 2000)}</desc>{'' if ink else _AUTO}{paper}"
         f"{text(0, 14, title, bold=True, room=width / 1.2)}{aside}"
         f"{text(0, 32, note, faint=True, room=width)}{''.join(body)}</svg>"
     )

@@ -11,6 +11,7 @@ from typing import Final
 
 from emogg_async._checks import whole_number
 from emogg_async._notebook import charts
+from emogg_async._notebook.colours import css_colour
 from emogg_async._notebook.markup import (
     amount,
     clock,
@@ -24,6 +25,7 @@ from emogg_async._notebook.markup import (
     percent,
 )
 from emogg_async._notebook.series import Interval, Series, series, shares
+from emogg_async._notebook.svg import INKS, WIDTH, Look
 from emogg_async.errors import EmoggError, InvalidArgumentError
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 _MEASURES: Final = ("intensity", "quantity", "people")
+_THEMES: Final = ("auto", *INKS)
 _MAX_ROWS: Final = 20
 _MAX_ERRORS: Final = 10
 _MAX_SOURCES: Final = 8
@@ -117,22 +120,20 @@ def emotions_chart(
     session: str,
     measured: Callable[[str], Iterable[Interval]],
     *,
-    width: int = charts.WIDTH,
+    width: int = WIDTH,
     height: int | None = None,
     measure: str = "intensity",
+    theme: str = "auto",
+    background: str | None = None,
 ) -> str:
     """Draw a row for each emotion; *measured* returns the intervals of a measure."""
-    if measure not in _MEASURES:
-        rule = f"one of {', '.join(_MEASURES)}"
-        given = cut(repr(measure), 40)
-        raise InvalidArgumentError(f"measure: expected {rule}, got {given}")
-    _check_size(width, height)
+    _check_one_of("measure", measure, _MEASURES)
+    look = _look(width, height, theme, background)
     return charts.rows(
         measured(measure),
         title=f"{measure.capitalize()} by emotion",
         note=f"session {session}",
-        width=width,
-        height=height,
+        look=look,
     )
 
 
@@ -161,17 +162,18 @@ def sentiment_chart(
     session: str,
     intervals: Iterable[Interval],
     *,
-    width: int = charts.WIDTH,
+    width: int = WIDTH,
     height: int | None = None,
+    theme: str = "auto",
+    background: str | None = None,
 ) -> str:
     """Draw stacked bars, positive above and negative below."""
-    _check_size(width, height)
+    look = _look(width, height, theme, background)
     return charts.stacks(
         intervals,
         title="Sentiment of what was said",
         note=f"session {session}",
-        width=width,
-        height=height,
+        look=look,
     )
 
 
@@ -233,10 +235,20 @@ def _extent(intervals: Sequence[Interval], whole: Series) -> dict[str, str]:
     return {"intervals": figure(len(intervals)), "until": clock(whole.time(1.0))}
 
 
-def _check_size(width: object, height: object) -> None:
+def _check_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        rule, given = f"one of {', '.join(choices)}", cut(repr(value), 40)
+        raise InvalidArgumentError(f"{name}: expected {rule}, got {given}")
+
+
+def _look(width: int, height: int | None, theme: str, background: str | None) -> Look:
     whole_number("width", width, at_least=200, at_most=4000)
     if height is not None:
         whole_number("height", height, at_least=120, at_most=4000)
+    _check_one_of("theme", theme, _THEMES)
+    if background is not None:
+        background = css_colour("background", background)
+    return Look(width, height, theme, background)
 
 
 def _with_figures(chart: str, timed: Series, what: str) -> str:

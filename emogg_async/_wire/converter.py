@@ -24,11 +24,11 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from emogg_async import models
-from emogg_async._values import FrozenMapping, OpenEnum, thaw
+from emogg_async._values import FrozenMapping, Model, OpenEnum, thaw
 from emogg_async._wire.protocol import format_datetime
 from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 
-__all__ = ["structure", "to_dict"]
+__all__ = ["EXPANDABLE", "is_model", "structure", "to_dict", "told", "wire_fields"]
 
 T = TypeVar("T")
 
@@ -74,17 +74,26 @@ def structure(payload: object, model: type[T]) -> T:
     origin = get_origin(model)
     name = model.__name__ if origin is None else _sort_of_list(model)
     what = f"an {name}" if name[0] in "AEIOU" else f"a {name}"
-    shown = "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
     raise ResponseShapeError(
-        f"the answer is not {what}: {shown}", problems=problems
+        f"the answer is not {what}: {told(problems)}", problems=problems
     ) from None
+
+
+def told(problems: tuple[str, ...]) -> str:
+    """Write the first of *problems* in one line."""
+    return "; ".join(problems[:3]) + ("; …" if len(problems) > 3 else "")
 
 
 def _sort_of_list(kind: Any) -> str:
     return f"list of {get_args(kind)[0].__name__}"
 
 
-def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
+def is_model(kind: type) -> bool:
+    """Tell whether *kind* is one of the classes of `emogg_async.models`."""
+    return kind.__module__ == models.__name__ and attrs.has(kind)
+
+
+def to_dict(model: Model) -> dict[str, Any]:
     """Return the wire form of *model*: a dict like the service's JSON.
 
     Fields that are None are left out, and unknown fields are put back in their place.
@@ -96,7 +105,7 @@ def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
     Raises:
         InvalidArgumentError: *model* is not a model of this package.
     """
-    if type(model).__module__ != models.__name__ or not attrs.has(type(model)):
+    if not is_model(type(model)):
         raise InvalidArgumentError(
             f"model: expected a model of {models.__name__}, got {type(model).__name__}"
         )
@@ -262,7 +271,7 @@ _RENAMED: dict[tuple[type, str], str] = {
 
 # Fields whose ID `expand` replaces by the whole object. They have the same name on the
 # wire. Source: https://docs.emogg.com, "Expanding".
-_EXPANDABLE: dict[type, tuple[str, ...]] = {
+EXPANDABLE: dict[type, tuple[str, ...]] = {
     models.Session: ("user", "product"),
     models.EmotionTotals: ("session",),
     models.EmotionsTimeline: ("session",),
@@ -276,6 +285,15 @@ _OURS = frozenset({"extra", "expanded", "stale"})
 def _wire_name(model: type, field: str) -> str:
     head, *tail = field.split("_")
     return _RENAMED.get((model, field), head + "".join(word.title() for word in tail))
+
+
+def wire_fields(model: type) -> "dict[str, attrs.Attribute[Any]]":
+    """Return the fields of *model* that are on the wire, by their names there."""
+    return {
+        _wire_name(model, field.name): field
+        for field in attrs.fields(model)
+        if field.name not in _OURS
+    }
 
 
 def _overrides(model: type, converter: Converter) -> dict[str, Any]:
@@ -306,12 +324,9 @@ def _id_of(expanded: dict[str, Any]) -> str | None:
 def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     """Make the hook that structures *model* and keeps unknown fields in `extra`."""
     known = make_dict_structure_fn(model, converter, **_overrides(model, converter))
-    fields = attrs.fields_dict(model)
-    keeps_unknown = "extra" in fields
-    expandable = _EXPANDABLE.get(model, ())
-    wire_names = frozenset(
-        _wire_name(model, name) for name in fields if name not in _OURS
-    )
+    keeps_unknown = "extra" in attrs.fields_dict(model)
+    expandable = EXPANDABLE.get(model, ())
+    wire_names = frozenset(wire_fields(model))
 
     def structure_object(payload: Any, _: Any) -> Any:
         if type(payload) is not dict:
@@ -337,7 +352,7 @@ def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
 
 def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
     """Make the hook that undoes `_object`."""
-    expandable = model in _EXPANDABLE
+    expandable = model in EXPANDABLE
     keeps_unknown = "extra" in attrs.fields_dict(model)
     known = make_dict_unstructure_fn(model, converter, **_overrides(model, converter))
 

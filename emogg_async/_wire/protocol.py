@@ -8,7 +8,7 @@ Source: https://docs.emogg.com.
 import json
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -20,6 +20,7 @@ import attrs
 
 from emogg_async import errors
 from emogg_async._text import one_line, redacted
+from emogg_async._wire.fields import ResponseHeaders
 from emogg_async.errors import EmoggError, ResponseShapeError, StatusError
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "TOO_LONG",
     "Headers",
     "RateLimit",
+    "RawResponse",
     "Repeat",
     "Request",
     "Response",
@@ -110,6 +112,7 @@ class Request:
         session_id: The session that the request reads or changes, in lower case; empty
             if it reads or changes no session that is cached.
         max_body: The most bytes of the answer that are read, counted unpacked.
+        is_raw: Whether the answer is wanted as it is.
     """
 
     method: str
@@ -118,6 +121,7 @@ class Request:
     repeat: Repeat = SAFE
     session_id: str = ""
     max_body: int = MAX_BODY
+    is_raw: bool = False
 
     @property
     def path(self) -> str:
@@ -145,6 +149,9 @@ Source: https://docs.emogg.com, "WebSocket".
 
 class Headers(Protocol):
     """Response headers: a name in any letter case has one or more values."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Return each name with each of its values."""
 
     def getall(self, key: str, default: tuple[()], /) -> Sequence[str]:
         """Return all values of one header, or *default*."""
@@ -236,6 +243,45 @@ def _parse(body: bytes) -> Any:
         return _GARBAGE
 
 
+def _has_many_parts(body: bytes) -> bool:
+    """Tell whether *body* has more parts than are parsed."""
+    return sum(map(body.count, b",,:[{")) > MAX_JSON_PARTS
+
+
+@attrs.frozen(kw_only=True)
+class RawResponse:
+    """An answer as the service sent it: `client.request(…, raw=True)`.
+
+    Attributes:
+        status: The HTTP status, from 200 to 299.
+        headers: The headers of the answer, found in any letter case. The token is
+            removed from their values.
+        content: The body, unpacked.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    content: bytes = attrs.field(repr=False)
+
+    def json(self) -> Any:
+        """Parse the body; return None if there is none.
+
+        Raises:
+            ResponseShapeError: The body is not JSON, or of too many parts.
+        """
+        if not self.content:
+            return None
+        problem = "of more parts than are read"
+        if not _has_many_parts(self.content):
+            payload = _parse(self.content)
+            if payload is not _GARBAGE:
+                return payload
+            problem = "no valid JSON"
+        raise ResponseShapeError(
+            f"the answer ({self.status}) is {problem}", problems=(problem,)
+        )
+
+
 _ERROR_BY_STATUS: Final[dict[int, type[StatusError]]] = {
     400: errors.BadRequestError,
     401: errors.AuthenticationError,
@@ -249,6 +295,8 @@ def decipher(
     request: Request, response: Response, now: Callable[[], datetime], secret: str
 ) -> Any:
     """Return the parsed JSON of *response*, or None for a success without a body.
+
+    A raw request has a `RawResponse` instead.
 
     Args:
         request: The request that was sent.
@@ -265,17 +313,27 @@ def decipher(
         raise _status_error(request, response, now(), secret)
     if response.problem:
         raise _undecodable(request, response, response.problem, secret)
+    if request.is_raw:
+        return _raw(request, response, secret)
     if response.status == HTTPStatus.NO_CONTENT or not (
         response.body or request.repeat is SAFE
     ):
         return None
     body = response.body
-    if len(body) > MAX_BODY and sum(map(body.count, b",,:[{")) > MAX_JSON_PARTS:
+    if len(body) > MAX_BODY and _has_many_parts(body):
         raise _undecodable(request, response, "of more parts than are read", secret)
     payload = _parse(body)
     if payload is _GARBAGE:
         raise _undecodable(request, response, "no valid JSON", secret)
     return payload
+
+
+def _raw(request: Request, response: Response, secret: str) -> RawResponse:
+    fields = ResponseHeaders(response.headers)
+    shown = {name: _hidden(value, request, secret) for name, value in fields.items()}
+    return RawResponse(
+        status=response.status, headers=ResponseHeaders(shown), content=response.body
+    )
 
 
 def purge(error: EmoggError, request: Request, secret: str) -> None:

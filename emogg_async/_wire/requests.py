@@ -16,6 +16,7 @@ from emogg_async._wire.protocol import MAX_BODY, Repeat, Request
 from emogg_async.errors import InvalidArgumentError
 
 __all__ = [
+    "Query",
     "QueryValue",
     "check_data",
     "check_expand",
@@ -38,6 +39,9 @@ __all__ = [
 
 QueryValue = str | int | float | bool
 """The value of a query parameter. A sequence of values repeats the parameter."""
+
+Query = Mapping[str, QueryValue | Sequence[QueryValue]] | None
+"""The parameters of a query; None has none."""
 
 MAX_NAME_CHARACTERS: Final = 256
 MIN_GRANULARITY: Final = 5
@@ -372,16 +376,20 @@ _REPEAT_BY_METHOD: Final = {
 def custom(
     method: str,
     path: str,
-    query: Mapping[str, QueryValue | Sequence[QueryValue]] | None,
+    query: Query,
     payload: object,
+    is_raw: object = False,
 ) -> Request:
     """Build a request to any path below `/v1/`.
 
     A *payload* of None sends no body.
 
     Raises:
-        InvalidArgumentError: *method*, *path*, *query* or *payload* cannot be sent.
+        InvalidArgumentError: *method*, *path*, *query* or *payload* cannot be sent, or
+            *is_raw* is not a boolean.
     """
+    if not isinstance(is_raw, bool):
+        raise InvalidArgumentError(f"raw: expected a bool, got {shown(is_raw)}")
     repeat = _REPEAT_BY_METHOD.get(method.upper() if isinstance(method, str) else "")
     if repeat is None:
         known = ", ".join(_REPEAT_BY_METHOD)
@@ -400,6 +408,7 @@ def custom(
         repeat,
         session_id=changed[1].lower() if changed else "",
         max_body=MAX_CUSTOM_BODY,
+        is_raw=is_raw,
     )
 
 

@@ -130,7 +130,7 @@ class TestInterleavings:
                 ]
                 await asyncio.gather(*before)
                 assert str(number) == (await client.get_session(session.id)).name
-            assert not client._open().sessions._being_written
+            assert not client._open().sessions._writes.under_way
 
 
 def tell(emulator):
@@ -333,7 +333,7 @@ class TestDropping:
         await client.get_session(finished)
         await slow
         assert "Last" == (await client.get_session(finished)).name
-        assert not client._open().sessions._being_written
+        assert not client._open().sessions._writes.under_way
 
 
 class TestFailingBackend:
@@ -782,8 +782,10 @@ class TestDerived:
         assert before.requests == client.stats.requests
         assert before.cache_hits + 1 == client.stats.cache_hits
 
-    async def test_of_any_other_session_is_not_kept(self, emulator, client, model, get):
-        """What is live, or of which nothing is known, is asked for each time."""
+    async def test_of_any_other_session_is_kept_for_a_moment(
+        self, emulator, clocks, client, model, get
+    ):
+        """What is live, or of which nothing is known, is kept for `live_ttl`."""
         for state in ("active", "processing", "paused", None):
             each = emulator.add_session(state=state or "finished").id
             if state is not None:
@@ -791,12 +793,15 @@ class TestDerived:
             before = client.stats.requests
             await get(client, each)
             await get(client, each)
-            assert before + 2 == client.stats.requests
+            assert before + 1 == client.stats.requests
+            await clocks.forward(70.0)  # the `live_ttl` of these clients, and a tenth
+            await get(client, each)
+            assert before + 1 < client.stats.requests
 
-    async def test_no_request_is_made_to_find_out(
+    async def test_one_call_is_one_request(
         self, emulator, client, finished, model, get
     ):
-        """A call is one request, whatever the cache knows."""
+        """A first call asks for nothing but what it is for."""
         await get(client, finished)
         assert 1 == len(emulator.requests)
 
@@ -887,6 +892,7 @@ class TestDerived:
     ):
         """A 2xx about another session is no answer."""
         wire = to_dict(await get(client, finished))
+        await client.update_session(finished, name="New")  # nothing is kept
         emulator.fail("GET", status=200, body=wire | {"session": "0" * 24})
         with pytest.raises(Exception, match="session: not the id that was asked for"):
             await get(client, finished)

@@ -135,9 +135,15 @@ PLANS = st.lists(
 )
 
 
-KINDS = ["memory", "shared", "none", "past in memory", "past, shared"]
+KINDS = [
+    *("memory", "shared", "none", "past in memory", "past, shared"),
+    *("learning in memory", "learning, shared"),
+]
 PAST = {"ttl": 1e-6, "live_ttl": 1e-6, "stale_if_error": 1_000.0}
 """Whatever is stored is past at once: real time passes too, though hardly any."""
+
+LEARNING = {"live_ttl": 1e-6, "stale_if_error": 1_000.0}
+"""No answer of a session of unknown state is fresh, so that the next one learns it."""
 
 
 @pytest.mark.property
@@ -152,7 +158,7 @@ def test_law_no_read_shows_what_an_ended_write_has_outdated(  # noqa: C901
         rng = random.Random(seed)
         service = Service(rng, losses=0.5 if "past" in kind else 0.15)
         backend = Moody(rng) if "shared" in kind else None
-        times = PAST if "past" in kind else {}
+        times = PAST if "past" in kind else LEARNING if "learning" in kind else {}
         policy = CachePolicy(backend=backend, **times) if kind != "none" else None
         client = open_client(service, policy)
         newest = 0  # of the names that renames, which have ended, have left
@@ -194,7 +200,7 @@ def test_law_no_read_shows_what_an_ended_write_has_outdated(  # noqa: C901
         await look("get")
         await look("emotions")
         await client.aclose()
-        assert not client._core.sessions._being_written
+        assert not client._core.sessions._writes.under_way
         assert 1 == len(asyncio.all_tasks())
 
     simulated.run(main())

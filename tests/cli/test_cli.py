@@ -460,7 +460,7 @@ def test_background_that_cannot_start(
 # -- emogg emulator -- COMMAND ---------------------------------------------------------
 
 LISTENER = """
-import os, signal, sys
+import os, signal, sys, time
 heard = []
 def hear(number, _):
     heard.append(signal.Signals(number).name)
@@ -473,7 +473,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, hear)
 print("ready", os.environ["EMOGG_BASE_URL"], flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.05)  # a signal just before `signal.pause` would not end that
 """
 """Tells which signals it gets, and has another one follow on Ctrl-C."""
 

@@ -63,6 +63,21 @@ def complete(line: str) -> list[str]:
     return [offer.partition(",")[2] for offer in done.stdout.split()]
 
 
+@pytest.mark.parametrize("words", [(), ("sessions",), ("sessions", "get")])
+def test_short_option(words: tuple[str, ...]) -> None:
+    """`-h` is the same as `--help`, for each command."""
+    short = run(*words, "-h")
+    assert short.returncode == 0
+    assert short.stdout == run(*words, "--help").stdout
+
+
+def test_help_tells_how_to_begin() -> None:
+    """The first help names what works without an account."""
+    shown = run("-h", EMOGG_API_TOKEN=None).stdout
+    assert "Without a token, `emogg demo` shows" in shown
+    assert "`emogg emulator` serves made-up sessions" in " ".join(shown.split())
+
+
 # -- what it costs ---------------------------------------------------------------------
 
 

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from emogg_async import Fetched, to_dict
+from emogg_async import DeadlineError, EmoggError, Fetched, ServerError, to_dict
 from emogg_async._cli.app import emogg
 from emogg_async._cli.commands.export import Position, how_to_go_on
 from emogg_async._cli.commands.get import InOrder
-from emogg_async._cli.ids import LONGEST, IdLines
+from emogg_async._cli.ids import LONGEST, LONGEST_RECORD, SHOWN, IdLines
 from emogg_async._cli.options import parse_moment
 from emogg_async._cli.output import tables
 from emogg_async._cli.output.fields import (
@@ -41,8 +41,10 @@ from emogg_async._cli.output.formats import (
     csv_lines,
     put,
 )
-from emogg_async._text import clock, printable
+from emogg_async._cli.running import RetryNotice
+from emogg_async._text import clock, json_line, printable
 from emogg_async._wire.converter import format_datetime, structure
+from emogg_async.events import CacheMiss, RetryScheduled
 from emogg_async.models import Session
 from emogg_async.testing import EmoggEmulator
 
@@ -129,6 +131,7 @@ def test_values_as_text() -> None:
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
+        ("2024-03", datetime(2024, 3, 1, tzinfo=UTC)),
         ("2024-03-29", NOON.replace(hour=0)),
         ("2024-03-29T12:00", NOON),
         ("2024-03-29 12:00:00.137Z", NOON.replace(microsecond=137_000)),
@@ -140,10 +143,48 @@ def test_moments_are_read(text: str, moment: datetime) -> None:
     assert moment == parse_moment(text)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "12:00"])
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("7d", NOON - timedelta(days=7)),
+        (" 90m ", NOON - timedelta(minutes=90)),
+        ("36h", NOON - timedelta(hours=36)),
+        ("2w", NOON - timedelta(days=14)),
+        ("0d", NOON),
+        ("today", datetime(2024, 3, 29, tzinfo=UTC)),
+        ("yesterday", datetime(2024, 3, 28, tzinfo=UTC)),
+    ],
+)
+def test_moments_before_now(text: str, moment: datetime) -> None:
+    """Times can be told from now; days begin in UTC, wherever the clock stands."""
+    assert moment == parse_moment(text, NOON)
+    elsewhere = NOON.astimezone(timezone(timedelta(hours=13)))
+    assert moment == parse_moment(text, elsewhere)
+
+
+def test_now_is_now() -> None:
+    """Without another present, it is that of the clock."""
+    before = datetime.now(UTC)
+    assert before <= parse_moment("0m") <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tomorrow",
+        "2024-13",
+        "2024-13-01",
+        "12:00",
+        "7",
+        "7y",
+        "-7d",
+        "9" * 20 + "d",
+    ],
+)
 def test_what_is_no_moment(text: str) -> None:
     """What is no date is refused, with an example."""
-    with pytest.raises(click.BadParameter, match="expected a date or a time"):
+    with pytest.raises(click.BadParameter, match=r"expected a time, e\.g\. 7d"):
         parse_moment(text)
 
 
@@ -363,6 +404,53 @@ def test_odd_lines() -> None:
 
 
 @pytest.mark.property
+@given(
+    st.lists(st.tuples(strategies.wire_sessions, st.integers(0, 2)), max_size=4),
+    st.lists(st.integers(1, 4_000), max_size=6),
+)
+def test_ids_are_found_in_records(
+    wires: list[tuple[dict[str, object], int]], cuts: list[int]
+) -> None:
+    """Lines are records of the service, records of chosen fields, or ids, mixed."""
+    lines, ids = [], []
+    for wire, form in wires:
+        session = structure(wire, Session)
+        chosen = json_line(record_of(session, ("name", "id")))
+        lines.append((json_line(to_dict(session)), chosen, session.id)[form])
+        ids.append(session.id)
+    data = "\n".join(lines).encode()
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    parser = IdLines()
+    found = [i for a, b in pairwise(edges) for i in parser.feed(data[a:b])]
+    assert ids == found + parser.finish()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"name": "a # b"}', '{"_id": 7}', '{"id": ""}', '{"_id": "6', '{"a":' * 9_999],
+)
+def test_records_without_an_id(line: str) -> None:
+    """A record without an id is a bad id that shows where it begins."""
+    parser = IdLines()
+    (found,) = [*parser.feed(line.encode()), *parser.finish()]
+    assert found[:8] == line[:8]
+    assert len(found) <= SHOWN
+
+
+def test_long_records() -> None:
+    """A record may be long, and an endless one is cut."""
+    record = {"name": "#" * (2 * LONGEST), "_id": "a" * 24}
+    parser = IdLines()
+    assert [] == parser.feed(json.dumps(record).encode())
+    assert ["a" * 24] == parser.finish()
+    for _ in range(4):
+        assert [] == parser.feed(b'{"' + b"x" * LONGEST_RECORD)
+    assert ["a" * 24, "b" * 24] == parser.feed(
+        b"\n" + b"a" * 24 + b"\n" + b"b" * 24 + b"\n"
+    )[1:]
+
+
+@pytest.mark.property
 @given(st.data())
 def test_outcomes_come_in_order(data: st.DataObject) -> None:
     """However outcomes come, they are passed on in the order of the ids."""
@@ -468,6 +556,51 @@ def test_going_on_keeps_everything_else(
         "limit": limit and limit - 1,
     }
     assert expected == after_it.params
+
+
+# -- retries -------------------------------------------------------------------------
+
+
+def retried(
+    attempt: int, wait: float, error: EmoggError | None = None, path: str = "/a"
+) -> RetryScheduled:
+    """Return the event of a retry."""
+    return RetryScheduled(
+        method="GET",
+        path=path,
+        template=path,
+        session_id=None,
+        attempt=attempt,
+        wait=wait,
+        error=error or ServerError("Bad\x1b", status=502),
+    )
+
+
+def test_retries_are_told_after_a_second() -> None:
+    """A line comes once, when a request is retried for a second or will be."""
+    notice = RetryNotice()
+    assert "" == notice.take(retried(2, 0.3), 50.0)
+    assert "" == notice.take(retried(3, 0.4), 50.5)
+    told = notice.take(retried(4, 0.6), 51.0)
+    assert told == "502: Bad\ufffd; trying again, attempt 4 in 0.6 s."
+    assert "" == notice.take(retried(5, 9.0), 51.7)
+
+
+def test_long_waits_are_told_at_once() -> None:
+    """So is an attempt that ran out of time, which has lost more than a second."""
+    assert "in 30.0 s" in RetryNotice().take(retried(2, 30.0), 0.0)
+    late = DeadlineError("no answer in 15 s")
+    assert "no answer" in RetryNotice().take(retried(2, 0.1, late), 20.0)
+
+
+def test_failures_now_and_then_are_not_told() -> None:
+    """Failures of several requests, and of the same one later, do not add up."""
+    notice = RetryNotice()
+    for second in range(5):
+        assert "" == notice.take(retried(2, 0.3), second)
+        assert "" == notice.take(retried(2, 0.3, path=f"/{second}"), second)
+    other = CacheMiss(method="GET", path="/a", template="/a", session_id=None)
+    assert "" == notice.take(other, 9.0)
 
 
 # -- texts ---------------------------------------------------------------------------

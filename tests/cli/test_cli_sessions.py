@@ -26,8 +26,10 @@ from _terminal import (
     run_watched,
     running,
 )
+from rich.cells import cell_len
 
 from emogg_async import to_dict
+from emogg_async._cli.output.fields import FIELDS
 from emogg_async.testing import EmoggEmulator
 
 UNKNOWN_ID = "f" * 24
@@ -161,6 +163,80 @@ def test_hostile_messages_are_harmless(
         assert not OBEYED.search(done.stderr)
 
 
+# -- get: one session ----------------------------------------------------------------
+
+
+@needs_terminal
+def test_get_shows_a_page(emogg_emulator: EmoggEmulator) -> None:
+    """On a terminal, one session is a page that names every field and its value."""
+    session = next(
+        each for each in emogg_emulator.sessions if each.meta and len(each.sources) == 2
+    )
+    done = run_on_terminal("sessions", "get", session.id, NO_COLOR="1")
+    assert done.returncode == 0
+    lines = without_colours(done.stdout).splitlines()
+    found = [tuple(line.replace("- ", "  ", 1).split(None, 1)) for line in lines]
+    assert ("id", session.id) in found
+    assert ("timestamp", f"{session.timestamp:%Y-%m-%d %H:%M:%S} UTC") in found
+    for source in session.sources:
+        assert {("id", source.id), ("name", source.name)} <= {*found}
+    names = {each[0] for each in found}
+    assert {name.rpartition(".")[2] for name in FIELDS["session"]} >= names
+    assert {name for name in FIELDS["session"] if "." not in name} <= names
+    assert {"expires", "health_check", "worker_state"} <= names
+    assert max(map(len, lines)) <= 80
+
+
+@needs_terminal
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_pages_are_safe_and_fit(emogg_emulator: EmoggEmulator, columns: int) -> None:
+    """Unknown and expanded fields are shown, hostile ones are harmless; all fits."""
+    session = emogg_emulator.sessions[0]
+    future = {"deep": {"a": [1, {"b": None}]}, f"k{HOSTILE}": [HOSTILE], "none": []}
+    wire = to_dict(session) | {"name": HOSTILE * 5, "future": future}
+    wire["user"] = {"_id": session.user, "email": "mei@example.com"}
+    emogg_emulator.fail("GET", f"*/{session.id}", status=200, body=wire)
+    arguments = ("sessions", "get", session.id, "--expand", "user")
+    done = run_on_terminal(*arguments, columns=columns, NO_COLOR="1")
+    assert done.returncode == 0, done.stderr
+    shown = without_colours(done.stdout)
+    assert not OBEYED.search(shown)
+    assert all(cell_len(line) <= columns for line in shown.splitlines())
+    for text in ("future", "deep", "mei@example.com", "[1, {"):
+        assert text in shown
+    assert "[red]x[/red]" in "".join(shown.split())
+
+
+@needs_terminal
+def test_pages_have_chosen_fields(emogg_emulator: EmoggEmulator) -> None:
+    """`--fields` chooses the fields of a page; `-o table` is still a table."""
+    session = emogg_emulator.sessions[0]
+    command = ("sessions", "get", session.id, "--fields", "state,id")
+    done = run_on_terminal(*command, NO_COLOR="1")
+    assert (
+        without_colours(done.stdout) == f"state  {session.state}\nid     {session.id}\n"
+    )
+    done = run_on_terminal(*command, "-o", "table", NO_COLOR="1")
+    assert without_colours(done.stdout).splitlines()[0].split() == ["state", "id"]
+
+
+@needs_terminal
+def test_json_is_indented_for_people(
+    emogg_emulator: EmoggEmulator, emogg: Emogg
+) -> None:
+    """`-o json` is indented on a terminal, and the same in one line elsewhere."""
+    session = emogg_emulator.sessions[0]
+    for command in (
+        ("sessions", "get", session.id, "-o", "json"),
+        ("emotions", "timeline", session.id, "-o", "json"),
+    ):
+        shown = without_colours(run_on_terminal(*command).stdout)
+        piped = emogg(*command).stdout
+        assert '\n  "' in shown
+        assert '\n  "' not in piped
+        assert json.loads(shown) == json.loads(piped)
+
+
 # -- get: ids from elsewhere -----------------------------------------------------------
 
 
@@ -207,6 +283,52 @@ def test_get_begins_before_stdin_ends(
         process.send_signal(number)
         assert process.wait(timeout=10) == code
         assert process.stderr.read() == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such shell")
+@pytest.mark.parametrize("options", [(), ("--fields", "name,id")])
+def test_get_takes_a_list(
+    emogg_emulator: EmoggEmulator, options: tuple[str, ...]
+) -> None:
+    """What `list` writes as JSON lines is what `get -` takes, in its order."""
+    line = '"$@" | "$1" "$2" "$3" "$4" "$5" sessions get - --fields id -o jsonl'
+    command = ("sessions", "list", "-o", "jsonl", "-q", "--limit", "7", *options)
+    done = run_in_shell(line, *command)
+    found = [json.loads(each)["id"] for each in done.stdout.splitlines()]
+    assert found == ids_of(emogg_emulator, 7)
+
+
+@pytest.mark.parametrize("command", [("sessions", "get"), ("emotions", "totals")])
+def test_records_and_ids_are_mixed(
+    emogg_emulator: EmoggEmulator,
+    emogg: Emogg,
+    tmp_path: Path,
+    command: tuple[str, str],
+) -> None:
+    """A file may hold records and ids; a record without an id fails alone."""
+    first, second, third = emogg_emulator.sessions[:3]
+    path = tmp_path / "ids.txt"
+    lines = (json.dumps(to_dict(first)), second.id, f'{{"id": "{third.id}"}}', "{}")
+    path.write_text("\n".join(lines))
+    done = emogg(*command, "--from-file", str(path), "-o", "jsonl")
+    assert done.returncode == 3
+    found = [json.loads(each) for each in done.stdout.splitlines()]
+    ids = dict.fromkeys(each.get("_id") or each["session"] for each in found)
+    assert list(ids) == [first.id, second.id, third.id]
+    failure = json.loads(done.stderr)
+    assert failure["id"] == "{}"
+    assert failure["next"] == f"Correct {path}."
+
+
+def test_records_are_written_to(
+    emogg_emulator: EmoggEmulator, emogg: Emogg, tmp_path: Path
+) -> None:
+    """Commands that change sessions take records, too."""
+    session = emogg_emulator.add_session(state="finished")
+    path = tmp_path / "old.jsonl"
+    path.write_text(f"{json.dumps(to_dict(session))}\n")
+    done = emogg("sessions", "delete", "--from-file", str(path), "--yes")
+    assert (done.returncode, done.stdout) == (0, f"{session.id}\n"), done.stderr
 
 
 def test_get_takes_one_source(emogg: Emogg, tmp_path: Path) -> None:
@@ -561,7 +683,7 @@ def test_list_in_every_form(
     ("option", "hint"),
     [
         (("--fields", "nme"), "there are id, name,"),
-        (("--started-after", "yesterday"), "2024-03-29T08:51:26Z"),
+        (("--started-after", "tomorrow"), "2024-03-29T08:51:26Z"),
         (("--limit", "0"), "--limit"),
         (("-o", "xml"), "jsonl"),
         (("--state", ""), "state"),
@@ -588,9 +710,63 @@ def test_list_gives_hints(emogg_emulator: EmoggEmulator) -> None:
     assert max(map(len, more.stderr.splitlines())) <= 80
     none = run_watched("sessions", "list", "--state", "paused")
     assert (none.returncode, none.stdout) == (0, "")
+    known = "The known states are active, processing and finished."
+    assert none.stderr == f"No session matches. {known}\r\n"
+    none = run_watched("sessions", "list", "--type", "other")
+    assert (none.returncode, none.stdout) == (0, "")
     assert none.stderr == "No session matches.\r\n"
     quiet = run_watched("sessions", "list", "--limit", "3", "-q")
     assert quiet.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["list", "export"])
+def test_states_that_nobody_has(
+    emogg_emulator: EmoggEmulator, emogg: Emogg, command: str
+) -> None:
+    """A state that no session has is answered by the known ones, also in a pipe."""
+    done = emogg("sessions", command, "--state", "finishd")
+    assert (done.returncode, done.stdout) == (0, "")
+    known = "The known states are active, processing and finished."
+    assert done.stderr == f"No session matches. {known}\n"
+    assert emogg("sessions", command, "--state", "finishd", "-q").stderr == ""
+    emogg_emulator.add_session(state="paused")
+    done = emogg("sessions", command, "--state", "paused")
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+@needs_terminal
+def test_lists_fit(emogg_emulator: EmoggEmulator) -> None:
+    """Each session is one line of 80 columns, whatever its name and its state."""
+    for text in ("n" * 256, "佐藤" * 40, HOSTILE * 4):
+        emogg_emulator.add_session(name=text.replace("\ud800", ""), state="s" * 40)
+    emogg_emulator.add_session(duration=999_999.0)
+    done = run_on_terminal("sessions", "list", "--limit", "20", NO_COLOR="1")
+    lines = without_colours(done.stdout).splitlines()
+    assert len(lines) == 21
+    assert max(map(cell_len, lines)) <= 80
+    assert [line[:24] for line in lines[1:]] == ids_of(emogg_emulator, 20)
+
+
+@needs_terminal
+def test_retries_are_told(emogg_emulator: EmoggEmulator) -> None:
+    """Who watches is told once that a failed request is tried again for long."""
+    (session_id,) = ids_of(emogg_emulator, 1)
+    wait = {"status": 429, "headers": {"Retry-After": "1"}}
+
+    def told(*options: str) -> str:
+        emogg_emulator.fail("GET", f"*/{session_id}", times=2, **wait)  # type: ignore[arg-type]
+        command = ("sessions", "get", session_id, "--fields", "id", *options)
+        done = run_watched(*command)
+        assert done.returncode == 0
+        assert json.loads(done.stdout) == {"id": session_id}
+        return done.stderr
+
+    (line,) = told().splitlines()
+    assert line.startswith("429: Too Many Requests, retry after 1 s; trying again, ")
+    assert told("-q") == ""
+    assert "trying again, attempt" not in told("-v")
+    emogg_emulator.fail("GET", f"*/{session_id}", times=1, **wait)  # type: ignore[arg-type]
+    assert run("sessions", "get", session_id).stderr == ""
 
 
 @needs_terminal
@@ -600,6 +776,45 @@ def test_hints_follow_the_data(emogg_emulator: EmoggEmulator) -> None:
     *array, hint = done.stdout.splitlines()
     assert len(json.loads("\n".join(array))) == 3
     assert hint.startswith("Showing the newest 3;")
+
+
+@needs_terminal
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        (("sessions", "get"), ()),
+        (("sessions", "wait"), ()),
+        (("emotions", "totals"), ()),
+        (("sessions", "stop"), ("--yes",)),
+    ],
+)
+def test_failures_are_summed_up(
+    emogg_emulator: EmoggEmulator, command: tuple[str, str], more: tuple[str, ...]
+) -> None:
+    """On a terminal, all failures are one summary below the table or the charts."""
+    if command[1] == "stop":
+        session = emogg_emulator.add_session(state="active")
+    else:
+        session = emogg_emulator.add_session(state="finished")
+    unknown = [f"{number:024x}" for number in range(12)]
+    ids = (*unknown[:6], session.id, "nonsense\x1b", *unknown[6:])
+    done = run_in_shell('"$@"', *command, *ids, *more, NO_COLOR="1")
+    assert done.returncode == 3
+    lines = without_colours(done.stdout).splitlines()
+    start = lines.index("13 of 14 ids failed:")
+    assert any(session.id in line for line in lines[:start])
+    assert "nonsense" not in "".join(lines[:start])
+    assert sorted(lines[start + 1 :]) == sorted(
+        [
+            "  404: Session not found:",
+            *(f"    {each}" for each in unknown[:10]),
+            "    and 2 more",
+            "    Check the id, and that this token may see it.",
+            "  session_id: expected 24 hex digits:",
+            "    nonsense",
+            "    Correct the command line; --help explains it.",
+        ]
+    )
 
 
 @needs_terminal
@@ -623,7 +838,7 @@ def test_verbose(emogg_emulator: EmoggEmulator) -> None:
     done = run("sessions", "list", "--limit", "1", "-v")
     assert done.stdout.count("\n") == 1
     *log, stats = done.stderr.splitlines()
-    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z DEBUG emogg_async\."
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO) emogg_async\."
     told = [re.sub(r"\d\.\d{3} s", "x s", re.sub(stamp, "", line)) for line in log]
     assert told == [
         "http: GET /v1/sessions: 503 in x s",

@@ -399,11 +399,12 @@ def test_question(emogg_emulator: EmoggEmulator, columns: int) -> None:
     assert not any(OBEYED.search(line) for line in table)
     assert left_alone == "1 id could not be looked up: left alone."
     assert prompt.startswith("Delete these 3 sessions (2 finished, 1 active) for good")
-    lines = rest.splitlines()
-    failures = [json.loads(line) for line in lines if line.startswith("{")]
-    assert {failure["id"] for failure in failures} == {UNKNOWN_ID, active[0]}
-    assert {*finished[:2]} <= {*lines}
-    assert lines[-1] == "Deleted 2 sessions."
+    done_with, _, failures = rest.partition("Deleted 2 sessions.\n")
+    assert done_with.splitlines() == finished[:2]
+    first, *lines = failures.splitlines()
+    assert first == "2 of 4 ids failed:"
+    assert {f"    {UNKNOWN_ID}", f"    {active[0]}"} <= {*lines}
+    assert "  404: Session not found:" in lines
     assert ("DELETE", f"/v1/sessions/{UNKNOWN_ID}") not in sent_to(emogg_emulator)
 
 

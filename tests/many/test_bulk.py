@@ -4,6 +4,8 @@ import gc
 import itertools
 import traceback
 import tracemalloc
+import typing
+from collections.abc import AsyncIterable
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +13,7 @@ import simulated
 from simulation import client_of, session_of
 from waiting import until
 
+import emogg_async
 from emogg_async import (
     AuthenticationError,
     ClientClosedError,
@@ -23,6 +26,7 @@ from emogg_async import (
     NotSentError,
     RetryPolicy,
     ServerError,
+    Session,
 )
 from emogg_async._many.jobs import Calls, PagedGets
 from emogg_async._many.plan import THRIFTY
@@ -427,6 +431,18 @@ async def nothing_to_drain():
 def stream_of(call, ids, workers=4):
     """Return a stream that needs no client, for simulated time."""
     return OutcomeStream(Calls(call, ids), workers, nothing_to_drain)
+
+
+async def test_stream_has_a_public_name(client, emulator):
+    """A stream can be annotated with what it yields, and is an async iterable."""
+    ids = [session.id for session in emulator.sessions[:3]]
+    stream: emogg_async.OutcomeStream[Session] = client.stream_sessions(ids)
+    assert isinstance(stream, emogg_async.OutcomeStream)
+    assert isinstance(stream, AsyncIterable)
+    hint = emogg_async.OutcomeStream[Session]
+    assert typing.get_args(hint) == (Session,)
+    async with stream as outcomes:
+        assert {outcome.session_id async for outcome in outcomes} == {*ids}
 
 
 class CountedId(str):

@@ -1,5 +1,6 @@
 import itertools
 import random
+from collections.abc import AsyncIterable
 from datetime import UTC, datetime, timedelta, timezone
 from zlib import crc32
 
@@ -7,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emogg_async import InvalidArgumentError, ResponseShapeError, SessionState
+from emogg_async import (
+    InvalidArgumentError,
+    ResponseShapeError,
+    SessionListing,
+    SessionState,
+)
 from emogg_async._many.listing import Page, Walk, check_filters
 from emogg_async._wire.converter import structure
 from emogg_async.models import Session
@@ -298,8 +304,20 @@ class TestFilters:
             check_filters(*arguments)
 
 
+async def longest(sessions: AsyncIterable[Session]) -> float:
+    """Iterate whatever is given, as a function of a user would."""
+    return max([session.duration async for session in sessions])
+
+
 class TestSessionListing:
     """Against the emulator, over HTTP."""
+
+    async def test_is_an_async_iterable_with_a_public_name(self, emulator, client):
+        """A function that asks for any async iterable of sessions takes a listing."""
+        listing = client.list_sessions()
+        assert isinstance(listing, SessionListing)
+        assert isinstance(listing, AsyncIterable)
+        assert await longest(listing) == max(it.duration for it in emulator.sessions)
 
     async def test_brings_all_in_order(self, emulator, client):
         """Every session, newest first, in pages that do not overlap."""

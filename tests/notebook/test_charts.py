@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emogg_async._many.outcomes import Batch
-from emogg_async._notebook import charts, markup, series, svg
+from emogg_async._notebook import charts, colours, markup, series, svg
 from emogg_async.errors import InvalidArgumentError, NotFoundError, ServerError
 from emogg_async.models import (
     EmotionInterval,
@@ -528,6 +528,11 @@ def test_columns_have_these_names():
         {"width": True},
         {"height": 0},
         {"height": "100"},
+        {"theme": "black"},
+        {"theme": None},
+        {"theme": ["dark"]},
+        {"background": 0xFFFFFF},
+        {"background": ""},
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options):
@@ -669,6 +674,7 @@ def test_a_batch_shows_errors_whole(values):
     assert f"ServerError: {error}" == cells(markup)[-1][-1]
     (cell,) = checked(markup).findall(".//tbody/tr[last()]/td[last()]")
     assert "white-space:normal" in cell.get("style")
+    assert "width:0;min-width:100%" == cell.find("div").get("style")
     assert "nowrap" not in cell.get("style")
 
 
@@ -740,6 +746,109 @@ def test_charts_take_the_colour_of_the_page():
     (style,) = root.iter(f"{SVG}style")
     selectors = re.findall(r"([^{}]+)\{(?!svg)", style.text)
     assert {"svg:root"} == {*selectors}
+
+
+COLOURS = [
+    *("white", "RebeccaPurple", "transparent", "#fff", "#FFFA", "#1e1e1e", "#1e1e1e80"),
+    *("rgb(255, 255, 255)", "rgb(255,255,255)", "rgba( 0, 0, 0, .5 )", "rgb(1 2 3)"),
+    *("rgb(10% 20% 30% / 40%)", "hsl(210, 50%, 98.5%)", "hsla(210deg 50% 98% / 0.25)"),
+]
+NO_COLOURS = [
+    *("whitish", "currentColor", "inherit", "none", "#ff", "#fffff", "#ggg", "fff"),
+    *(
+        "white;",
+        "white ",
+        "white\n",
+        "#fff\n",
+        "#fff #000",
+        "red url(#a)",
+        "var(--paper)",
+    ),
+    *("rgb(1, 2)", "rgb(1, 2, 3, 4, 5)", "rgb(1 2 3, 0.5)", "rgb(10%, 2, 3)", "rgb()"),
+    *(
+        "hsl(1, 2, 3)",
+        "rgb(1, 2, 3",
+        "rgb(calc(1), 2, 3)",
+        "#\uff11\uff11\uff11",
+        "9" * 99,
+    ),
+    *('"/><script>alert(1)</script>', "url(https://example.com)", 'red" onload="x()'),
+    *("</style>", "expression(1)", "#fff}svg{display:none"),
+]
+
+
+@pytest.mark.parametrize("kind", [timeline({"a": 0.2}), sentiments((1, 1, 1))])
+@pytest.mark.parametrize(("theme", "ink"), svg.INKS.items())
+def test_a_theme_fixes_the_colour_of_text(theme, ink, kind):
+    """A chart of a theme has its colour of text anywhere, whatever its reader has."""
+    tree = checked(kind.to_svg(theme=theme))
+    rules = dict(rule.split(":", 1) for rule in tree.attrib["style"].split(";"))
+    assert (ink, theme) == (rules["color"], rules["color-scheme"])
+    assert tree.attrib["fill"] == "currentColor"
+    assert [*tree.iter(f"{SVG}style")] == []
+    assert "prefers-color-scheme" in kind.to_svg() == kind.to_svg(theme="auto")
+
+
+def blended(ink, paper, opacity):
+    """Return the colour of *ink* that lets some of the *paper* through."""
+    pairs = [(int(ink[n : n + 2], 16), int(paper[n : n + 2], 16)) for n in (1, 3, 5)]
+    return "#" + "".join(
+        f"{round(a * opacity + b * (1 - opacity)):02x}" for a, b in pairs
+    )
+
+
+@pytest.mark.parametrize(
+    ("theme", "paper"), [("light", "#ffffff"), ("dark", "#1e1e1e")]
+)
+def test_text_is_legible_in_its_theme(theme, paper):
+    """Text has a contrast of 10 to 1 or more, and of 4.5 to 1 where it is faint."""
+    faint = blended(svg.INKS[theme], paper, 0.7)
+    for least, ink in ((10, svg.INKS[theme]), (4.5, faint)):
+        dark, light = sorted(luminance(colour) + 0.05 for colour in (ink, paper))
+        assert light / dark >= least
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_background_lies_behind_the_whole_chart(colour):
+    """Each way to write a colour is taken; the paper is as large as the chart."""
+    for kind in (timeline({"a": 0.2}), sentiments((1, 1, 1))):
+        tree = checked(kind.to_svg(width=500, height=200, background=colour))
+        shapes = [
+            each for each in tree if each.tag not in {f"{SVG}title", f"{SVG}desc"}
+        ]
+        (paper,) = (each for each in tree if each.attrib.get("class") == "paper")
+        assert shapes.index(paper) == 1  # only the style is before it
+        box = [paper.attrib[name] for name in ("x", "y", "width", "height")]
+        assert tree.attrib["viewBox"].split() == box
+        assert ["500", "200"] == box[2:]
+        assert paper.attrib["fill"] == colour.lower()
+
+
+@pytest.mark.parametrize("colour", NO_COLOURS)
+def test_what_is_no_colour_is_refused(colour):
+    """Nothing but a colour gets into a picture; what was refused is shown harmless."""
+    for kind in (timeline({"a": 0.2}), sentiments((1, 1, 1))):
+        with pytest.raises(
+            InvalidArgumentError, match="background: expected"
+        ) as caught:
+            kind.to_svg(background=colour)
+        assert len(str(caught.value)) < 160
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.property
+@given(
+    st.sampled_from(COLOURS)
+    | st.text("0123456789abcdef#%,./ ()rgbhslade", max_size=30)
+    | st.text(max_size=30)
+)
+def test_a_colour_needs_no_escaping(text):
+    """Whatever is taken for a colour has no character that could end an attribute."""
+    try:
+        colour = colours.css_colour("background", text)
+    except InvalidArgumentError:
+        return
+    assert re.fullmatch(r"[a-z]+|#[0-9a-f]{3,8}|(rgb|hsl)a?\([0-9deg%,./ ]+\)", colour)
 
 
 def test_models_are_what_they_were():

@@ -1,6 +1,6 @@
 """How the public API looks to type checkers; checked by them, and never run."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, assert_never, assert_type
@@ -38,9 +38,11 @@ from emogg_async import (
     LivePolicy,
     NotFoundError,
     Outcome,
+    OutcomeStream,
     OutcomeUnknownError,
     RateLimit,
     RateLimitedError,
+    RawResponse,
     RegisteredSource,
     ResponseShapeError,
     RetryPolicy,
@@ -49,6 +51,7 @@ from emogg_async import (
     SentimentTimeline,
     Session,
     SessionConfig,
+    SessionListing,
     SessionMeta,
     SessionState,
     SessionType,
@@ -58,8 +61,11 @@ from emogg_async import (
     StatusError,
     TransportError,
     WorkerState,
+    from_dict,
     redis_cache,
+    to_columns,
     to_dict,
+    to_json,
 )
 from emogg_async.events import (
     AttemptFailed,
@@ -183,6 +189,26 @@ def constructors(http: aiohttp.ClientSession) -> None:
     AsyncEmoggClient(timeout="60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+def views(client: AsyncEmoggClient) -> None:
+    """A view is a client; its options have the types of the client's, or are `same`."""
+    view = client.with_options(
+        timeout=2,
+        attempt_timeout=1.0,
+        retry=RetryPolicy(attempts=1),
+        cache=None,
+        pace=False,
+    )
+    assert_type(view, AsyncEmoggClient)
+    assert_type(view.with_options(), AsyncEmoggClient)
+    client.with_options(timeout="same", cache="same", pace="same", retry="same")
+    client.with_options(timeout=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.with_options(timeout="2")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.with_options(cache=CachePolicy())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.with_options(concurrency=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    AsyncEmoggClient(user_agent="my-app/1.2", headers={"X-Team": "red"})
+    AsyncEmoggClient(headers={"X-Team": 7})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+
+
 async def life_cycle() -> None:
     """A client is its own context manager, and can be closed by hand."""
     async with AsyncEmoggClient() as client:
@@ -229,7 +255,13 @@ async def one_session(client: AsyncEmoggClient) -> None:
     state: str = session.state
     assert_type(state.upper(), str)
     assert_type(SessionState("paused"), SessionState)
+    assert_type(session.is_finished, bool)
     assert_type(to_dict(session), dict[str, Any])
+    assert_type(to_json(session), str)
+    assert_type(session.to_dict(), dict[str, Any])
+    assert_type(from_dict(Session, to_dict(session)), Session)
+    assert_type(from_dict(EmotionsTimeline, {}), EmotionsTimeline)
+    from_dict(SessionState, {})  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
     session.name = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     to_dict({"_id": ID})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
@@ -306,6 +338,8 @@ async def derived(client: AsyncEmoggClient) -> None:
     assert_type(timeline, EmotionsTimeline)
     assert_type(timeline.to_columns(), dict[str, list[Any]])
     assert_type(timeline.to_svg(width=900, height=300, measure="people"), str)
+    assert_type(timeline.to_svg(theme="dark", background="#1e1e1e"), str)
+    timeline.to_svg(theme="black")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     timeline.to_svg(measure="faces")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     for interval in timeline.intervals:
         assert_type(interval, EmotionInterval)
@@ -319,7 +353,7 @@ async def derived(client: AsyncEmoggClient) -> None:
     talk = await client.get_transcription_sentiment(ID, end=60)
     assert_type(talk, SentimentTimeline)
     assert_type(talk.to_columns(), dict[str, list[Any]])
-    assert_type(talk.to_svg(), str)
+    assert_type(talk.to_svg(theme="light", background=None), str)
     for part in talk.intervals:
         assert_type(part, SentimentInterval)
         assert_type(part.segments, int)
@@ -330,11 +364,15 @@ async def derived(client: AsyncEmoggClient) -> None:
     client.list_sessions(expand=["user"])
     many = await client.gather(client.get_emotions, [ID])
     assert_type(many, Batch[EmotionTotals])
+    assert_type(many.to_columns(of=EmotionTotals), dict[str, list[Any]])
+    many.to_columns(of=Session)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     timeline_of = partial(client.get_emotions_timeline, granularity=300)
     async with client.stream(timeline_of, [ID]) as outcomes:
         async for outcome in outcomes:
             assert_type(outcome, Fetched[EmotionsTimeline] | Failed)
-    assert_type(await client.gather(client.delete_session, [ID]), Batch[None])
+    deleted = await client.gather(client.delete_session, [ID])
+    assert_type(deleted, Batch[None])
+    deleted.to_columns()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def many_sessions(client: AsyncEmoggClient) -> None:
@@ -348,6 +386,11 @@ async def many_sessions(client: AsyncEmoggClient) -> None:
     for session_id, session in as_mapping.items():
         assert_type(session_id, str)
         assert_type(session, Session)
+    assert_type(batch.to_columns(), dict[str, list[Any]])
+    assert_type(to_columns(batch.values()), dict[str, list[Any]])
+    assert_type(to_columns([], of=SentimentTimeline), dict[str, list[Any]])
+    assert_type(batch[ID].to_columns(), dict[str, list[Any]])
+    to_columns(["text"])  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
     batch.raise_for_errors()
     await client.get_sessions(session_id for session_id in (ID,))
     await client.get_sessions({ID}, concurrency=None)
@@ -506,9 +549,44 @@ def live_policy() -> None:
     AsyncEmoggClient(live=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+async def longest(sessions: AsyncIterable[Session]) -> float:
+    """Stand for a function that only iterates what it is given."""
+    return max([session.duration async for session in sessions])
+
+
+async def shown(outcomes: AsyncIterable[Outcome[Session]]) -> None:
+    """Stand for a function that only iterates outcomes."""
+    async for outcome in outcomes:
+        assert_type(outcome, Fetched[Session] | Failed)
+
+
+async def annotated(client: AsyncEmoggClient) -> None:
+    """Listings and streams have public names, and are async iterables."""
+    sessions: SessionListing = client.list_sessions()
+    assert_type(await longest(sessions), float)
+    stream: OutcomeStream[Session] = client.stream_sessions(ids_of(sessions))
+    async with stream as outcomes:
+        assert_type(outcomes, OutcomeStream[Session])
+        await shown(outcomes)
+
+
+async def ids_of(sessions: AsyncIterable[Session]) -> AsyncIterator[str]:
+    """Yield the id of each session."""
+    async for session in sessions:
+        yield session.id
+
+
 async def way_out(client: AsyncEmoggClient) -> None:
     """A custom request takes any JSON and returns any."""
     assert_type(await client.request("GET", "/v1/sessions"), Any)
+    assert_type(await client.request("GET", "/v1/sessions", raw=False), Any)
+    answer = await client.request("GET", "/v1/sessions", query={"limit": 1}, raw=True)
+    assert_type(answer, RawResponse)
+    assert_type(answer.status, int)
+    assert_type(answer.headers, Mapping[str, str])
+    assert_type(answer.content, bytes)
+    assert_type(answer.json(), Any)
+    answer.status = 404  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     await client.request(
         "GET",
         "/v1/sessions",
@@ -561,6 +639,7 @@ async def errors(client: AsyncEmoggClient) -> None:
         assert_type(also_a_timeout.args, tuple[Any, ...])
     except TransportError as error:
         assert_type(error.attempts, int)
+        assert_type(error.request_id, str | None)
     except ResponseShapeError as error:
         assert_type(error.problems, tuple[str, ...])
     except OutcomeUnknownError as error:
@@ -623,6 +702,7 @@ def lifespans() -> None:
     aiohttp_web.emogg_client(tiemout=5.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     app = FastAPI(lifespan=starlette.emogg_lifespan())
     app.add_middleware(starlette.CancelOnDisconnect)
+    app.get("/session", response_model=list[Session])
     starlette.add_error_handlers(app)
     web_app = aiohttp.web.Application(middlewares=[aiohttp_web.error_middleware])
     web_app.cleanup_ctx.append(aiohttp_web.emogg_client())

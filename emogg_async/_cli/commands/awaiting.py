@@ -40,9 +40,9 @@ def wait_for_each(
     is_watched = sys.stderr.isatty() and not connection.quiet
 
     async def work(client: AsyncEmoggClient) -> int:
-        kept = Kept()
         limit = nullcontext() if within is None else client.deadline(within)
         with limit, output.writer() as writer:
+            kept = Kept(is_for_people=writer.is_for_people)
             with waiting() if is_watched else nullcontext(_nothing) as count_one:
 
                 async def wait(session_id: str) -> Session:

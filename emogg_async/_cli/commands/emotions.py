@@ -55,8 +55,11 @@ def totals(
     jsonl and csv have a row for each session and emotion; json is an array of the
     service's own objects.
 
-    With -, the ids are read from standard input, one to a line; # begins a comment. If
-    one of several ids fails, a line of JSON on stderr tells why.
+    With -, the ids are read from standard input, one to a line; # begins a comment. A
+    line can also be a JSON object with an id.
+
+    If some of several ids fail, stderr tells why: in a line of JSON for each, or on a
+    terminal in one summary below the results.
     """
     from emogg_async._cli.commands.get import for_each  # noqa: PLC0415
     from emogg_async._cli.output.charts import totals_chart  # noqa: PLC0415 - see above

@@ -20,7 +20,7 @@ import click
 from click.core import ParameterSource
 
 from emogg_async import AsyncEmoggClient, EmoggError, Session
-from emogg_async._cli.commands.listing import pages_of
+from emogg_async._cli.commands.listing import known_states, pages_of
 from emogg_async._cli.exits import Exit, exit_of, explain
 from emogg_async._cli.options import Connection, Filters, Output
 from emogg_async._cli.running import run
@@ -40,7 +40,8 @@ def export_all(
     output: Output,
 ) -> int:
     """Write all sessions that match; if that ends early, say how to go on."""
-    export = _Export(filters, limit, output, _is_watched(connection))
+    no_match = known_states(filters, quiet=connection.quiet)
+    export = _Export(filters, limit, output, _is_watched(connection), no_match)
     try:
         return run(connection, export.run)
     except EmoggError as error:
@@ -101,12 +102,22 @@ class Position:
 
 @attrs.define
 class _Export:
-    """One run of the command."""
+    """One run of the command.
+
+    Attributes:
+        filters: The filters.
+        limit: Sessions at most; None writes all.
+        output: The form.
+        is_watched: Whether to show the progress.
+        no_match: The line on stderr if there is no session; "" is none.
+        position: How far it has come.
+    """
 
     filters: Filters
     limit: int | None
     output: Output
     is_watched: bool
+    no_match: str
     position: Position = attrs.field(factory=Position)
 
     async def run(self, client: AsyncEmoggClient) -> Exit:
@@ -117,6 +128,8 @@ class _Export:
                 writer.write(page)
                 self.position.add(page)
                 show(self.position.count, client.stats.requests)
+        if not self.position.count and self.no_match:
+            click.echo(self.no_match, err=True)
         if self.is_watched:
             exported = counted(self.position.count, "session")
             requests = counted(client.stats.requests, "request")

@@ -1,5 +1,6 @@
 """Calls for many ids, with their results in order."""
 
+import sys
 from collections import Counter
 from collections.abc import (
     AsyncIterator,
@@ -16,6 +17,7 @@ import click
 from emogg_async import Batch, EmoggError, Fetched, Outcome, Session
 from emogg_async._cli.exits import Exit, exit_of, explain_as_json
 from emogg_async._cli.ids import Wanted, read_ids
+from emogg_async._cli.output.failures import Failures
 from emogg_async._cli.output.formats import Writer
 
 __all__ = ["InOrder", "Stream", "Tally", "for_each"]
@@ -80,6 +82,9 @@ async def _go(
 class Tally:
     """Writes results, reports failures, and counts.
 
+    Failures are lines of JSON at once; for people on a terminal, they are one summary
+    when the command has ended, so below the table.
+
     Args:
         writer: Writes the results.
         wanted: The place that the ids came from.
@@ -96,6 +101,10 @@ class Tally:
         self._wanted = wanted
         self._is_single = is_single
         self._reasons: set[Exit] = set()
+        self._failures: Failures | None = None
+        if writer.is_for_people and sys.stderr.isatty():
+            self._failures = Failures()
+            click.get_current_context().call_on_close(self._sum_up)
         self.succeeded = 0
 
     def take(self, outcomes: Iterable[Outcome[Any]]) -> None:
@@ -120,10 +129,17 @@ class Tally:
         self._writer.flush()
 
     def tell(self, session_id: str, error: EmoggError) -> None:
-        """Report the error of one id on stderr, in one line."""
+        """Report the error of one id on stderr, or keep it for the summary."""
         self._wanted.name_place(error)
-        click.echo(explain_as_json(session_id, error), err=True)
         self._reasons.add(exit_of(error))
+        if self._failures is None:
+            click.echo(explain_as_json(session_id, error), err=True)
+        else:
+            self._failures.add(session_id, error)
+
+    def _sum_up(self) -> None:
+        if self._failures is not None and self._failures.count:
+            click.echo(self._failures.summary(self.succeeded), err=True)
 
     @property
     def exit(self) -> Exit:

@@ -45,7 +45,8 @@ _PAGES: Final[Mapping[str, tuple[str, Mapping[str, str], str]]] = {
         (
             "A failure is two lines on standard error: what failed, and what to do "
             "next. If one of several sessions fails, it is one line of JSON there "
-            "instead, and the others are still done."
+            "instead, or on a terminal part of a summary below the results, and the "
+            "others are still done."
         ),
     ),
 }

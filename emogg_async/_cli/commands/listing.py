@@ -1,15 +1,16 @@
 """`emogg sessions list`: the newest sessions of an account."""
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import attrs
 import click
 
-from emogg_async import AsyncEmoggClient, Session
+from emogg_async import AsyncEmoggClient, Session, SessionState
 from emogg_async._cli.options import Filters, Output
 
-__all__ = ["list_newest", "pages_of"]
+__all__ = ["known_states", "list_newest", "pages_of"]
 
 PAGE: Final = 100
 """Sessions of a page, the most that the service allows."""
@@ -32,13 +33,21 @@ async def pages_of(
             return
 
 
+def known_states(filters: Filters, *, quiet: bool) -> str:
+    """Name the known states after no session matched; "" unless the state is new."""
+    if quiet or filters.state is None or filters.state in list(SessionState):
+        return ""
+    *others, last = SessionState
+    return f"No session matches. The known states are {', '.join(others)} and {last}."
+
+
 async def list_newest(
     client: AsyncEmoggClient,
     filters: Filters,
     limit: int,
     output: Output,
     *,
-    hints: bool,
+    quiet: bool,
 ) -> int:
     """Write the newest sessions that match.
 
@@ -47,16 +56,19 @@ async def list_newest(
         filters: The filters.
         limit: Sessions at most.
         output: The form.
-        hints: Whether to say on stderr that there are none, or more.
+        quiet: Whether to leave out the hints on stderr that there are none, or more.
     """
     seen = 0
+    hints = sys.stderr.isatty() and not quiet
     # One more than is shown tells whether there are more.
     with output.writer() as writer:
         async for page in pages_of(client, filters, limit + hints):
             writer.write(page[: limit - seen])
             seen += len(page)
-    if hints and not seen:
-        click.echo("No session matches.", err=True)
+    if not seen:
+        none = "No session matches." if hints else ""
+        if told := known_states(filters, quiet=quiet) or none:
+            click.echo(told, err=True)
     if hints and seen > limit:
         click.echo(
             f"Showing the newest {limit:,}; --limit N shows more, "

@@ -3,7 +3,6 @@
 Imports wait until a command runs, so that help and completion stay quick.
 """
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,11 +56,15 @@ def get(
 ) -> int:
     """Get sessions by their ids, in the order given.
 
-    With -, the ids are read from standard input, one to a line; # begins a comment.
+    On a terminal, one session is a page of all its fields, and several are a table.
+
+    With -, the ids are read from standard input, one to a line; # begins a comment. A
+    line can also be a JSON object with an id, as of `emogg sessions list -o jsonl`.
     Sessions are printed while ids come, in their order; at most about a thousand are
     held for that.
 
-    If one of several ids fails, a line of JSON on stderr tells why.
+    If some of several ids fail, stderr tells why: in a line of JSON for each, or on a
+    terminal in one summary below the results.
     """
     from emogg_async._cli.commands.get import for_each  # noqa: PLC0415 - see above
     from emogg_async._cli.running import run  # noqa: PLC0415
@@ -71,7 +74,7 @@ def get(
         if expand:  # a bulk cannot expand
             get_expanded = partial(client.get_session, expand=expand)
             stream = partial(client.stream, get_expanded)
-        with output.writer() as writer:
+        with output.writer(is_single=wanted.is_single) as writer:
             tally = await for_each(stream, wanted, writer)
         return tally.exit
 
@@ -96,9 +99,8 @@ def list_(filters: Filters, limit: int, output: Output, connection: Connection) 
     from emogg_async._cli.running import run  # noqa: PLC0415
 
     async def work(client: "AsyncEmoggClient") -> int:
-        return await list_newest(client, filters, limit, output, hints=hints)
+        return await list_newest(client, filters, limit, output, quiet=connection.quiet)
 
-    hints = sys.stderr.isatty() and not connection.quiet
     return run(connection, work)
 
 
@@ -155,13 +157,15 @@ def export(
 @_any_form
 @connection_options
 def wait(wanted: Wanted, **options: Any) -> int:
-    """Wait until sessions are finished, and print them.
+    """Wait until sessions are finished, and print them in order.
 
-    Outages and refusals do not end it: it asks again. If --within is over first, it
-    ends with 7.
+    Outages and the rate limit do not end it: it asks again. If --within is over
+    first, it ends with 7.
 
-    With -, the ids are read from standard input, one to a line. If one of several ids
-    fails, a line of JSON on stderr tells why.
+    With -, the ids are read from standard input, one to a line.
+
+    If some of several ids fail, stderr tells why: in a line of JSON for each, or on a
+    terminal in one summary below the results.
     """
     from emogg_async._cli.commands.awaiting import wait_for_each  # noqa: PLC0415 - see above
 
@@ -243,7 +247,8 @@ def stop(output: Output, **options: Any) -> int:
     On a terminal it shows them and asks first; elsewhere it demands --yes. The stopped
     sessions are printed.
 
-    If one of several ids fails, a line of JSON on stderr tells why.
+    If some of several ids fail, stderr tells why: in a line of JSON for each, or on a
+    terminal in one summary below the results.
     """
     from emogg_async._cli.commands.writing import STOP, change_each  # noqa: PLC0415 - see above
 
@@ -270,7 +275,8 @@ def delete(**options: Any) -> int:
     On a terminal it shows them and asks first; elsewhere it demands --yes. Active
     sessions have to be stopped first. The ids of the deleted sessions are printed.
 
-    If one of several ids fails, a line of JSON on stderr tells why.
+    If some of several ids fail, stderr tells why: in a line of JSON for each, or on a
+    terminal in one summary below the results.
     """
     from emogg_async._cli.commands.writing import DELETE, change_each, lines  # noqa: PLC0415 - see above
 

@@ -12,11 +12,10 @@ import click
 from emogg_async import AsyncEmoggClient, to_dict
 from emogg_async._cli.options import Connection, Output, Part
 from emogg_async._cli.output.charts import Chart
-from emogg_async._cli.output.formats import Writer, put
+from emogg_async._cli.output.formats import Writer, json_text, put
 from emogg_async._cli.output.sparklines import ramp_for
 from emogg_async._cli.output.tables import make_console
 from emogg_async._cli.running import run
-from emogg_async._text import json_line
 
 __all__ = ["figures_writer", "show_timeline"]
 
@@ -65,7 +64,7 @@ def show_timeline(
 def _show(model: Any, output: Output, chart: Chart, *, quiet: bool) -> None:
     """Print one timeline; JSON is the service's own object."""
     if output.chosen == "json" and output.fields is None:
-        put(f"{json_line(to_dict(model), sys.stdout.encoding)}\n")
+        put(f"{json_text(to_dict(model))}\n")
         return
     if not model.intervals and sys.stderr.isatty() and not quiet:
         click.echo("There is nothing in this part of the session.", err=True)

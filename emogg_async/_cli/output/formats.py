@@ -7,7 +7,9 @@ there is none.
 
 import csv
 import io
+import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,7 +17,7 @@ from typing import Any, Final, TextIO
 
 from emogg_async._cli.output.fields import COLUMNS, record_of, text_value, value_of
 from emogg_async._cli.output.rows import rows_of
-from emogg_async._text import json_line, printable
+from emogg_async._text import UNSAFE, json_line, printable
 
 __all__ = [
     "CSVWriter",
@@ -24,6 +26,7 @@ __all__ = [
     "Kept",
     "Writer",
     "csv_lines",
+    "json_text",
     "put",
 ]
 
@@ -32,7 +35,13 @@ FORMULAS: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 class Writer:
-    """Writes items to stdout as lines; a subclass writes models in one form."""
+    """Writes items to stdout as lines; a subclass writes models in one form.
+
+    Attributes:
+        is_for_people: Whether people read it, so that failures are told in their words.
+    """
+
+    is_for_people = True
 
     def write(self, items: Iterable[Any]) -> None:
         """Write items, or hold them."""
@@ -86,10 +95,12 @@ class Kept(Writer):
 
     Attributes:
         items: The items.
+        is_for_people: Whether they are written for people later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_for_people: bool = False) -> None:
         self.items: list[Any] = []
+        self.is_for_people = is_for_people
 
     def write(self, items: Iterable[Any]) -> None:
         """Keep items."""
@@ -103,6 +114,8 @@ class JSONLinesWriter(Writer):
         fields: The fields; None writes the service's own JSON.
     """
 
+    is_for_people = False
+
     def __init__(self, fields: Sequence[str] | None = None) -> None:
         self._fields = fields
 
@@ -114,10 +127,25 @@ class JSONLinesWriter(Writer):
         return json_line(record_of(item, self._fields), sys.stdout.encoding)
 
 
-class JSONWriter(JSONLinesWriter):
-    """Writes one array, an item to a line; it is valid JSON only when it is closed.
+def json_text(value: Any) -> str:
+    """Write *value* as JSON: indented on a terminal, else in one line."""
+    line = json_line(value, sys.stdout.encoding)
+    if not sys.stdout.isatty():
+        return line
+    text = json.dumps(value, indent=2, ensure_ascii=line.isascii())
+    # The ends of lines are those of the indentation; others are escaped already.
+    return "\n".join(UNSAFE.sub(_escaped, each) for each in text.split("\n"))
 
-    Commas begin lines: another process may write to the same terminal between lines.
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+class JSONWriter(JSONLinesWriter):
+    """Writes one array; it is valid JSON only when it is closed.
+
+    An item is a line, on a terminal several. Commas begin lines: another process may
+    write to the same terminal between lines.
     """
 
     _before = "["
@@ -127,7 +155,7 @@ class JSONWriter(JSONLinesWriter):
         text = ""
         # All fields of figures are the service's own object.
         for item in items if self._fields is None else rows_of(items):
-            text += f"{self._before}{self._line(item)}\n"
+            text += f"{self._before}{json_text(record_of(item, self._fields))}\n"
             self._before = ","
         put(text)
 
@@ -144,6 +172,8 @@ class CSVWriter(Writer):
         kind: The kind of the items, a key of `COLUMNS`.
         header: Whether to begin with the names of the fields.
     """
+
+    is_for_people = False
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from emogg_async._cli.output.formats import Writer, put
 from emogg_async._text import printable
 from emogg_async.models import Session, SessionState
 
-__all__ = ["TableWriter", "fit", "make_console", "session_table"]
+__all__ = ["FIELD_STYLES", "TableWriter", "fit", "make_console", "session_table"]
 
 ROOMY: Final = 110
 """Columns from which on a table has the names of the sources."""
@@ -83,7 +83,7 @@ def _state_style(session: Session) -> str:
 _COMMON: Final = (
     _Column("id", lambda session: session.id, lambda _: "cyan"),
     _Column("name", lambda session: session.name, gives_way=True),
-    _Column("state", lambda session: session.state, _state_style),
+    _Column("state", lambda session: session.state, _state_style, gives_way=True),
     _Column("started (UTC)", lambda session: f"{session.timestamp:%Y-%m-%d %H:%M}"),
 )
 
@@ -104,12 +104,13 @@ _ROOMY: Final = (
     ),
 )
 
-_FIELD_STYLES: Final[dict[str, Callable[[Any], str]]] = {
+FIELD_STYLES: Final[dict[str, Callable[[Any], str]]] = {
     "id": lambda _: "cyan",
     "state": _state_style,
 }
+"""Makes the style of a field's value from its item."""
 
-_LONG: Final = {"name", "config", "meta", "data"}
+_LONG: Final = {"name", "type", "state", "config", "meta", "data"}
 """Fields that can be long; those of the sources can, too."""
 
 
@@ -117,7 +118,7 @@ def _field_column(field: str) -> _Column:
     return _Column(
         field,
         lambda item: text_value(value_of(item, field)),
-        _FIELD_STYLES.get(field, lambda _: ""),
+        FIELD_STYLES.get(field, lambda _: ""),
         is_number=field in {"duration", "version", "time"},
         gives_way=field in _LONG or field.startswith("sources"),
     )
