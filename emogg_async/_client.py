@@ -105,7 +105,8 @@ class AsyncEmoggClient:
         user_agent: The name of your program, e.g. `my-app/1.2`. It is put behind that
             of this package in `User-Agent`.
         headers: Headers to add to each request, live connections included. None may be
-            one that the client sets itself, e.g. `Authorization` or `Accept`.
+            one that the client sets itself, e.g. `Authorization` or `Accept`. Errors
+            show no value of eight characters or more, even if the service quotes it.
 
     Raises:
         ConfigurationError: The token, base URL, proxy or certificate is missing or

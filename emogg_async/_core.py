@@ -19,7 +19,7 @@ from emogg_async._calls.transport import Transport
 from emogg_async._live.hub import Hub, shared_allowance
 from emogg_async._sessions import Sessions
 from emogg_async._settings import Settings
-from emogg_async._text import redacted
+from emogg_async._text import Secret, redacted
 from emogg_async._version import __version__
 from emogg_async._wire.protocol import RateLimit
 
@@ -37,7 +37,7 @@ class Core:
     """
 
     def __init__(
-        self, pipeline: Pipeline, sessions: Sessions, hub: Hub, secret: str
+        self, pipeline: Pipeline, sessions: Sessions, hub: Hub, secret: Secret
     ) -> None:
         self.loop = pipeline.loop
         self.pipeline = pipeline
@@ -50,9 +50,10 @@ class Core:
     def rate_limit(self) -> RateLimit | None:
         """The rate limit of the last answer that told one, with the token removed."""
         limit = self.pipeline.heard.limit
-        if limit is None or limit.policy is None or self._secret not in limit.policy:
+        if limit is None or limit.policy is None:
             return limit
-        return attrs.evolve(limit, policy=redacted(limit.policy, self._secret))
+        policy = redacted(limit.policy, self._secret)
+        return limit if policy == limit.policy else attrs.evolve(limit, policy=policy)
 
     def under(self, terms: Terms) -> "Core":
         """Return the same parts, whose calls go by other *terms*."""
@@ -121,7 +122,7 @@ def assemble(
         pacer=shared_pacer(base_url, token, rng) if settings.pace else None,
         counters=counters,
         rng=rng,
-        secret=token,
+        secret=settings.secret,
     )
     cache = None
     if settings.cache is not None:
@@ -133,7 +134,7 @@ def assemble(
         counters=counters,
     )
     hub = _make_hub(settings, counters, rng, pipeline.transport, sessions)
-    return Core(pipeline, sessions, hub, token)
+    return Core(pipeline, sessions, hub, settings.secret)
 
 
 def _make_hub(
@@ -148,6 +149,7 @@ def _make_hub(
         policy,
         token,
         shared_allowance(settings.base_url, token, rng, policy.window),
+        secret=settings.secret,
         open_socket=lambda: transport.open_socket(settings.attempt_timeout),
         look=sessions.look,
         counters=counters,

@@ -31,6 +31,9 @@ __all__ = ["Settings"]
 Listener = Callable[[Event], object]
 Trust = tls.SSLContext | str | PathLike[str]
 
+LEAST_SECRET: Final = 8
+"""Characters of a header that may be a key; shorter ones are words of messages, too."""
+
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -263,6 +266,12 @@ class Settings:
             cache=self.cache is not None,
             pace=self.pace,
         )
+
+    @property
+    def secret(self) -> tuple[str, ...]:
+        """What no error may show: the token, and headers that may be keys."""
+        long = (each for each in self.headers.values() if len(each) >= LEAST_SECRET)
+        return self.token, *long
 
     @route.default
     def _usable_route(self) -> Route:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 __all__ = [
     "UNSAFE",
+    "Secret",
     "clock",
     "counted",
     "encodable",
@@ -59,14 +60,19 @@ def one_line(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def redacted(text: str, *secrets: str) -> str:
+Secret = str | tuple[str, ...]
+"""What no text may show: one secret, or several."""
+
+
+def redacted(text: str, *secrets: Secret) -> str:
     """Return *text* with each of the *secrets* replaced by `***`.
 
     Secrets of fewer than six characters are left alone: they are part of many words.
     """
-    for secret in secrets:
-        if len(secret) > 5:
-            text = text.replace(secret, "***")
+    for each in secrets:
+        for secret in (each,) if isinstance(each, str) else each:
+            if len(secret) > 5:
+                text = text.replace(secret, "***")
     return text
 
 

@@ -23,9 +23,8 @@
 
 Each error keeps its facts as attributes, survives `pickle` and `copy`, and prints as
 one line: the failure, method and path, the number of attempts, the service's id of the
-request, and advice. It never
-holds the token, a header, or more of a body than the service's own message. Its
-traceback ends with the caller's frames.
+request, and advice. It never holds the token, a header that was sent, or more of a body
+than the service's own message. Its traceback ends with the caller's frames.
 """
 
 from datetime import datetime

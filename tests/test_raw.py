@@ -10,6 +10,7 @@ from rawserver import always, http, serving
 
 from emogg_async import (
     AsyncEmoggClient,
+    BadRequestError,
     EmoggError,
     InvalidArgumentError,
     NotFoundError,
@@ -202,6 +203,20 @@ class TestUserAgentAndHeaders:
                 await client.get_session(ID)
             shown = [repr(client), repr(client._settings), str(caught.value)]
         assert "hush" not in "".join(shown) + caplog.text
+
+    async def test_nothing_shows_them_if_the_service_quotes_them(self, emulator):
+        """Neither its words nor its id of a request bring a key into an error."""
+        emulator.fail(
+            status=400,
+            body={"message": "no key: hush-hush"},
+            headers={"X-Request-Id": "for-hush-hush"},
+        )
+        headers = {"X-Api-Key": "hush-hush"}
+        async with emulator.client(headers=headers) as client:
+            with pytest.raises(BadRequestError) as caught:
+                await client.get_session(ID)
+        assert "no key: ***" in str(caught.value)
+        assert "for-***" == caught.value.request_id
 
     @pytest.mark.parametrize(
         "user_agent",

@@ -29,6 +29,7 @@ from emogg_async._calls.retry import REWARD, Retrier, outcome_unknown
 from emogg_async._calls.telemetry import Counters, Instrument, Trace, log
 from emogg_async._calls.terms import Terms
 from emogg_async._calls.transport import Transport
+from emogg_async._text import Secret
 from emogg_async._wire.converter import structure
 from emogg_async._wire.headers import request_id
 from emogg_async._wire.protocol import (
@@ -87,7 +88,7 @@ class Pipeline:
         pacer: Gives out the tokens of the user's bucket; None sends without tokens.
         counters: Counts calls and requests.
         rng: The source of jitter.
-        secret: The token, which no error may show.
+        secret: The token and more that no error may show.
 
     Attributes:
         terms: The terms of its calls.
@@ -103,7 +104,7 @@ class Pipeline:
         pacer: Pacer | None,
         counters: Counters,
         rng: random.Random,
-        secret: str,
+        secret: Secret,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.gate = Gate(slots, pacer)

@@ -21,6 +21,7 @@ from emogg_async._live.policy import LivePolicy
 from emogg_async._live.slots import Slots
 from emogg_async._live.topics import Sink, Topic, TopicState, Wish
 from emogg_async._live.windows import Messages, SlidingWindow
+from emogg_async._text import Secret
 from emogg_async._wire.live import Answer, Happening
 from emogg_async._wire.protocol import HANDSHAKE, status_error
 from emogg_async.errors import (
@@ -131,6 +132,7 @@ class Hub:
         policy: The limits.
         token: The token.
         allowance: What the limits leave to the user.
+        secret: The token and more that no error may show.
         open_socket: Makes a connection.
         look: Gets a session, through the cache.
         counters: Counts and reports.
@@ -143,6 +145,7 @@ class Hub:
         token: str,
         allowance: Allowance,
         *,
+        secret: Secret,
         open_socket: Callable[[], Awaitable[aiohttp.ClientWebSocketResponse]],
         look: Callable[[str], Awaitable[Session]],
         counters: Counters,
@@ -152,6 +155,7 @@ class Hub:
         self.policy = policy
         self.rng = rng
         self._token = token
+        self._secret = secret
         self._allowance = allowance
         self._open_socket = open_socket
         self._look = look
@@ -510,7 +514,7 @@ class Hub:
 
     def error_of(self, answer: Answer) -> StatusError:
         """Return the error for an answer with a status that is not 200."""
-        return status_error(HANDSHAKE, answer.status, answer.message, self._token)
+        return status_error(HANDSHAKE, answer.status, answer.message, self._secret)
 
 
 def _stop_linger(topic: Topic) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from emogg_async._text import one_line, redacted, shown
+from emogg_async._text import Secret, one_line, redacted, shown
 from emogg_async._wire.protocol import Headers
 from emogg_async.errors import InvalidArgumentError
 
@@ -89,7 +89,7 @@ def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     return checked
 
 
-def request_id(headers: Headers, secret: str) -> str | None:
+def request_id(headers: Headers, secret: Secret) -> str | None:
     """Return the `X-Request-Id` of an answer in one printable line; None without one.
 
     It is cut at `MAX_REQUEST_ID` characters, after the *secret* is removed.

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from emogg_async import errors
-from emogg_async._text import one_line, redacted
+from emogg_async._text import Secret, one_line, redacted
 from emogg_async._wire.fields import ResponseHeaders
 from emogg_async.errors import EmoggError, ResponseShapeError, StatusError
 
@@ -292,7 +292,7 @@ _ERROR_BY_STATUS: Final[dict[int, type[StatusError]]] = {
 
 
 def decipher(
-    request: Request, response: Response, now: Callable[[], datetime], secret: str
+    request: Request, response: Response, now: Callable[[], datetime], secret: Secret
 ) -> Any:
     """Return the parsed JSON of *response*, or None for a success without a body.
 
@@ -303,7 +303,7 @@ def decipher(
         response: The response to it, with any status.
         now: A function that returns the time (aware). A date in `Retry-After` counts
             from it.
-        secret: The token, which no error may show.
+        secret: The token and more that no error may show.
 
     Raises:
         StatusError: The status is not 2xx. The class depends on the status.
@@ -328,7 +328,7 @@ def decipher(
     return payload
 
 
-def _raw(request: Request, response: Response, secret: str) -> RawResponse:
+def _raw(request: Request, response: Response, secret: Secret) -> RawResponse:
     fields = ResponseHeaders(response.headers)
     shown = {name: _hidden(value, request, secret) for name, value in fields.items()}
     return RawResponse(
@@ -336,7 +336,7 @@ def _raw(request: Request, response: Response, secret: str) -> RawResponse:
     )
 
 
-def purge(error: EmoggError, request: Request, secret: str) -> None:
+def purge(error: EmoggError, request: Request, secret: Secret) -> None:
     """Remove the token and the URI of a stream from *error*, which ended *request*.
 
     The service, or a proxy before it, may repeat either in any text.
@@ -348,7 +348,7 @@ def purge(error: EmoggError, request: Request, secret: str) -> None:
         error.problems = tuple(shown)
 
 
-def _hidden(text: str, request: Request, secret: str) -> str:
+def _hidden(text: str, request: Request, secret: Secret) -> str:
     """Return *text* without secrets.
 
     Text is cut after this: half a secret would not be found.
@@ -390,7 +390,7 @@ def unpacked(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
 
 
 def _undecodable(
-    request: Request, response: Response, problem: str, secret: str
+    request: Request, response: Response, problem: str, secret: Secret
 ) -> Exception:
     content_type = (response.headers.getall("Content-Type", ()) or "?")[0]
     media_type = _MEDIA_TYPE.match(_hidden(content_type, request, secret))
@@ -404,7 +404,7 @@ def _undecodable(
 
 
 def _status_error(
-    request: Request, response: Response, now: datetime, secret: str
+    request: Request, response: Response, now: datetime, secret: Secret
 ) -> StatusError:
     message = _service_message(response.body)
     retry_after = _retry_after(response.headers, now)
@@ -415,7 +415,7 @@ def status_error(
     request: Request,
     status: int,
     message: str,
-    secret: str,
+    secret: Secret,
     retry_after: float | None = None,
 ) -> StatusError:
     """Return the error for the *status* of an answer to *request*.
@@ -424,7 +424,7 @@ def status_error(
         request: The request.
         status: The status, which is not 2xx.
         message: The service's words; empty takes the usual phrase of the status.
-        secret: The token, which no error may show.
+        secret: The token and more that no error may show.
         retry_after: Seconds after which another try makes sense; None if unknown.
     """
     kind = _ERROR_BY_STATUS.get(
