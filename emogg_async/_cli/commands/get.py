@@ -102,7 +102,10 @@ class Tally:
         self._is_single = is_single
         self._reasons: set[Exit] = set()
         self._failures: Failures | None = None
-        if writer.is_for_people and sys.stderr.isatty():
+        # While a line moves, rich puts a file of its own in the place of stderr, which
+        # is no terminal in its older versions.
+        stderr = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+        if writer.is_for_people and stderr.isatty():
             self._failures = Failures()
             click.get_current_context().call_on_close(self._sum_up)
         self.succeeded = 0
