@@ -5,7 +5,7 @@ nothing else until the answer. One subscribe or unsubscribe is under way at a ti
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from itertools import count
 from typing import Final, Literal
 
@@ -73,7 +73,7 @@ class Dialogue:
         self,
         policy: LivePolicy,
         token: str,
-        topics: Iterable[Topic],
+        topics: Collection[Topic],
         *,
         messages: Messages,
         connections: Callable[[], int],
@@ -190,7 +190,7 @@ class Dialogue:
         return max(self._rests_until, self._free_at(now, requests=True))
 
     def _idle(self, now: float) -> Lost | float:
-        if any(True for _ in self._topics):
+        if self._topics:
             self._idle_since = math.inf
             return math.inf
         if self._idle_since == math.inf:

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from emogg_async._calls.call import deadline
 from emogg_async._calls.frames import bare, frameless, twin
+from emogg_async._calls.terms import MAX_TIMEOUT_SECONDS
 from emogg_async._checks import number
 from emogg_async._live.buffers import Buffer
 from emogg_async._live.topics import OpenTopics, Topic, Topics, TopicState, Wish
@@ -21,8 +22,6 @@ __all__ = ["Feed"]
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 State = Literal["waiting", "live", "reconnecting", "ended"]
-
-MAX_SECONDS: Final = 1e9
 
 
 class Branch:
@@ -42,7 +41,6 @@ class Branch:
 
     def __init__(self, open_hub: OpenTopics, wish: Wish, limit: int) -> None:
         self.wish = wish
-        self.limit = limit
         self.buffer: Buffer[Any] = Buffer(limit)
         self.topic: Topic | None = None
         self.error: EmoggError | None = None
@@ -268,7 +266,7 @@ class Feed(Generic[E_co]):
         """
         until = deadline.get()
         if timeout is not None:
-            number("timeout", timeout, above=0, at_most=MAX_SECONDS)
+            number("timeout", timeout, above=0, at_most=MAX_TIMEOUT_SECONDS)
             until = min(until, asyncio.get_running_loop().time() + timeout)
         try:
             async with asyncio.timeout_at(until if until < math.inf else None):

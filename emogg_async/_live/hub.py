@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, Final
@@ -225,10 +225,7 @@ class Hub:
 
     def end(self, session_id: str) -> None:
         """End all feeds of a session quietly: it is over."""
-        self.fail(
-            [each for each in self._topics.values() if each.session_id == session_id],
-            None,
-        )
+        self.fail(self._about(session_id), None)
 
     def fail(self, topics: Sequence[Topic], error: EmoggError | None) -> None:
         """End all feeds of *topics*, by an error or quietly."""
@@ -468,7 +465,7 @@ class Hub:
         self._allowance.connections.note(self.loop.time())
         return await self._open_socket()
 
-    def dialogue(self, topics: Iterable[Topic], now: float) -> Dialogue:
+    def dialogue(self, topics: Collection[Topic], now: float) -> Dialogue:
         """Begin the messages of a new connection."""
         return Dialogue(
             self.policy,

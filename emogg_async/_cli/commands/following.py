@@ -123,10 +123,8 @@ async def _pass_on(
 ) -> None:
     """Show the events of *feeds* until all of them have ended.
 
-    A merged feed does not tell whose failure it raises, but the feeds that it is made
-    of still tell which of them have ended.
+    An error of a merged feed names its session, in its words or in its path.
     """
-    over: set[str] = set()
     async with client.live.merge(feeds.values()) as feed:
         while True:
             view.look()
@@ -139,17 +137,8 @@ async def _pass_on(
             except NotFoundError as error:
                 if len(feeds) == 1:
                     raise
-                ended = [id_ for id_ in feeds if _is_over(feeds[id_])]
-                new = [id_ for id_ in ended if id_ not in over] or ended
-                told = [id_ for id_ in new if id_ in str(error.path)] or new
-                tally.tell(told[0], error)
-                over.add(told[0])
-                continue
-            over |= {id_ for id_ in feeds if _is_over(feeds[id_])}
-
-
-def _is_over(feed: Feed[Any]) -> bool:
-    return feed.state == "ended"
+                gone = next(id_ for id_ in feeds if id_.lower() in str(error))
+                tally.tell(gone, error)
 
 
 @contextmanager
