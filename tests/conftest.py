@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import os
 import signal
 from contextlib import contextmanager
@@ -34,6 +35,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_log():
+    """Fail a test that sets up the log of the whole process, and undo it."""
+    levels = {name: logging.getLogger(name).level for name in (None, "emogg_async")}
+    yield
+    changed = [each for each in levels if logging.getLogger(each).level != levels[each]]
+    for each in changed:
+        logging.getLogger(each).setLevel(levels[each])
+    assert not changed
 
 
 @pytest.fixture(scope="session")

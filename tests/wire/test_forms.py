@@ -412,7 +412,8 @@ def litestar_session() -> dict[str, Any]:
 
 def test_litestar_answers_with_the_dict():
     """Litestar writes by msgspec, so a handler returns the dict."""
-    with litestar.testing.TestClient(litestar.Litestar([litestar_session])) as visitor:
+    app = litestar.Litestar([litestar_session], logging_config=None)
+    with litestar.testing.TestClient(app) as visitor:
         assert visitor.get("/session").json() == to_dict(SESSION)
 
 
