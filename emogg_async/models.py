@@ -259,6 +259,39 @@ class EmotionTotals(Model):
             "count": [*self.emotions.values()],
         }
 
+    def to_svg(
+        self,
+        *,
+        width: int = 640,
+        theme: Literal["auto", "light", "dark", "page"] = "auto",
+        background: str | None = None,
+    ) -> str:
+        """Draw a bar for each emotion, the most frequent first.
+
+        It draws 20 emotions at most, and says what the rest amounts to.
+
+        Args:
+            width: Pixels, 200 to 4,000.
+            theme: As in `EmotionsTimeline.to_svg`.
+            background: As in `EmotionsTimeline.to_svg`.
+
+        Returns:
+            An SVG document that may also stand inside an HTML page. It needs no other
+            files, and its colours suit light and dark backgrounds.
+
+        Raises:
+            InvalidArgumentError: An argument breaks its rule.
+        """
+        from emogg_async._notebook import views
+
+        return views.totals_chart(
+            self.session,
+            self.emotions,
+            width=width,
+            theme=theme,
+            background=background,
+        )
+
     def _repr_html_(self) -> str:
         """Draw a bar for each emotion, the most frequent first, for notebooks."""
         from emogg_async._notebook import views
@@ -359,7 +392,7 @@ class EmotionsTimeline(Model):
         width: int = 640,
         height: int | None = None,
         measure: Literal["intensity", "quantity", "people"] = "intensity",
-        theme: Literal["auto", "light", "dark"] = "auto",
+        theme: Literal["auto", "light", "dark", "page"] = "auto",
         background: str | None = None,
     ) -> str:
         """Draw a row for each emotion, all on one scale, the largest mean first.
@@ -374,7 +407,9 @@ class EmotionsTimeline(Model):
             measure: Measurement of each emotion to draw.
             theme: `"light"` or `"dark"`: dark or light text, wherever the chart stands.
                 `"auto"` takes the page's own colour of text; a document of its own
-                follows its reader's preference.
+                follows its reader's preference. `"page"` writes no style at all, for a
+                page whose content security policy forbids inline styles: its stylesheet
+                gives the chart `max-width: 100%` and `height: auto`.
             background: Colour of CSS to paint behind the chart: a name, `#` before hex
                 digits, `rgb(…)` or `hsl(…)`. None paints nothing. It does not change
                 the colour of text: give it the theme that suits it.
@@ -396,6 +431,36 @@ class EmotionsTimeline(Model):
             measure=measure,
             theme=theme,
             background=background,
+        )
+
+    def to_sparkline(
+        self,
+        *,
+        width: int = 160,
+        height: int = 32,
+        measure: Literal["intensity", "quantity", "people"] = "intensity",
+    ) -> str:
+        """Draw the emotions very small, one on top of the other, for a row of a table.
+
+        The largest mean is at the bottom. There is no text in it, but a title that
+        tells the means. Intervals that the service left out stay empty.
+
+        Args:
+            width: Pixels, 20 to 4,000.
+            height: Pixels, 8 to 4,000.
+            measure: Measurement of each emotion to draw.
+
+        Returns:
+            An SVG document that may also stand inside an HTML page. It has no style, so
+            it suits any content security policy.
+
+        Raises:
+            InvalidArgumentError: An argument breaks its rule.
+        """
+        from emogg_async._notebook import views
+
+        return views.emotions_sparkline(
+            self._measured, width=width, height=height, measure=measure
         )
 
     def _measured(self, measure: str) -> Iterator[_Interval]:
@@ -495,7 +560,7 @@ class SentimentTimeline(Model):
         *,
         width: int = 640,
         height: int | None = None,
-        theme: Literal["auto", "light", "dark"] = "auto",
+        theme: Literal["auto", "light", "dark", "page"] = "auto",
         background: str | None = None,
     ) -> str:
         """Draw stacked bars: positive upwards, negative downwards, neutral around them.
@@ -508,7 +573,9 @@ class SentimentTimeline(Model):
             height: Pixels, 120 to 4,000; None chooses a suitable height.
             theme: `"light"` or `"dark"`: dark or light text, wherever the chart stands.
                 `"auto"` takes the page's own colour of text; a document of its own
-                follows its reader's preference.
+                follows its reader's preference. `"page"` writes no style at all, for a
+                page whose content security policy forbids inline styles: its stylesheet
+                gives the chart `max-width: 100%` and `height: auto`.
             background: Colour of CSS to paint behind the chart: a name, `#` before hex
                 digits, `rgb(…)` or `hsl(…)`. None paints nothing. It does not change
                 the colour of text: give it the theme that suits it.

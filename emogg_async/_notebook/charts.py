@@ -31,7 +31,6 @@ from emogg_async._notebook.svg import (
     GAP,
     NEUTRAL,
     PALETTE,
-    WIDTH,
     Look,
     Plot,
     at,
@@ -40,9 +39,7 @@ from emogg_async._notebook.svg import (
     text,
 )
 
-__all__ = ["bars", "colour", "rows", "sentiments", "stacks"]
-
-_WIDTH: Final = WIDTH - 2 * EDGE
+__all__ = ["bars", "colour", "rows", "sentiments", "sparkline", "stacks"]
 
 _MAX_ROWS: Final = 12
 _MAX_BARS: Final = 20
@@ -79,15 +76,18 @@ def colour(name: str) -> str:
     return PALETTE[place % len(PALETTE)]
 
 
-def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
+def bars(
+    counts: Iterable[tuple[str, int]], *, title: str, note: str, look: Look
+) -> str:
     """Draw a bar for each count, the largest first, with its share of all."""
+    width = look.width - 2 * EDGE
     known = dict(counts)
     parts = shares(known)
     shown, rest = [*parts][:_MAX_BARS], [*parts.values()][_MAX_BARS:]
     largest = max(parts.values(), default=0.0) or 1.0
     labels = [figure(known[name]) for name in shown]
-    left = label_room(shown, _WIDTH)
-    room = _WIDTH - left - _SHARE - max(map(text_width, labels), default=0.0) - GAP
+    left = label_room(shown, width)
+    room = width - left - _SHARE - max(map(text_width, labels), default=0.0) - GAP
     body, about = [], []
     for place, name in enumerate(shown):
         top = _HEAD + place * _BAR
@@ -99,8 +99,8 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
             f"{text(left - GAP, top + 14, name, anchor='end', room=left - GAP)}"
             f'<rect x="{at(left)}" y="{top + 2}" height="16" rx="2" '
             f'width="{at(length)}" fill="{colour(name)}"/>'
-            f"{text(_WIDTH - _SHARE, top + 14, labels[place], anchor='end')}"
-            f"{text(_WIDTH, top + 14, share, anchor='end', faint=True)}</g>"
+            f"{text(width - _SHARE, top + 14, labels[place], anchor='end')}"
+            f"{text(width, top + 14, share, anchor='end', faint=True)}</g>"
         )
     bottom = _HEAD + len(body) * _BAR
     if rest:
@@ -109,7 +109,7 @@ def bars(counts: Iterable[tuple[str, int]], *, title: str, note: str) -> str:
     elif not known:
         body.append(text(0, bottom + 14, "nothing was detected", faint=True))
     height = bottom + (4 if known and not rest else _BAR)
-    return document(title, note, body, about=about, size=(_WIDTH, height))
+    return document(title, note, body, about=about, size=(width, height), look=look)
 
 
 def rows(intervals: Iterable[Interval], *, title: str, note: str, look: Look) -> str:
@@ -191,6 +191,40 @@ def stacks(intervals: Iterable[Interval], *, title: str, note: str, look: Look) 
     size, remarks = (width, height), _remarks(whole, drawn)
     return document(
         title, note, body, about=about, remarks=remarks, size=size, look=look
+    )
+
+
+def sparkline(
+    intervals: Iterable[Interval], *, title: str, width: int, height: int
+) -> str:
+    """Stack the areas of the largest names, without any text; gaps stay empty."""
+    whole = series(intervals)
+    profiles = whole.profiles()
+    shown = [*profiles][:_MAX_ROWS]
+    drawn = _thinned(whole, width)
+    plot = Plot(0, 0, width, height, drawn)
+    tops = [sum(step.values.get(n, 0.0) for n in shown) for step in drawn.steps]
+    tall = height / (max(tops, default=0.0) or 1.0)
+    below = [0.0] * len(drawn.steps)
+    body = []
+    for name in shown:
+        above = [
+            low + step.values.get(name, 0.0)
+            for low, step in zip(below, drawn.steps, strict=True)
+        ]
+        spans = [
+            (step, height - low * tall, height - high * tall)
+            for step, low, high in zip(drawn.steps, below, above, strict=True)
+        ]
+        body.append(plot.blocks(spans, f'fill="{colour(name)}"'))
+        below = above
+    means = figures([profiles[name].mean for name in shown])
+    told = [f"{named(n)} {mean}" for n, mean in zip(shown, means, strict=True)]
+    about = escape(f"{title}: {', '.join(told) or 'no data'}", 200)
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+        f"<title>{about}</title>{plot.gaps()}{''.join(body)}</svg>"
     )
 
 

@@ -3,7 +3,7 @@
 A chart needs no script, no stylesheet, and no id that another chart on the page could
 have as well. Text and lines take the colour of the text around them, so they suit light
 and dark pages. A chart that is a document of its own follows its reader's preference.
-A `Look` fixes these colours, and paints a background.
+A `Look` fixes these colours, paints a background, or leaves all style to the page.
 """
 
 from collections.abc import Iterable
@@ -56,6 +56,7 @@ _AUTO: Final = (
     f"@media(prefers-color-scheme:dark){{svg:root{{color:{INKS['dark']}}}}}</style>"
 )
 _FAINT: Final = ' fill-opacity=".7"'
+_FONT: Final = "12px system-ui,sans-serif;font-variant-numeric:tabular-nums"
 
 
 class Look(NamedTuple):
@@ -65,7 +66,7 @@ class Look(NamedTuple):
         width: Pixels.
         height: Pixels; None for as many as it needs.
         theme: `light` or `dark`; `auto` takes the page's own colour of text or, for a
-            document of its own, follows its reader's preference.
+            document of its own, follows its reader's preference; `page` has no style.
         background: Colour behind the chart, fit for an attribute; None for none.
     """
 
@@ -136,16 +137,17 @@ def document(
         aside = text(width, 14, words, anchor="end", faint=True, room=width - used)
     theme, behind = look.theme, look.background
     ink = f";color-scheme:{theme};color:{INKS[theme]}" if theme in INKS else ""
+    style = f' style="max-width:100%;height:auto;font:{_FONT}{ink}"'
+    if theme == "page":
+        style = ' font-family="system-ui,sans-serif" font-size="12"'
     box = f'x="{-EDGE}" y="{-EDGE}" width="{right}" height="{bottom}"'
     paper = f'<rect class="paper" {box} fill="{behind}"/>' if behind else ""
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" direction="ltr" '
         f'width="{right}" height="{bottom}" '
-        f'viewBox="{-EDGE} {-EDGE} {right} {bottom}" '
-        'fill="currentColor" style="max-width:100%;height:auto;'
-        f'font:12px system-ui,sans-serif;font-variant-numeric:tabular-nums{ink}">'
-        f"<title>{name}</title>"
-        f"<desc>{escape('; '.join(about), 2000)}</desc>{'' if ink else _AUTO}{paper}"
+        f'viewBox="{-EDGE} {-EDGE} {right} {bottom}" fill="currentColor"{style}>'
+        f"<title>{name}</title><desc>{escape('; '.join(about), 2000)}</desc>"
+        f"{_AUTO if theme == 'auto' else ''}{paper}"
         f"{text(0, 14, title, bold=True, room=width / 1.2)}{aside}"
         f"{text(0, 32, note, faint=True, room=width)}{''.join(body)}</svg>"
     )

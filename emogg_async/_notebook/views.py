@@ -32,6 +32,7 @@ __all__ = [
     "batch_table",
     "emotions_chart",
     "emotions_row",
+    "emotions_sparkline",
     "emotions_view",
     "sentiment_chart",
     "sentiment_row",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 _MEASURES: Final = ("intensity", "quantity", "people")
-_THEMES: Final = ("auto", *INKS)
+_THEMES: Final = ("auto", *INKS, "page")
 _MAX_ROWS: Final = 20
 _MAX_ERRORS: Final = 10
 _MAX_SOURCES: Final = 8
@@ -96,12 +97,20 @@ def session_row(
     }
 
 
-def totals_chart(session: str, counts: Mapping[str, int]) -> str:
+def totals_chart(
+    session: str,
+    counts: Mapping[str, int],
+    *,
+    width: int = WIDTH,
+    theme: str = "auto",
+    background: str | None = None,
+) -> str:
     """Draw a bar for each emotion."""
     return charts.bars(
         counts.items(),
         title="Times each emotion was detected",
         note=f"session {session}",
+        look=_look(width, None, theme, background),
     )
 
 
@@ -135,6 +144,21 @@ def emotions_chart(
         note=f"session {session}",
         look=look,
     )
+
+
+def emotions_sparkline(
+    measured: Callable[[str], Iterable[Interval]],
+    *,
+    width: int,
+    height: int,
+    measure: str,
+) -> str:
+    """Draw the timeline very small, for a row of a table."""
+    _check_one_of("measure", measure, _MEASURES)
+    whole_number("width", width, at_least=20, at_most=4000)
+    whole_number("height", height, at_least=8, at_most=4000)
+    title = f"{measure.capitalize()} by emotion"
+    return charts.sparkline(measured(measure), title=title, width=width, height=height)
 
 
 def emotions_view(session: str, measured: Callable[[str], Iterable[Interval]]) -> str:

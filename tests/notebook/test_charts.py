@@ -790,6 +790,85 @@ def test_a_theme_fixes_the_colour_of_text(theme, ink, kind):
     assert "prefers-color-scheme" in kind.to_svg() == kind.to_svg(theme="auto")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        timeline({"a": 0.2}),
+        sentiments((1, 1, 1)),
+        EmotionTotals(session=ID, emotions=FrozenMapping({"a": 1})),
+    ],
+    ids=lambda kind: type(kind).__name__,
+)
+def test_a_chart_of_a_page_has_no_style(kind):
+    """A content security policy without inline styles has nothing to report."""
+    tree = checked(kind.to_svg(theme="page"))
+    assert [*tree.iter(f"{SVG}style")] == []
+    assert not any("style" in each.attrib for each in tree.iter())
+    assert "12" == tree.attrib["font-size"]
+    assert "style" in kind.to_svg()
+
+
+@given(emotion_timelines, st.sampled_from(["intensity", "quantity", "people"]))
+def test_sparklines_are_well_formed(drawn, measure):
+    """A sparkline is a whole document inside its box, without text and style."""
+    tree = checked(drawn.to_sparkline(width=60, height=20, measure=measure))
+    assert {each.tag for each in tree} <= {f"{SVG}title", f"{SVG}path"}
+    assert not any("style" in each.attrib for each in tree.iter())
+    for path in tree.iter(f"{SVG}path"):
+        for x, low, high, end, back in re.findall(
+            r"M(\S+) (\S+)V(\S+)H([^V]+)V([^Z]+)Z", path.attrib["d"]
+        ):
+            assert 0 <= float(x) <= float(end) <= 60
+            assert 0 <= float(high) <= float(low) <= 20
+            assert low == back
+
+
+def test_a_sparkline_stacks_emotions():
+    """The largest mean is at the bottom, a gap stays empty, and the title has words."""
+    drawn = EmotionsTimeline(
+        session=ID,
+        intervals=tuple(
+            EmotionInterval(
+                start=start,
+                end=start + 10,
+                detected_faces=1,
+                emotions=FrozenMapping(
+                    {
+                        name: EmotionMeasure(people=1, quantity=part, intensity=part)
+                        for name, part in {"joy": 0.25, "focus": 0.75}.items()
+                    }
+                ),
+            )
+            for start in (0, 30)
+        ),
+    )
+    tree = checked(drawn.to_sparkline(width=40, height=20))
+    title, gap, focus, joy = tree
+    assert title.text == "Intensity by emotion: focus 0.75, joy 0.25"
+    assert gap.attrib["d"] == "M10 0H30V20H10Z"
+    assert focus.attrib["fill"] == charts.colour("focus")
+    assert focus.attrib["d"] == "M0.5 20V5H9.5V20ZM30.5 20V5H39.5V20Z"
+    assert joy.attrib["d"] == "M0.5 5V0H9.5V5ZM30.5 5V0H39.5V5Z"
+    assert "no data" in timeline().to_sparkline()
+
+
+@pytest.mark.parametrize(
+    "options", [{"measure": "faces"}, {"width": 19}, {"height": 7}, {"height": "9"}]
+)
+def test_what_cannot_be_a_sparkline_is_refused(options):
+    """A wrong argument is named."""
+    (name,) = options
+    with pytest.raises(InvalidArgumentError, match=f"^{name}: expected"):
+        timeline().to_sparkline(**options)
+
+
+@given(totals, st.integers(200, 900))
+def test_charts_of_totals_fit_their_width(drawn, width):
+    """Any totals are a document as wide as was asked for."""
+    tree = checked(drawn.to_svg(width=width, theme="dark", background="black"))
+    assert str(width) == tree.attrib["width"]
+
+
 def blended(ink, paper, opacity):
     """Return the colour of *ink* that lets some of the *paper* through."""
     pairs = [(int(ink[n : n + 2], 16), int(paper[n : n + 2], 16)) for n in (1, 3, 5)]

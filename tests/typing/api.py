@@ -339,6 +339,7 @@ async def derived(client: AsyncEmoggClient) -> None:
     assert_type(timeline.to_columns(), dict[str, list[Any]])
     assert_type(timeline.to_svg(width=900, height=300, measure="people"), str)
     assert_type(timeline.to_svg(theme="dark", background="#1e1e1e"), str)
+    assert_type(timeline.to_sparkline(width=80, measure="people"), str)
     timeline.to_svg(theme="black")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     timeline.to_svg(measure="faces")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     for interval in timeline.intervals:
