@@ -1,0 +1,261 @@
+"""The pages of the dashboard, as a FastAPI app; `app.state.client` is its client."""
+
+import asyncio
+import csv
+import io
+import json
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from account import Filters, Page, figures, granularity, read_page
+from boards import Boards, Work, watch_account, watch_session
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
+from problems import Problem, is_limited, problem_of
+from pydantic import BaseModel, Field
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from emogg_async import AsyncEmoggClient, Failed, SessionState, SessionType, to_json
+from emogg_async.errors import EmoggError, ServerError, TransportError
+from emogg_async.integrations.starlette import CancelOnDisconnect, get_client
+from emogg_async.models import EmotionsTimeline
+
+HERE: Final = Path(__file__).parent
+KEPT_PAGES: Final = 20
+"""Pages of the list that are shown again while the service is out."""
+
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
+    "style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+PICTURE: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"
+}
+"""For a picture, which is a document of its own."""
+
+
+class Drawing(BaseModel):
+    """The choice of what to draw, as it stands in the address."""
+
+    measure: Literal["intensity", "quantity", "people"] = "intensity"
+    every: Literal[""] | Annotated[int, Field(ge=5, le=3600)] = ""
+    width: int = Field(640, ge=200, le=4000)
+
+
+Client = Annotated[AsyncEmoggClient, Depends(get_client)]
+Choice = Annotated[Drawing, Query()]
+What = Literal["totals", "timeline", "sentiment"]
+Form = Literal["csv", "json", "svg"]
+
+templates = Jinja2Templates(HERE / "templates")
+templates.env.filters["minutes"] = lambda seconds: f"{round(seconds / 60):,} min"
+templates.env.globals["spark_seconds"] = partial(granularity, parts=24)
+templates.env.globals["strongest"] = lambda emotions: sorted(
+    emotions.items(), key=lambda each: -each[1].intensity
+)[:3]
+
+
+def render(name: str, **facts: Any) -> str:
+    """Write a piece of a page."""
+    return templates.get_template(f"pieces/{name}.html").render(facts)
+
+
+def write(request: Request, name: str, status: int = 200, **facts: Any) -> Response:
+    """Write a whole page."""
+    return templates.TemplateResponse(request, f"{name}.html", facts, status)
+
+
+def secured(app: ASGIApp) -> ASGIApp:
+    """Tell browsers what a page may do: run our own script, and no more."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    return call
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
+    """Keep the client open while the app runs."""
+    async with app.state.client as client:
+        boards = Boards()
+        yield {"emogg_client": client, "boards": boards, "kept": OrderedDict()}
+        await boards.close()
+
+
+app = FastAPI(lifespan=lifespan, openapi_url=None)
+app.add_middleware(CancelOnDisconnect)
+app.add_middleware(secured)
+app.mount("/static", StaticFiles(directory=HERE / "static"))
+
+
+@app.exception_handler(EmoggError)
+@app.exception_handler(HTTPException)
+@app.exception_handler(RequestValidationError)
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer an error by a page that says what to do."""
+    if isinstance(error, EmoggError):
+        problem = problem_of(error, await get_client(request))
+    else:
+        words = "There is no such page. Correct the address, or go back to the list."
+        problem = Problem(words, getattr(error, "status_code", 400))
+    return write(request, "problem", problem.status, problem=problem)
+
+
+# -- the list --------------------------------------------------------------------------
+
+
+@app.get("/", response_class=HTMLResponse)
+async def list_sessions(
+    request: Request, client: Client, filters: Annotated[Filters, Query()]
+) -> Response:
+    """Show a page of the list; in an outage, the page as it was."""
+    kept: OrderedDict[str, tuple[float, Page]] = request.state.kept
+    address, age, problem = filters.address(), 0.0, None
+    try:
+        page = await read_page(client, filters)
+    except (TransportError, ServerError) as error:
+        if address not in kept:
+            raise
+        since, page = kept[address]
+        age, problem = time.monotonic() - since, problem_of(error, client)
+    else:
+        kept[address] = time.monotonic(), page
+        if len(kept) > KEPT_PAGES:
+            kept.popitem(last=False)
+    kinds = {"states": [*SessionState], "types": [*SessionType]}
+    facts = {"page": page, "filters": filters, "age": age, "problem": problem}
+    return write(request, "sessions", **facts, **kinds)
+
+
+@app.get("/charts")
+async def draw_charts(client: Client, row: Annotated[list[str], Query()]) -> Response:
+    """Send the charts of rows, each in a line of its own as soon as it is there.
+
+    They are bulk work, which leaves the rate limit to what visitors wait for. Each row
+    is an id and the seconds of an interval, as `6606810e62d82c07cd0c20aa.60`.
+    """
+    wanted = {each[:24]: each[25:] for each in row[:100]}
+
+    async def call(session_id: str) -> EmotionsTimeline:
+        seconds = int(wanted[session_id])
+        return await client.get_emotions_timeline(session_id, granularity=seconds)
+
+    async def lines() -> AsyncIterator[str]:
+        if is_limited(client):
+            yield json.dumps({"note": "Charts wait for the rate limit."}) + "\n"
+        async with client.stream(call, wanted) as outcomes:
+            async for outcome in outcomes:
+                if isinstance(outcome, Failed):
+                    problem = problem_of(outcome.error, client)
+                    html = render("spark", problem=problem)
+                else:
+                    html = render("spark", timeline=outcome.value)
+                yield json.dumps({"id": outcome.session_id, "html": html}) + "\n"
+
+    if not all(seconds.isdecimal() for seconds in wanted.values()):
+        raise HTTPException(400)
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+@app.get("/live", response_class=EventSourceResponse)
+async def stream(
+    request: Request, client: Client, session: str = ""
+) -> AsyncIterator[ServerSentEvent]:
+    """Send what moves on the list, or on the page of a session, as it changes."""
+    work: Work = partial(watch_account, client, render)
+    if session:
+        work = partial(watch_session, client, session, render)
+    with request.state.boards.board(session, work) as board:
+        async for pieces in board.pieces(request.app.state.is_stopping):
+            yield ServerSentEvent(event="show", data=pieces)
+        if board.is_over:
+            yield ServerSentEvent(event="end", data={})
+
+
+# -- one session -----------------------------------------------------------------------
+
+
+def reads(client: AsyncEmoggClient, every: int) -> dict[str, Callable[[str], Any]]:
+    """Return the calls for what is known of a session."""
+    parts = {"granularity": every}
+    return {
+        "totals": client.get_emotions,
+        "timeline": partial(client.get_emotions_timeline, **parts),
+        "sentiment": partial(client.get_transcription_sentiment, **parts),
+    }
+
+
+@app.get("/sessions/{session_id}", response_class=HTMLResponse)
+async def show_session(
+    request: Request, client: Client, session_id: str, choice: Choice
+) -> Response:
+    """Show one session: facts, totals, timeline and sentiment."""
+    session = await client.get_session(session_id)
+    seconds = choice.every or granularity(session.duration, 120)
+    calls = reads(client, seconds)
+    tasks = [call(session_id) for call in calls.values()]
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    facts = dict(zip(calls, found, strict=True))
+    for name, value in facts.items():
+        if isinstance(value, EmoggError):
+            facts[name] = problem_of(value, client)
+        elif isinstance(value, BaseException):
+            raise value
+    timeline, rows = facts["timeline"], []
+    if isinstance(timeline, EmotionsTimeline):
+        rows = figures(timeline, choice.measure)
+    is_past = any(getattr(each, "stale", False) for each in (session, *found))
+    facts |= {"session": session, "choice": choice, "seconds": seconds}
+    return write(request, "session", **facts, figures=rows, is_past=is_past)
+
+
+@app.get("/sessions/{session_id}/{what}.{form}")
+async def download(
+    client: Client, session_id: str, what: What, form: Form, choice: Choice
+) -> Response:
+    """Send what is known of a session as a table, as JSON or as a picture."""
+    model = await reads(client, choice.every or 60)[what](session_id)
+    headers = {
+        "Content-Disposition": f'inline; filename="{what}-{model.session}.{form}"'
+    }
+    if form == "json":
+        return Response(to_json(model), 200, headers, "application/json")
+    if form == "svg":
+        more = {"measure": choice.measure} if what == "timeline" else {}
+        svg = model.to_svg(width=choice.width, **more)
+        return Response(svg, 200, headers | PICTURE, "image/svg+xml")
+    columns, file = model.to_columns(), io.StringIO(newline="")
+    rows = ([*map(cell, row)] for row in zip(*columns.values(), strict=True))
+    csv.writer(file).writerows([[*columns], *rows])
+    return Response(file.getvalue(), 200, headers, "text/csv")
+
+
+def cell(value: Any) -> Any:
+    """Let no spreadsheet take a text for a formula."""
+    is_risky = isinstance(value, str) and value.startswith(
+        ("=", "+", "-", "@", "\t", "\r")
+    )
+    return f"'{value}" if is_risky else value
