@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import webbrowser
-from contextlib import ExitStack, suppress
+from contextlib import nullcontext
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ import uvicorn
 from pages import app
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from emogg_async import AsyncEmoggClient, CachePolicy, ConfigurationError
+from emogg_async import AsyncEmoggClient, CachePolicy, EmoggError
 from emogg_async.testing import EmoggEmulator
 
 OPTIONS: Final[dict[str, Any]] = {
@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    text = "show N made-up sessions (60), and three live ones"
+    text = "show N made-up sessions (default 60), and three live ones"
     add("--emulator", nargs="?", type=int, const=60, metavar="N", help=text)
     add("--host", default="127.0.0.1", help="address to serve at")
     add("--port", default=0, type=int, help="0 is any free one")
@@ -57,38 +57,44 @@ def sample_account(count: int) -> EmoggEmulator:
     return emulator
 
 
+def serve(host: str, port: int, *, has_browser: bool) -> None:
+    """Serve until a signal.
+
+    Raises:
+        OSError: The address cannot be served at.
+    """
+    listener = socket.create_server((host, port))
+    address, port = listener.getsockname()[:2]
+    if not ip_address(address).is_unspecified:  # no other site may pretend to be this
+        names = [address, host, "localhost"]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
+    # Streams end by themselves; nothing else may hold up the end for long.
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
+    server = uvicorn.Server(config)
+    app.state.is_stopping = lambda: server.should_exit
+    url = f"http://{address}:{port}/"
+    print(f"The dashboard is at {url} until you press Ctrl-C.", flush=True)
+    if has_browser:
+        webbrowser.open(url)
+    server.run(sockets=[listener])
+
+
 def main() -> int:
-    """Serve until Ctrl-C."""
+    """Run the command, and return its exit code."""
     given = arguments()
-    with ExitStack() as stack:
-        try:
-            if given.emulator is None:
-                app.state.client = AsyncEmoggClient(**OPTIONS)
-            else:
-                emulator = stack.enter_context(sample_account(given.emulator))
-                app.state.client = emulator.client(**OPTIONS)
-            listener = socket.create_server((given.host, given.port))
-        except (ConfigurationError, OSError) as error:
-            print(error, file=sys.stderr)
-            return 2
-        host, port = listener.getsockname()[:2]
-        if not ip_address(
-            host
-        ).is_unspecified:  # no other site may lead its visitors here
-            names = [host, given.host, "localhost"]
-            app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
-        # Streams end by themselves; nothing else may hold up the end for long.
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
-        server = uvicorn.Server(config)
-        app.state.is_stopping = lambda: server.should_exit
-        url = f"http://{host}:{port}/"
-        print(f"The dashboard is at {url} until you press Ctrl-C.", flush=True)
-        if not given.no_browser:
-            webbrowser.open(url)
-        # uvicorn answers all visitors, and then sends itself its signal again.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with stack.pop_all(), suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+    # uvicorn answers all visitors, and then sends itself its signal again.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        emulator = given.emulator and sample_account(given.emulator)
+        with emulator or nullcontext():
+            make = emulator.client if emulator else AsyncEmoggClient
+            app.state.client = make(**OPTIONS)
+            serve(given.host, given.port, has_browser=not given.no_browser)
+    except (EmoggError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        pass
     return 0
 
 

@@ -30,6 +30,7 @@ SOON: Final = 2.0
 MOVING: Final = 6
 """Live sessions that move in the list; the service allows ten in all."""
 
+logger = logging.getLogger(__name__)
 Render = Callable[..., str]
 Work = Callable[["Board"], Awaitable[None]]
 
@@ -102,7 +103,7 @@ class Boards:
         try:
             await work(board)
         except Exception:
-            logging.exception("a board failed")
+            logger.exception("the work for pages that are open failed")
         finally:
             board.end()
 

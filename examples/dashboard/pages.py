@@ -200,11 +200,11 @@ async def stream(
 
 def reads(client: AsyncEmoggClient, every: int) -> dict[str, Callable[[str], Any]]:
     """Return the calls for what is known of a session."""
-    parts = {"granularity": every}
+    sentiment = client.get_transcription_sentiment
     return {
         "totals": client.get_emotions,
-        "timeline": partial(client.get_emotions_timeline, **parts),
-        "sentiment": partial(client.get_transcription_sentiment, **parts),
+        "timeline": partial(client.get_emotions_timeline, granularity=every),
+        "sentiment": partial(sentiment, granularity=every),
     }
 
 
@@ -218,7 +218,7 @@ async def show_session(
     calls = reads(client, seconds)
     tasks = [call(session_id) for call in calls.values()]
     found = await asyncio.gather(*tasks, return_exceptions=True)
-    facts = dict(zip(calls, found, strict=True))
+    facts: dict[str, Any] = dict(zip(calls, found, strict=True))
     for name, value in facts.items():
         if isinstance(value, EmoggError):
             facts[name] = problem_of(value, client)
