@@ -59,6 +59,8 @@ class Drawing(BaseModel):
 
 Client = Annotated[AsyncEmoggClient, Depends(get_client)]
 Choice = Annotated[Drawing, Query()]
+Row = Annotated[str, Field(pattern=r"^[0-9a-f]{24}\.[0-9]{1,4}$")]
+Rows = Annotated[list[Row], Query(max_length=100)]
 What = Literal["totals", "timeline", "sentiment"]
 Form = Literal["csv", "json", "svg"]
 
@@ -75,7 +77,9 @@ def render(name: str, **facts: Any) -> str:
     return templates.get_template(f"pieces/{name}.html").render(facts)
 
 
-def write(request: Request, name: str, status: int = 200, **facts: Any) -> Response:
+def write(
+    request: Request, name: str, facts: dict[str, Any], status: int = 200
+) -> Response:
     """Write a whole page."""
     return templates.TemplateResponse(request, f"{name}.html", facts, status)
 
@@ -121,7 +125,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
     else:
         words = "There is no such page. Correct the address, or go back to the list."
         problem = Problem(words, getattr(error, "status_code", 400))
-    return write(request, "problem", problem.status, problem=problem)
+    return write(request, "problem", {"problem": problem}, problem.status)
 
 
 # -- the list --------------------------------------------------------------------------
@@ -145,23 +149,23 @@ async def list_sessions(
         kept[address] = time.monotonic(), page
         if len(kept) > KEPT_PAGES:
             kept.popitem(last=False)
-    kinds = {"states": [*SessionState], "types": [*SessionType]}
     facts = {"page": page, "filters": filters, "age": age, "problem": problem}
-    return write(request, "sessions", **facts, **kinds)
+    kinds = {"states": [*SessionState], "types": [*SessionType]}
+    return write(request, "sessions", facts | kinds)
 
 
 @app.get("/charts")
-async def draw_charts(client: Client, row: Annotated[list[str], Query()]) -> Response:
+async def draw_charts(client: Client, row: Rows) -> Response:
     """Send the charts of rows, each in a line of its own as soon as it is there.
 
     They are bulk work, which leaves the rate limit to what visitors wait for. Each row
     is an id and the seconds of an interval, as `6606810e62d82c07cd0c20aa.60`.
     """
-    wanted = {each[:24]: each[25:] for each in row[:100]}
+    wanted = {each[:24]: int(each[25:]) for each in row}
 
     async def call(session_id: str) -> EmotionsTimeline:
-        seconds = int(wanted[session_id])
-        return await client.get_emotions_timeline(session_id, granularity=seconds)
+        every = wanted[session_id]
+        return await client.get_emotions_timeline(session_id, granularity=every)
 
     async def lines() -> AsyncIterator[str]:
         if is_limited(client):
@@ -175,8 +179,6 @@ async def draw_charts(client: Client, row: Annotated[list[str], Query()]) -> Res
                     html = render("spark", timeline=outcome.value)
                 yield json.dumps({"id": outcome.session_id, "html": html}) + "\n"
 
-    if not all(seconds.isdecimal() for seconds in wanted.values()):
-        raise HTTPException(400)
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
@@ -215,21 +217,21 @@ async def show_session(
     """Show one session: facts, totals, timeline and sentiment."""
     session = await client.get_session(session_id)
     seconds = choice.every or granularity(session.duration, 120)
+
+    async def read(call: Callable[[str], Any]) -> Any:
+        try:
+            return await call(session_id)
+        except EmoggError as error:
+            return problem_of(error, client)
+
     calls = reads(client, seconds)
-    tasks = [call(session_id) for call in calls.values()]
-    found = await asyncio.gather(*tasks, return_exceptions=True)
-    facts: dict[str, Any] = dict(zip(calls, found, strict=True))
-    for name, value in facts.items():
-        if isinstance(value, EmoggError):
-            facts[name] = problem_of(value, client)
-        elif isinstance(value, BaseException):
-            raise value
-    timeline, rows = facts["timeline"], []
-    if isinstance(timeline, EmotionsTimeline):
-        rows = figures(timeline, choice.measure)
-    is_past = any(getattr(each, "stale", False) for each in (session, *found))
+    found = await asyncio.gather(*map(read, calls.values()))
+    facts = dict(zip(calls, found, strict=True))
     facts |= {"session": session, "choice": choice, "seconds": seconds}
-    return write(request, "session", **facts, figures=rows, is_past=is_past)
+    facts["is_past"] = any(getattr(each, "stale", False) for each in (session, *found))
+    if isinstance(facts["timeline"], EmotionsTimeline):
+        facts["figures"] = figures(facts["timeline"], choice.measure)
+    return write(request, "session", facts)
 
 
 @app.get("/sessions/{session_id}/{what}.{form}")
@@ -238,9 +240,8 @@ async def download(
 ) -> Response:
     """Send what is known of a session as a table, as JSON or as a picture."""
     model = await reads(client, choice.every or 60)[what](session_id)
-    headers = {
-        "Content-Disposition": f'inline; filename="{what}-{model.session}.{form}"'
-    }
+    name = f"{what}-{session_id}.{form}"
+    headers = {"Content-Disposition": f'inline; filename="{name}"'}
     if form == "json":
         return Response(to_json(model), 200, headers, "application/json")
     if form == "svg":
@@ -255,7 +256,5 @@ async def download(
 
 def cell(value: Any) -> Any:
     """Let no spreadsheet take a text for a formula."""
-    is_risky = isinstance(value, str) and value.startswith(
-        ("=", "+", "-", "@", "\t", "\r")
-    )
+    is_risky = isinstance(value, str) and value[:1] in {*"=+-@\t\r"}
     return f"'{value}" if is_risky else value

@@ -51,8 +51,8 @@ def problem_of(error: errors.EmoggError, client: AsyncEmoggClient) -> Problem:
         kind = errors.RateLimitedError
     words = next(WORDS[each] for each in kind.__mro__ if each in WORDS)
     is_passing = isinstance(error, errors.TransportError | errors.ServerError)
-    wait = headers.get("Retry-After", 5 if is_passing else None)
-    return Problem(words, status, wait and int(wait))
+    wait = int(headers.get("Retry-After", 5 if is_passing else 0))
+    return Problem(words, status, wait or None)
 
 
 def is_limited(client: AsyncEmoggClient) -> bool:
