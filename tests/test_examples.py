@@ -68,6 +68,9 @@ def _call(
     """Run an example within this process, which is quicker."""
     code: object = 0
     stdout, stderr = io.StringIO(), io.StringIO()
+    handlers = {
+        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *arguments])
         patch.setattr(sys, "stdin", io.StringIO(stdin))
@@ -77,6 +80,9 @@ def _call(
             runpy.run_path(str(EXAMPLES / name), run_name="__main__")
         except SystemExit as end:
             code = end.code or 0
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     if not isinstance(code, int):  # Python prints anything else, and ends with 1
         print(code, file=stderr)
         code = 1
