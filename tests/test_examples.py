@@ -270,15 +270,20 @@ def test_list_sessions_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [("--limit", "-1"), ("--limit", "x"), ("--started-after", "yesterday")]
+    ("options", "kind"),
+    [
+        (("--limit", "-1"), "natural"),
+        (("--limit", "x"), "natural"),
+        (("--started-after", "yesterday"), "iso_date"),
+    ],
 )
 def test_list_sessions_usage(
-    options: tuple[str, str], emogg_emulator: EmoggEmulator
+    options: tuple[str, str], kind: str, emogg_emulator: EmoggEmulator
 ) -> None:
     """An option that makes no sense is refused before any request."""
     run = _call("list_sessions.py", *options)
     assert (run.returncode, run.stdout) == (2, "")
-    assert f"argument {options[0]}: invalid" in run.stderr
+    assert f"argument {options[0]}: invalid {kind} value" in run.stderr
     assert emogg_emulator.requests == ()
 
 
