@@ -17,7 +17,7 @@ Memory holds one part, and the sessions of the listing.
 The first run after a session's end fetches its emotions, which change until then.
 Deleted sessions stay in the archive. Progress and failures go to standard error. The
 exit code is 0 when all is kept, 3 when sessions failed, which the next run tries again,
-and 1 when the program gave up.
+1 when the program gave up, and 130 after Ctrl-C or SIGTERM.
 
 It needs `python -m pip install pyarrow`.
 The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL.
@@ -26,6 +26,7 @@ The token comes from EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL.
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -33,19 +34,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # Ctrl-C ends the slow imports without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emogg_async import (
-    AsyncEmoggClient,
-    EmoggError,
-    EmotionsTimeline,
-    EmotionTotals,
-    Failed,
-    Fetched,
-    NotFoundError,
-    to_columns,
-)
+from emogg_async import AsyncEmoggClient, EmoggError, NotFoundError, to_columns
 
 if sys.platform != "win32":
     import fcntl
@@ -63,7 +58,7 @@ KINDS = {
 }
 TYPES = {name: kind for kind, names in KINDS.items() for name in names.split()}
 
-Call = Callable[[str], Awaitable[EmotionTotals | EmotionsTimeline]]
+Call = Callable[[str], Awaitable[Any]]
 
 
 def table_of(columns: dict[str, list[Any]]) -> pa.Table:
@@ -140,15 +135,12 @@ async def fetch(
     kept = len(ids) - len(missing)
     async with client.stream(call, missing) as outcomes:
         async for outcome in outcomes:
-            match outcome:
-                case Fetched(session_id, value):
-                    try:
-                        tables[session_id] = table_of(value.to_columns())
-                    except (OverflowError, pa.ArrowInvalid) as error:
-                        failures.append(f"failed: {name} of {session_id}: {error}")
-                # A session may be deleted after it was listed: that is no failure.
-                case Failed(session_id, error) if not isinstance(error, NotFoundError):
-                    failures.append(f"failed: {name} of {session_id}: {error}")
+            try:
+                tables[outcome.session_id] = table_of(outcome.unwrap().to_columns())
+            except NotFoundError:
+                pass  # a session that was deleted after it was listed is no failure
+            except (EmoggError, OverflowError, pa.ArrowInvalid) as error:
+                failures.append(f"failed: {name} of {outcome.session_id}: {error}")
             if len(tables) == PART:
                 await asyncio.to_thread(parts.append, tables)
                 kept += len(tables)
@@ -163,6 +155,8 @@ async def fetch(
 @contextmanager
 def alone(root: Path) -> Iterator[None]:
     """Make the directory, and let no other run work in it (but on Windows)."""
+    if root.is_file():
+        raise NotADirectoryError(f"{root} is a file: name a directory")
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as file:
         if sys.platform != "win32":
@@ -191,10 +185,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Keep a whole account as Parquet.")
     parser.add_argument("directory", metavar="DIR", type=Path)
     root = parser.parse_args().directory
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         sys.exit(asyncio.run(archive(root)))
     except (EmoggError, OSError, pa.ArrowException) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        report("interrupted")
         sys.exit(130)  # as shells count: 128 and the number of the signal

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from emogg_async import AsyncEmoggClient, EmoggError
 
 
-def moment(text: str) -> datetime:
+def iso_date(text: str) -> datetime:
     """Read an ISO 8601 date; one without an offset is taken as UTC."""
     parsed = datetime.fromisoformat(text)
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="List sessions, newest first.")
     parser.add_argument("--state", help="only in this state, e.g. finished")
     parser.add_argument("--type", help="only of this type, e.g. live_analysis")
-    parser.add_argument("--started-after", type=moment, help="only later ones (ISO)")
+    parser.add_argument("--started-after", type=iso_date, help="later, e.g. 2024-03-01")
     parser.add_argument("--limit", type=natural, help="how many at most; default: all")
     return parser.parse_args()
 

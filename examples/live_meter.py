@@ -1,10 +1,11 @@
 """Show how strong each emotion of a session is just now, as bars that move.
 
     python -m pip install '.[cli]'
-    python examples/live_meter.py 65ea1530bb50af72b6e3dc1e
+    python examples/live_meter.py SESSION-ID
 
-It ends with the session, or by Ctrl-C. The token comes from EMOGG_API_TOKEN, the
-service's address from EMOGG_BASE_URL.
+The session is active; with the emulator it is one that `emogg sessions create NAME URI`
+has made. The meter ends with the session, or by Ctrl-C. The token comes from
+EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL.
 """
 
 import asyncio

@@ -3,10 +3,11 @@
     python -m pip install . 'fastapi>=0.135' uvicorn
     PORT=8000 python examples/live_sse.py
 
-    curl -N localhost:8000/sessions/65ea1530bb50af72b6e3dc1e/live
+    curl -N localhost:8000/sessions/SESSION-ID/live
 
-All browsers of a session share one subscription. A browser that reads slowly loses its
-own oldest events only, and a gap is an event of its own. The token comes from
+The session is active; with the emulator it is one that `emogg sessions create NAME URI`
+has made. All browsers of a session share one subscription. A browser that reads slowly
+loses its own oldest events only, and a gap is an event of its own. The token comes from
 EMOGG_API_TOKEN, the service's address from EMOGG_BASE_URL. All visitors see what that
 token may see: put your own log-in in front of it.
 """

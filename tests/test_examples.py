@@ -68,6 +68,9 @@ def _call(
     """Run an example within this process, which is quicker."""
     code: object = 0
     stdout, stderr = io.StringIO(), io.StringIO()
+    handlers = {
+        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *arguments])
         patch.setattr(sys, "stdin", io.StringIO(stdin))
@@ -77,6 +80,9 @@ def _call(
             runpy.run_path(str(EXAMPLES / name), run_name="__main__")
         except SystemExit as end:
             code = end.code or 0
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     if not isinstance(code, int):  # Python prints anything else, and ends with 1
         print(code, file=stderr)
         code = 1
@@ -264,15 +270,20 @@ def test_list_sessions_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [("--limit", "-1"), ("--limit", "x"), ("--started-after", "yesterday")]
+    ("options", "kind"),
+    [
+        (("--limit", "-1"), "natural"),
+        (("--limit", "x"), "natural"),
+        (("--started-after", "yesterday"), "iso_date"),
+    ],
 )
 def test_list_sessions_usage(
-    options: tuple[str, str], emogg_emulator: EmoggEmulator
+    options: tuple[str, str], kind: str, emogg_emulator: EmoggEmulator
 ) -> None:
     """An option that makes no sense is refused before any request."""
     run = _call("list_sessions.py", *options)
     assert (run.returncode, run.stdout) == (2, "")
-    assert f"argument {options[0]}: invalid" in run.stderr
+    assert f"argument {options[0]}: invalid {kind} value" in run.stderr
     assert emogg_emulator.requests == ()
 
 

@@ -4,6 +4,7 @@ They are served when the service could not answer, and never when it did: not fo
 a 401, a 403 or a 404, nor for an answer that cannot be read.
 """
 
+import asyncio
 import math
 from collections.abc import Callable
 from http import HTTPStatus
@@ -12,7 +13,13 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from emogg_async._calls.call import Call
-from emogg_async.errors import EmoggError, RateLimitedError, ServerError, TransportError
+from emogg_async.errors import (
+    DeadlineError,
+    EmoggError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+)
 
 __all__ = ["PROBE_INTERVAL", "Outage", "Past", "PastHolder", "is_outage"]
 
@@ -115,12 +122,16 @@ class Outage:
     def note(self, call: Call, error: BaseException, now: float) -> None:
         """Note *now* how a read has failed; one that was not sent tells nothing.
 
+        An impatient call whose time was up tells nothing either.
         Each request counts once, also when its failure is noted again as the call's.
         A load is cancelled when its time is up, and also when its last waiter leaves.
         """
         if call.attempts == call.noted:
             return
         call.noted = call.attempts
+        is_cut = isinstance(error, DeadlineError | asyncio.CancelledError)
+        if call.is_impatient and is_cut:
+            return
         if not isinstance(error, EmoggError):
             if now >= call.deadline:
                 self.fail(now, call.departed)

@@ -102,6 +102,8 @@ class Call:
         allowance: Seconds from its first send to its end. Only calls of a bulk have
             one, as their time in the queue does not count.
         is_paced: Whether it waits for a token of the rate limit.
+        is_impatient: Whether its attempts have less time than those of the client, so
+            that an end of that time tells nothing about the service.
         backlog: The rest of the bulk that it belongs to.
         since: The time of the wall clock when it began; None for reads.
         attempts: Requests sent for it.
@@ -127,6 +129,7 @@ class Call:
     allowance: float = math.inf
     backlog: Backlog = UNKNOWN
     is_paced: bool = True
+    is_impatient: bool = False
     since: datetime | None = None
     attempts: int = 0
     noted: int = 0
@@ -159,6 +162,7 @@ class Call:
         half = (self.deadline - now) / 2
         aside = Call(self.priority, now + half, min(half, self.allowance), self.backlog)
         aside.is_paced, aside.gives_up = self.is_paced, _at_once
+        aside.is_impatient = self.is_impatient
         return aside
 
 

@@ -121,6 +121,7 @@ class Pipeline:
         self.terms = terms
         self._manner = self.flights.manner(terms.manner)
         self._is_paced = True  # without tokens, the pacer itself is blind
+        self._is_impatient = False
         self._counters = counters
         self._secret = secret
 
@@ -134,6 +135,7 @@ class Pipeline:
         view.terms = terms
         view._manner = self.flights.manner(terms.manner)
         view._is_paced = terms.pace
+        view._is_impatient = terms.attempt_timeout < self.terms.attempt_timeout
         paced = self.gate.after_refusal if terms.pace else lambda: None
         view._retrier = self._retrier.under(terms.retry, paced)
         return view
@@ -222,7 +224,7 @@ class Pipeline:
             call = Call(priority, deadline, backlog=_ALONE)
         if request.repeat is not SAFE:
             call.since = _utc_now()
-        call.is_paced = self._is_paced
+        call.is_paced, call.is_impatient = self._is_paced, self._is_impatient
         return call
 
     def _cut_off(self, request: Request, call: Call, signal: Exception) -> EmoggError:

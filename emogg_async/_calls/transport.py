@@ -148,6 +148,12 @@ class Transport:
         reserved = {*common, "Content-Type", "Content-Length", "Host"}
         self._reserved = {name.lower() for name in reserved}
 
+    def __del__(self) -> None:
+        """Keep aiohttp from warning as well: a forgotten client warns itself."""
+        for session in (self._sockets, self._http if self._owns_http else None):
+            if session is not None:
+                session.detach()
+
     def _use_proxy(self, proxy: Proxy, headers: dict[str, str]) -> None:
         its = proxy.headers()
         self._plain |= {
@@ -336,6 +342,11 @@ class _Connector(aiohttp.TCPConnector):
     Connections, and the timer that closes them, are made in an empty context, because
     they outlive the load that makes them and would keep its context alive.
     """
+
+    def __del__(self, *_: object) -> None:
+        """Close connections like aiohttp, without its warning: the client warns."""
+        if not self.closed:
+            self._close()
 
     async def connect(
         self,

@@ -36,6 +36,9 @@ SHOWN: Final = 60
 _RECORD: Final = "{"
 """The beginning of a line that is a JSON object."""
 
+_ARRAY: Final = "["
+"""The beginning of a JSON array, whose end may never come."""
+
 
 class IdLines:
     """Finds ids, one to a line, in text that comes in pieces.
@@ -51,8 +54,18 @@ class IdLines:
         self._rest = ""
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Take a piece; return the ids of the lines that end in it."""
+        """Take a piece; return the ids of the lines that end in it.
+
+        Raises:
+            InvalidArgumentError: A line begins a JSON array.
+        """
         *lines, rest = (self._rest + self._decoder.decode(chunk)).split("\n")
+        if any(line.lstrip().startswith(_ARRAY) for line in (*lines, rest)):
+            error = InvalidArgumentError(
+                "ids: expected one to a line, got a JSON array"
+            )
+            error.add_note("Write JSON lines instead, by -o jsonl")
+            raise error
         is_record = rest.lstrip().startswith(_RECORD)
         self._rest = rest[: LONGEST_RECORD if is_record else LONGEST]
         return _ids(lines)
@@ -96,6 +109,7 @@ async def read_ids(descriptor: int) -> AsyncIterator[list[str]]:
 
     Raises:
         CommandError: It cannot be read.
+        InvalidArgumentError: It holds a JSON array.
     """
     lines = IdLines()
     while chunk := await _read(descriptor):
@@ -180,6 +194,7 @@ class Wanted:
 
         Raises:
             CommandError: The file cannot be read.
+            InvalidArgumentError: The file holds a JSON array.
         """
         if self.from_file is None:
             return self.session_ids

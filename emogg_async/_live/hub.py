@@ -358,7 +358,7 @@ class Hub:
             self._discard_failed(topic, error)
             self.fail_all(error)
         elif isinstance(error, NotFoundError):
-            error.message += f": {topic.key}"
+            error.message += f": {topic.session_id}"
             error.args = (error.message,)
             self._discard_failed(topic, error)
         else:

@@ -35,6 +35,7 @@ from emogg_async._notebook.svg import (
     Plot,
     at,
     document,
+    fitted,
     label_room,
     text,
 )
@@ -47,6 +48,9 @@ _MAX_COLUMNS: Final = 1000
 _HEAD: Final = 46
 _FOOT: Final = 24
 _MORE: Final = 18
+_ROW: Final = 16
+"""Pixels for a row at least: its label needs them."""
+
 _BAR: Final = 24
 _SHARE: Final = 44
 _UNIT: Final = "minutes +"
@@ -118,8 +122,9 @@ def rows(intervals: Iterable[Interval], *, title: str, note: str, look: Look) ->
     whole = series(intervals)
     profiles = whole.profiles()
     space = None if height is None else height - 2 * EDGE - _HEAD - _FOOT
-    most = _MAX_ROWS if space is None else min(_MAX_ROWS, max(1, space // 16))
-    shown = [*profiles][:most]
+    shown = [*profiles][:_MAX_ROWS]
+    if space is not None and space < len(profiles) * _ROW:
+        shown = shown[: max(1, (space - _MORE) // _ROW)]
     more = len(profiles) - len(shown)
     means = figures([profiles[name].mean for name in shown])
     left = label_room([_UNIT, *shown], width)
@@ -186,7 +191,7 @@ def stacks(intervals: Iterable[Interval], *, title: str, note: str, look: Look) 
         plot.blocks(around, _SENTIMENTS["neutral"]),
         plot.blocks(above, _SENTIMENTS["positive"]),
         plot.blocks(below, _SENTIMENTS["negative"]),
-        _legend(about, left if width > 400 else 0) if whole.steps else "",
+        _legend(about, left if width > 400 else 0, width) if whole.steps else "",
     ]
     size, remarks = (width, height), _remarks(whole, drawn)
     return document(
@@ -264,14 +269,19 @@ def _parts(step: Step) -> tuple[float, float, float]:
     return get("positive", 0.0), get("neutral", 0.0) / 2, get("negative", 0.0)
 
 
-def _legend(words: Iterable[str], x: float) -> str:
+def _legend(words: Iterable[str], x: float, width: float) -> str:
+    """Draw the name of each sentiment, with its share if all of them fit."""
+    labels, mark, apart = [*words], 15, 14
+    if sum(mark + text_width(label) + apart for label in labels) > width - x + apart:
+        room = (width - x + apart) / len(labels) - mark - apart
+        labels = [fitted(name, room) for name in _SENTIMENTS]
     drawn = ""
-    for label, fill in zip(words, _SENTIMENTS.values(), strict=True):
+    for label, fill in zip(labels, _SENTIMENTS.values(), strict=True):
         drawn += (
             f'<rect x="{at(x)}" y="{_HEAD - 1}" width="10" height="10" rx="2" {fill}/>'
-            f"{text(x + 15, _HEAD + 8, label)}"
+            f"{text(x + mark, _HEAD + 8, label)}"
         )
-        x += 15 + text_width(label) + 14
+        x += mark + text_width(label) + apart
     return drawn
 
 

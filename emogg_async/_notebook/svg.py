@@ -24,6 +24,7 @@ __all__ = [
     "Plot",
     "at",
     "document",
+    "fitted",
     "label_room",
     "text",
 ]
@@ -81,6 +82,16 @@ def at(pixels: float) -> str:
     return f"{pixels:.1f}".removesuffix(".0")
 
 
+def fitted(words: str, room: float) -> str:
+    """Cut *words* to *room* pixels, with an ellipsis where something is missing."""
+    words = named(words, 200)
+    if text_width(words) <= room:
+        return words
+    while words and text_width(words + "…") > room:
+        words = words[:-1]
+    return words.rstrip() + "…"
+
+
 def text(
     x: float,
     y: float,
@@ -93,7 +104,7 @@ def text(
 ) -> str:
     """Write *words*, cut to *room* pixels; None leaves them whole."""
     if room is not None:
-        words = _fitted(words, room)
+        words = fitted(words, room)
     more = f' text-anchor="{anchor}"' if anchor != "start" else ""
     more += _FAINT if faint else ""
     more += ' font-size="14" font-weight="600"' if bold else ""
@@ -251,12 +262,3 @@ class Plot(NamedTuple):
             f'stroke="currentColor" opacity="{".6" if strong else ".15"}"/>'
             f"{text(self.left - GAP, y + 4, label, anchor='end', faint=True)}"
         )
-
-
-def _fitted(words: str, room: float) -> str:
-    words = named(words, 200)
-    if text_width(words) <= room:
-        return words
-    while words and text_width(words + "…") > room:
-        words = words[:-1]
-    return words.rstrip() + "…"

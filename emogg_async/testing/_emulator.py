@@ -96,6 +96,7 @@ class EmoggEmulator:
         self._live = LiveControl(lambda: self._state)
         self._lifecycle = threading.RLock()
         self._server: ServerThread | None = None
+        self._port = port
         self._url: str | None = None
 
     def __repr__(self) -> str:
@@ -128,6 +129,8 @@ class EmoggEmulator:
     def start(self) -> None:
         """Start to serve; do nothing if it serves already.
 
+        After a stop it has the address that it had before.
+
         Raises:
             ConfigurationError: It cannot listen on the port.
         """
@@ -135,7 +138,7 @@ class EmoggEmulator:
             if self._server is not None:
                 return
             app = make_application(lambda: self._state)
-            port = self._settings.port
+            port = self._port
             try:
                 self._server = ServerThread(app, port)
             except OSError as error:
@@ -143,7 +146,8 @@ class EmoggEmulator:
                 reason = str(error.strerror).rpartition(": ")[2].rpartition("] ")[2]
                 message = f"cannot listen on {HOST}, port {port}: {reason}"
                 raise ConfigurationError(message) from error
-            self._url = f"http://{HOST}:{self._server.port}"
+            self._port = self._server.port
+            self._url = f"http://{HOST}:{self._port}"
 
     def stop(self) -> None:
         """Drop all connections and stop to serve; do nothing if it does not serve.

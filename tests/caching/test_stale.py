@@ -513,6 +513,29 @@ class TestWhileItLasts:
             assert (await client.get_session(finished)).stale
         assert not (await client.get_session(finished)).stale
 
+    async def test_short_attempts_of_a_view_make_no_outage(self, emulator, finished):
+        """That a view has no patience makes no outage for the client."""
+        options = {"cache": policy(), "retry": RetryPolicy(attempts=1)}
+        async with emulator.client(**options) as client:
+            await with_past(client, finished)
+            view = client.with_options(attempt_timeout=0.02)
+            emulator.latency = 0.2
+            for _ in range(FAILURES_IN_A_ROW + 1):
+                assert (await view.get_session(finished)).stale
+            assert not (await client.get_session(finished)).stale
+
+    async def test_other_failures_of_such_a_view_do(self, emulator, finished):
+        """What the service answers to a view without patience counts as always."""
+        options = {"cache": policy(), "retry": RetryPolicy(attempts=1)}
+        async with emulator.client(**options) as client:
+            await with_past(client, finished)
+            view = client.with_options(attempt_timeout=5.0)
+            outage = emulator.fail(status=503)
+            for _ in range(FAILURES_IN_A_ROW):
+                assert (await view.get_session(finished)).stale
+            outage.remove()
+            assert (await client.get_session(finished)).stale
+
     @pytest.mark.parametrize("what", ["session", "emotions"])
     async def test_it_ends_when_another_client_had_an_answer(
         self, emulator, finished, clocks, what

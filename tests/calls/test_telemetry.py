@@ -59,6 +59,47 @@ def test_forgotten_client_in_debug_mode(emogg_emulator: EmoggEmulator) -> None:
     assert emogg_emulator.token not in told
 
 
+@pytest.mark.parametrize(
+    ("end", "late", "warnings_of_ours"),
+    [
+        ("pass", "", 1),
+        ("client = [client]; client.append(client)", "", 1),  # a cycle
+        ("return client", "del client", 1),  # the loop is closed by then
+        ("return client", "", 0),  # until Python itself ends
+    ],
+)
+def test_only_the_client_warns(
+    emogg_emulator: EmoggEmulator, end: str, late: str, warnings_of_ours: int
+) -> None:
+    """A forgotten client with open connections warns, and aiohttp does not as well."""
+    session_id = emogg_emulator.add_session(state="active", ends_after=3600).id
+    program = f"""
+import asyncio, gc
+from emogg_async import AsyncEmoggClient
+
+async def main():
+    client = AsyncEmoggClient()
+    await client.__aenter__()
+    await client.get_session({session_id!r})
+    async with client.live.worker_state({session_id!r}):
+        pass
+    {end}
+
+client = asyncio.run(main())
+gc.collect()
+{late}
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "default", "-c", program],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert warnings_of_ours == done.stderr.count("ResourceWarning: AsyncEmoggClient")
+    assert "Unclosed" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.usefixtures("emogg_emulator")
 @pytest.mark.parametrize(
     ("end", "name"),

@@ -28,7 +28,7 @@ from _terminal import (
 )
 from rich.cells import cell_len
 
-from emogg_async import to_dict
+from emogg_async import to_dict, to_json
 from emogg_async._cli.output.fields import FIELDS
 from emogg_async.testing import EmoggEmulator
 
@@ -296,6 +296,47 @@ def test_get_takes_a_list(
     done = run_in_shell(line, *command)
     found = [json.loads(each)["id"] for each in done.stdout.splitlines()]
     assert found == ids_of(emogg_emulator, 7)
+
+
+@pytest.mark.parametrize(
+    "command", [("sessions", "get"), ("sessions", "delete", "--yes")]
+)
+@pytest.mark.parametrize("between", [",", "\n,"], ids=["one line", "lines"])
+def test_arrays_are_refused(
+    emogg_emulator: EmoggEmulator,
+    emogg: Emogg,
+    tmp_path: Path,
+    command: tuple[str, ...],
+    between: str,
+) -> None:
+    """A JSON array instead of ids is one error, which names the form that works."""
+    path = tmp_path / "sessions.json"
+    records = between.join(map(to_json, emogg_emulator.sessions))
+    path.write_text(f"[{records}]", encoding="utf-8")
+    done = emogg(*command, "--from-file", str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    what, next_step = done.stderr.splitlines()
+    assert what == "Error: ids: expected one to a line, got a JSON array."
+    assert "-o jsonl" in next_step
+    assert emogg_emulator.requests == ()
+
+
+@needs_signals
+def test_an_endless_array_is_refused_at_once(emogg_emulator: EmoggEmulator) -> None:
+    """An array on standard input is refused before its first line has ended."""
+    with subprocess.Popen(
+        [*COMMAND, "sessions", "get", "-"],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(" [{")
+        process.stdin.flush()
+        assert process.wait(timeout=10) == 2
+        assert "-o jsonl" in process.stderr.read()
 
 
 @pytest.mark.parametrize("command", [("sessions", "get"), ("emotions", "totals")])
@@ -710,9 +751,9 @@ def test_list_gives_hints(emogg_emulator: EmoggEmulator) -> None:
     assert max(map(len, more.stderr.splitlines())) <= 80
     none = run_watched("sessions", "list", "--state", "paused")
     assert (none.returncode, none.stdout) == (0, "")
-    known = "The known states are active, processing and finished."
+    known = "Known states: active, processing, finished."
     assert none.stderr == f"No session matches. {known}\r\n"
-    none = run_watched("sessions", "list", "--type", "other")
+    none = run_watched("sessions", "list", "--started-after", "7d")
     assert (none.returncode, none.stdout) == (0, "")
     assert none.stderr == "No session matches.\r\n"
     quiet = run_watched("sessions", "list", "--limit", "3", "-q")
@@ -720,17 +761,32 @@ def test_list_gives_hints(emogg_emulator: EmoggEmulator) -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "export"])
-def test_states_that_nobody_has(
-    emogg_emulator: EmoggEmulator, emogg: Emogg, command: str
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        (("--state", "finishd"), "Known states: active, processing, finished."),
+        (("--type", "live"), "Known types: live_analysis."),
+        (
+            ("--type", "live", "--state", "finishd"),
+            "Known states: active, processing, finished. Known types: live_analysis.",
+        ),
+    ],
+    ids=["state", "type", "both"],
+)
+def test_states_and_types_that_nobody_has(
+    emogg_emulator: EmoggEmulator,
+    emogg: Emogg,
+    command: str,
+    options: tuple[str, ...],
+    known: str,
 ) -> None:
-    """A state that no session has is answered by the known ones, also in a pipe."""
-    done = emogg("sessions", command, "--state", "finishd")
+    """A value that no session has is answered by the known ones, also in a pipe."""
+    done = emogg("sessions", command, *options)
     assert (done.returncode, done.stdout) == (0, "")
-    known = "The known states are active, processing and finished."
     assert done.stderr == f"No session matches. {known}\n"
-    assert emogg("sessions", command, "--state", "finishd", "-q").stderr == ""
-    emogg_emulator.add_session(state="paused")
-    done = emogg("sessions", command, "--state", "paused")
+    assert emogg("sessions", command, *options, "-q").stderr == ""
+    emogg_emulator.add_session(state="finishd", type="live")
+    done = emogg("sessions", command, *options)
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 

@@ -205,8 +205,9 @@ async def test_an_unknown_session():
         (session_id,) = active(emulator)
         async with emulator.client(cache=None) as client:
             async with client.live.counts(session_id) as feed:
-                with pytest.raises(NotFoundError):
+                with pytest.raises(NotFoundError) as caught:
                     await client.live.counts(UNKNOWN).__aenter__()
+                assert f"Session not found: {UNKNOWN} (" in str(caught.value)
                 with pytest.raises(NotFoundError):
                     await client.live.worker_state(session_id).__aenter__()
                 emulator.live.emit(session_id, {"joy": 1})

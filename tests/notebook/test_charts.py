@@ -8,6 +8,7 @@ import re
 import string
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -468,7 +469,28 @@ def test_no_more_rows_than_fit():
     """Twelve emotions have a row, fewer where height is short; the rest is counted."""
     series = timeline({f"e{n:02}": 1.0 for n in range(20)})
     assert texts(checked(series.to_svg()))[-1] == "and 8 more"
-    assert texts(checked(series.to_svg(height=150)))[-1] == "and 16 more"
+    assert texts(checked(series.to_svg(height=150)))[-1] == "and 18 more"
+
+
+@pytest.mark.parametrize("height", [120, 150, 200, 300])
+def test_rows_of_a_low_picture_do_not_overlap(height):
+    """However low a picture is, each row is as high as its label."""
+    names = [f"e{n:02}" for n in range(20)]
+    tree = checked(timeline(dict.fromkeys(names, 1.0)).to_svg(height=height))
+    bases = [float(e.get("y")) for e in tree.iter(f"{SVG}text") if e.text in names]
+    assert all(below - above >= 16 for above, below in pairwise(bases))
+
+
+@pytest.mark.parametrize("width", [200, 250, 300, 400, 640])
+def test_the_legend_of_sentiment_fits_its_picture(width):
+    """However narrow a picture is, no sentiment's name reaches over its edge."""
+    tree = checked(sentiments((38.0, 49.0, 13.0)).to_svg(width=width))
+    names = ("pos", "neu", "neg")
+    legend = [e for e in tree.iter(f"{SVG}text") if e.text.startswith(names)]
+    assert len(legend) == 3
+    for label in legend:
+        end = float(label.get("x")) + markup.text_width(label.text)
+        assert end <= width - 2 * svg.EDGE
 
 
 @pytest.mark.parametrize(

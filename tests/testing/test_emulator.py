@@ -25,9 +25,15 @@ from hypothesis import strategies as st
 from plainhttp import Answer, call, eventually, refusal
 
 import emogg_async.testing
+from emogg_async import RetryPolicy
 from emogg_async._wire.converter import structure, to_dict
 from emogg_async._wire.protocol import format_datetime
-from emogg_async.errors import ConfigurationError, InvalidArgumentError, NotFoundError
+from emogg_async.errors import (
+    ConfigurationError,
+    InvalidArgumentError,
+    NotFoundError,
+    NotSentError,
+)
 from emogg_async.models import Session, Source
 from emogg_async.testing import EmoggEmulator, RecordedRequest
 from emogg_async.testing._bucket import Rounding, TokenBucket
@@ -966,6 +972,19 @@ class TestLifecycle:
             call(emulator, "/v1/sessions")
         with emulator:
             assert len(ids(call(emulator, "/v1/sessions"))) == 1
+
+    async def test_a_client_outlives_a_restart(self) -> None:
+        """An emulator that starts again has the address that its clients know."""
+        async with EmoggEmulator(sessions=1) as emulator:
+            (session,) = emulator.sessions
+            retry = RetryPolicy(attempts=1)
+            async with emulator.client(retry=retry, cache=None) as client:
+                assert await client.get_session(session.id) == session
+                await asyncio.to_thread(emulator.stop)
+                with pytest.raises(NotSentError):
+                    await client.get_session(session.id)
+                await asyncio.to_thread(emulator.start)
+                assert await client.get_session(session.id) == session
 
     @pytest.mark.parametrize("fault", ["hang", None])
     def test_stops_at_once_under_load(

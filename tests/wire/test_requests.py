@@ -67,9 +67,26 @@ def test_anything_else_is_no_session_id(value):
 
 def test_a_refused_session_id_cannot_break_the_log_line():
     """Control characters of a refused text do not get into the message."""
-    with pytest.raises(InvalidArgumentError, match=r"got 'a b c'\.$") as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         requests.check_session_id("a\r\nb\x1b\u2028c")
+    assert str(caught.value).endswith(r"got 'a\r\nb\x1b\u2028c'.")
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (" " + ID, f"' {ID}'"),
+        (ID + "\r\n", rf"'{ID}\r\n'"),
+        (ID + "\u200b", rf"'{ID}\u200b'"),
+        ("\ufeff" + ID, rf"'\ufeff{ID}'"),
+    ],
+)
+def test_a_refused_session_id_shows_what_is_wrong_with_it(value, told):
+    """Spaces and invisible characters around an id are in the message."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        requests.check_session_id(value)
+    assert str(caught.value) == f"session_id: expected 24 hex digits, got {told}."
 
 
 @pytest.mark.property

@@ -20,7 +20,7 @@ import click
 from click.core import ParameterSource
 
 from emogg_async import AsyncEmoggClient, EmoggError, Session
-from emogg_async._cli.commands.listing import known_states, pages_of
+from emogg_async._cli.commands.listing import known_values, pages_of
 from emogg_async._cli.exits import Exit, exit_of, explain
 from emogg_async._cli.options import Connection, Filters, Output
 from emogg_async._cli.running import run
@@ -40,7 +40,7 @@ def export_all(
     output: Output,
 ) -> int:
     """Write all sessions that match; if that ends early, say how to go on."""
-    no_match = known_states(filters, quiet=connection.quiet)
+    no_match = known_values(filters, quiet=connection.quiet)
     export = _Export(filters, limit, output, _is_watched(connection), no_match)
     try:
         return run(connection, export.run)

@@ -7,10 +7,10 @@ from typing import Final
 import attrs
 import click
 
-from emogg_async import AsyncEmoggClient, Session, SessionState
+from emogg_async import AsyncEmoggClient, Session, SessionState, SessionType
 from emogg_async._cli.options import Filters, Output
 
-__all__ = ["known_states", "list_newest", "pages_of"]
+__all__ = ["known_values", "list_newest", "pages_of"]
 
 PAGE: Final = 100
 """Sessions of a page, the most that the service allows."""
@@ -33,12 +33,16 @@ async def pages_of(
             return
 
 
-def known_states(filters: Filters, *, quiet: bool) -> str:
-    """Name the known states after no session matched; "" unless the state is new."""
-    if quiet or filters.state is None or filters.state in list(SessionState):
-        return ""
-    *others, last = SessionState
-    return f"No session matches. The known states are {', '.join(others)} and {last}."
+def known_values(filters: Filters, *, quiet: bool) -> str:
+    """Name known states and types after no session matched; "" unless one is new."""
+    told = ""
+    for what, given, known in (
+        ("states", filters.state, list(SessionState)),
+        ("types", filters.type, list(SessionType)),
+    ):
+        if given is not None and given not in known and not quiet:
+            told += f" Known {what}: {', '.join(known)}."
+    return told and f"No session matches.{told}"
 
 
 async def list_newest(
@@ -67,7 +71,7 @@ async def list_newest(
             seen += len(page)
     if not seen:
         none = "No session matches." if hints else ""
-        if told := known_states(filters, quiet=quiet) or none:
+        if told := known_values(filters, quiet=quiet) or none:
             click.echo(told, err=True)
     if hints and seen > limit:
         click.echo(
