@@ -63,20 +63,20 @@ def serve(host: str, port: int, *, has_browser: bool) -> None:
     Raises:
         OSError: The address cannot be served at.
     """
-    listener = socket.create_server((host, port))
-    address, port = listener.getsockname()[:2]
-    if not ip_address(address).is_unspecified:  # no other site may pretend to be this
-        names = [address, host, "localhost"]
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
-    # Streams end by themselves; nothing else may hold up the end for long.
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
-    server = uvicorn.Server(config)
-    app.state.is_stopping = lambda: server.should_exit
-    url = f"http://{address}:{port}/"
-    print(f"The dashboard is at {url} until you press Ctrl-C.", flush=True)
-    if has_browser:
-        webbrowser.open(url)
-    server.run(sockets=[listener])
+    with socket.create_server((host, port)) as listener:
+        address, port = listener.getsockname()[:2]
+        if not ip_address(address).is_unspecified:  # no other name may lead here
+            names = [address, host, "localhost"]
+            app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
+        # Streams end by themselves; nothing else may hold up the end for long.
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
+        server = uvicorn.Server(config)
+        app.state.is_stopping = lambda: server.should_exit
+        url = f"http://{address}:{port}/"
+        print(f"The dashboard is at {url} until you press Ctrl-C.", flush=True)
+        if has_browser:
+            webbrowser.open(url)
+        server.run(sockets=[listener])
 
 
 def main() -> int:
