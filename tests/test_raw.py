@@ -218,6 +218,17 @@ class TestUserAgentAndHeaders:
         assert "no key: ***" in str(caught.value)
         assert "for-***" == caught.value.request_id
 
+    async def test_nothing_of_a_key_is_shown_because_another_is_a_part_of_it(
+        self, emulator
+    ):
+        """The rest of the longer one is as secret as the whole."""
+        emulator.fail(status=400, body={"message": "no key: hush-hush-rest"})
+        headers = {"X-Group": "hush-hush", "X-Api-Key": "hush-hush-rest"}
+        async with emulator.client(headers=headers) as client:
+            with pytest.raises(BadRequestError) as caught:
+                await client.get_session(ID)
+        assert "no key: ***" == caught.value.message
+
     @pytest.mark.parametrize(
         "user_agent",
         ["", " ", "a\r\nX: y", "a\tb", "café/1", "a/1/2", "(x)", "a  b", "x" * 300, 7],
