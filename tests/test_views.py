@@ -120,6 +120,31 @@ class TestCache:
         await client.get_session(ids[0])
         assert 0 == client.stats.cache_hits
 
+    @pytest.mark.parametrize("cache", [None, CachePolicy()], ids=["none", "memory"])
+    def test_a_fresh_read_outdates_what_began_during_it(self, cache):
+        """Nobody joins an older load of a view, and nothing of it is kept."""
+
+        async def main():
+            async with (
+                simulated.emulated() as emulator,
+                emulator.client(cache=cache) as client,
+            ):
+                session_id = emulator.add_session(name="Old", state="finished").id
+                view = client.with_options(attempt_timeout=9.0)
+                emulator.fail(status=503, headers={"Retry-After": "2"}, times=1)
+                fresh = asyncio.create_task(client.get_session(session_id, fresh=True))
+                await asyncio.sleep(1)
+                emulator.fail(lag=5.0, times=1)
+                older = asyncio.create_task(view.get_session(session_id))
+                await asyncio.sleep(0.5)
+                emulator.update_session(session_id, name="New")
+                assert "New" == (await fresh).name
+                assert "New" == (await view.get_session(session_id)).name
+                assert "Old" == (await older).name
+                assert "New" == (await view.get_session(session_id)).name
+
+        simulated.run(main())
+
 
 class TestTimes:
     @simulated.timed
