@@ -248,8 +248,7 @@ class Sessions:
             if self._outage is not None:
                 self._outage.note(asking, error, self.loop.time())
             return origin
-        is_newest = self._questions.has(session_id, note) and not call.is_detached
-        if is_newest and session_id not in self._writes.under_way:
+        if self._questions.has(session_id, note):  # else it was written, or is known
             await cache.put(session, asked_at)
         return origin.of(session)
 
