@@ -220,7 +220,7 @@ class Sessions:
             if holder is not None and isinstance(found, Past):
                 holder.hold(found, self.loop.time(), epoch)
         self._counters.miss(request)
-        if origin is not None and origin.session is None:
+        if origin is not None and not origin.is_known:
             origin = await self._find_out(cache, origin, request, call)
         return origin, None
 
@@ -234,8 +234,7 @@ class Sessions:
         failure is not that of the call.
         """
         session_id, now = request.session_id, self.loop.time()
-        is_out = self._outage is not None and self._outage.is_open(now)
-        if is_out or cache.peek(session_id):
+        if self._outage is not None and self._outage.is_open(now):
             return origin
         note = self._questions.ask(session_id, now)
         if note is None:
