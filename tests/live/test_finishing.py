@@ -62,6 +62,19 @@ async def test_a_deadline_bounds_it():
 
 
 @timed
+async def test_a_failure_before_an_answer_is_not_told():
+    """The session was still under way when the time was up; the service was there."""
+    async with emulated() as emulator:
+        (session_id,) = active(emulator)
+        emulator.fail("GET", status=503, times=1)
+        options = {"cache": None, "retry": RetryPolicy(attempts=1)}
+        async with emulator.client(**options) as client:
+            with client.deadline(12), pytest.raises(DeadlineError) as caught:
+                await client.wait_until_finished(session_id)
+            assert caught.value.__cause__ is None
+
+
+@timed
 async def test_what_ends_it():
     """A session that is not there, or no longer, is a NotFoundError."""
     async with emulated() as emulator:
@@ -290,6 +303,17 @@ async def test_many_sessions_at_once():
             batch = await client.gather(client.wait_until_finished, sessions)
             assert sessions == list(batch)
             assert {"finished"} == {each.state for each in batch.values()}
+
+
+@timed
+async def test_a_bulk_of_waits_leaves_slots_to_single_calls():
+    """Its polls yield to them, unless a single call waits for the same session."""
+    async with emulated(latency=1.0) as emulator:
+        sessions = active(emulator, 8, ends_after=0)
+        async with emulator.client(cache=None, concurrency=4) as client:
+            await client.gather(client.wait_until_finished, sessions)
+            assert 3 == emulator.max_in_flight
+            emulator.reset()
 
 
 @timed

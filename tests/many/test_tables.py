@@ -96,6 +96,10 @@ def test_states_are_plain_text():
     ]
     assert ["finished", "paused", "finished"] == columns["state"]
     assert {UTC} == {moment.tzinfo for moment in columns["timestamp"]}
+    assert {float} == {*map(type, columns["duration"])}
+    late = MOMENT.astimezone(timezone(timedelta(hours=9)))
+    (expires,) = session(meta=SessionMeta(expires=late)).to_columns()["expires"]
+    assert (MOMENT, UTC) == (expires, expires.tzinfo)
     assert [MOMENT] * 3 == columns["timestamp"]
 
 
