@@ -337,6 +337,18 @@ class TestOutages:
         assert (value, True) == (past, past.stale)
         assert 1 == asked(emulator)["session"]
 
+    async def test_nobody_asks_for_a_state_while_the_service_is_out(
+        self, emulator, client, finished
+    ):
+        """The question would only delay the answer, or the error."""
+        await client.get_emotions(finished)
+        emulator.fail(status=503)
+        gets = client.get_session("a" * 24), client.get_emotions_timeline(finished)
+        for call in gets:
+            with pytest.raises(ServerError):
+                await call
+        assert not [each for each in emulator.requests if each.path.endswith(finished)]
+
     async def test_not_after_a_404_or_a_write(self, emulator, client, clocks, finished):
         """What is gone or written has no past value."""
         for end in (404, "write"):

@@ -305,15 +305,23 @@ async def test_many_sessions_at_once():
             assert {"finished"} == {each.state for each in batch.values()}
 
 
+@pytest.mark.parametrize("is_single", [False, True])
 @timed
-async def test_a_bulk_of_waits_leaves_slots_to_single_calls():
-    """Its polls yield to them, unless a single call waits for the same session."""
+async def test_a_bulk_of_waits_yields_to_single_calls(is_single):
+    """It does not if a single call waits for the same session."""
     async with emulated(latency=1.0) as emulator:
-        sessions = active(emulator, 8, ends_after=0)
-        async with emulator.client(cache=None, concurrency=4) as client:
-            await client.gather(client.wait_until_finished, sessions)
-            assert 3 == emulator.max_in_flight
-            emulator.reset()
+        first, waited, last = active(emulator, 3, ends_after=0)
+        async with emulator.client(cache=None, concurrency=1) as client:
+            calls = [client.get_session(first)]
+            if is_single:
+                calls += [client.wait_until_finished(waited)]
+            calls += [client.gather(client.wait_until_finished, [waited])]
+            tasks = [asyncio.create_task(each) for each in calls]
+            await asyncio.sleep(0.5)
+            await client.get_session(last)
+            await asyncio.gather(*tasks)
+        order = [first, waited, last] if is_single else [first, last, waited]
+        assert order == [each.path.rpartition("/")[2] for each in emulator.requests]
 
 
 @timed
