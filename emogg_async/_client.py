@@ -378,7 +378,8 @@ class AsyncEmoggClient:
         Args:
             session_id: 24 hex digits, in either letter case.
             poll: Seconds between two requests, more than 0. Of several calls that wait
-                for the session, the smallest counts for all.
+                for the session, the smallest counts for all. A call that joins others
+                gets the state with their next request.
 
         Raises:
             InvalidArgumentError: An argument is out of its range.

@@ -145,7 +145,7 @@ class Sessions:
         is_expanded = request.query and requests.is_expanded(request)
         cache = None if is_expanded else self.cache
         if fresh:  # what is under way may be older than what this call will bring
-            self._detach_gets(request, *Priority)
+            self._detach_gets(request)
         # No closures: each cell of one is an object more for the collector.
         if cache is None or fresh or self._outage is None:
             load = partial(self._load, request, model, cache, None, fresh=fresh)
@@ -179,9 +179,9 @@ class Sessions:
             is_used = model is not Session or request.session_id in self._questions
             await self._lose(request.session_id, is_used=is_used)
             raise
-        if fresh:  # a page, or a get of the other priority, may be older
+        if fresh:  # a page, or another get, may be older
             self._writes.epoch += 1
-            self._detach_gets(request, *({*Priority} - {call.priority}))
+            self._detach_gets(request, spare=call)
             self._questions.forget(request.session_id)
         is_outdated = call.is_detached or request.session_id in self._writes.under_way
         if cache and not is_outdated:
@@ -220,7 +220,7 @@ class Sessions:
             if holder is not None and isinstance(found, Past):
                 holder.hold(found, self.loop.time(), epoch)
         self._counters.miss(request)
-        if origin is not None and origin.session is None:
+        if origin is not None and not origin.is_known:
             origin = await self._find_out(cache, origin, request, call)
         return origin, None
 
@@ -234,8 +234,7 @@ class Sessions:
         failure is not that of the call.
         """
         session_id, now = request.session_id, self.loop.time()
-        is_out = self._outage is not None and self._outage.is_open(now)
-        if is_out or cache.peek(session_id):
+        if self._outage is not None and self._outage.is_open(now):
             return origin
         note = self._questions.ask(session_id, now)
         if note is None:
@@ -248,8 +247,7 @@ class Sessions:
             if self._outage is not None:
                 self._outage.note(asking, error, self.loop.time())
             return origin
-        is_newest = self._questions.has(session_id, note) and not call.is_detached
-        if is_newest and session_id not in self._writes.under_way:
+        if self._questions.has(session_id, note):  # else it was written, or is known
             await cache.put(session, asked_at)
         return origin.of(session)
 
@@ -316,9 +314,10 @@ class Sessions:
         outage.close()
         return value
 
-    def _detach_gets(self, request: Request, *priorities: Priority) -> None:
-        for priority in priorities:
-            self.pipeline.flights.detach(request.session_id, request.target, priority)
+    def _detach_gets(self, request: Request, spare: Call | None = None) -> None:
+        for priority in Priority:
+            key = request.session_id, request.target, priority
+            self.pipeline.flights.detach(*key, spare=spare)
 
     # -- outages -------------------------------------------------------------------
 

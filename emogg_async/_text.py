@@ -68,11 +68,14 @@ def redacted(text: str, *secrets: Secret) -> str:
     """Return *text* with each of the *secrets* replaced by `***`.
 
     Secrets of fewer than six characters are left alone: they are part of many words.
+    The longest go first, as others may be a part of them.
     """
+    parts: set[str] = set()
     for each in secrets:
-        for secret in (each,) if isinstance(each, str) else each:
-            if len(secret) > 5:
-                text = text.replace(secret, "***")
+        parts.update((each,) if isinstance(each, str) else each)
+    for secret in sorted(parts, key=len, reverse=True):
+        if len(secret) > 5:
+            text = text.replace(secret, "***")
     return text
 
 

@@ -269,7 +269,8 @@ class ResponseShapeError(EmoggError):
     """An answer with status 2xx is not as the reference promises, or is not HTTP.
 
     Attributes:
-        problems: A line for each problem, with its place: `sources[1].id: required, …`.
+        problems: A line for each problem, with its place in the JSON: `sources[1].id:
+            required, …`.
     """
 
     advice = "Update emogg-async; if that does not help, report it"

@@ -180,21 +180,21 @@ class Session(Model):
         """Return the session in columns with one row, as `emogg_async.to_columns` does.
 
         Returns:
-            Lists of one value: `id`, `name` (unpaired surrogates are replaced by
-            U+FFFD), `type` and `state` (plain text), `timestamp` (aware, UTC),
-            `duration` (seconds), `product`, `user`, `sources` (their number), `expires`
-            (aware, UTC; None if the service does not say) and `stale`.
+            Lists of one value: `id`, `name`, `type` and `state` (plain text),
+            `timestamp` (aware, UTC), `duration` (seconds), `product`, `user`, `sources`
+            (their number), `expires` (aware, UTC; None if the service does not say) and
+            `stale`.
         """
         expires = self.meta and self.meta.expires
         return {
-            "id": [self.id],
+            "id": [encodable(self.id)],
             "name": [encodable(self.name)],
-            "type": [str(self.type)],
-            "state": [str(self.state)],
+            "type": [encodable(str(self.type))],
+            "state": [encodable(str(self.state))],
             "timestamp": [self.timestamp.astimezone(UTC)],
             "duration": [float(self.duration)],
-            "product": [self.product],
-            "user": [self.user],
+            "product": [encodable(self.product)],
+            "user": [encodable(self.user)],
             "sources": [len(self.sources)],
             "expires": [expires and expires.astimezone(UTC)],
             "stale": [self.stale],
@@ -254,7 +254,7 @@ class EmotionTotals(Model):
             `count` (detections).
         """
         return {
-            "session": [self.session] * len(self.emotions),
+            "session": [encodable(self.session)] * len(self.emotions),
             "emotion": [encodable(name) for name in self.emotions],
             "count": [*self.emotions.values()],
         }
@@ -376,7 +376,7 @@ class EmotionsTimeline(Model):
             for name, measure in part.emotions.items()
         ]
         return {
-            "session": [self.session] * len(rows),
+            "session": [encodable(self.session)] * len(rows),
             "start": [part.start for part, _, _ in rows],
             "end": [part.end for part, _, _ in rows],
             "detected_faces": [part.detected_faces for part, _, _ in rows],
@@ -546,7 +546,7 @@ class SentimentTimeline(Model):
         """
         parts = self.intervals
         return {
-            "session": [self.session] * len(parts),
+            "session": [encodable(self.session)] * len(parts),
             "start": [part.start for part in parts],
             "end": [part.end for part in parts],
             "segments": [part.segments for part in parts],

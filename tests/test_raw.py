@@ -21,6 +21,7 @@ from emogg_async import (
     ServerError,
 )
 from emogg_async._version import __version__
+from emogg_async._wire.fields import ResponseHeaders
 
 TOKEN = "s3cret-token"
 ID = "65ea1530bb50af72b6e3dc1e"
@@ -78,19 +79,24 @@ class TestRaw:
 
     async def test_headers_are_a_read_only_mapping(self):
         """Repeated ones are joined, and it survives `pickle` and `hash`."""
-        one = http("200 OK", b"1", "Link: <a>", "X-A: b", "link: <b>", f"X-T: {TOKEN}")
+        one = http(
+            "200 OK", b"1", "X-Link: <a>", "X-A: b", "x-link: <b>", f"X-T: {TOKEN}"
+        )
         async with serving(always(one)) as server, client_of(server) as client:
             answer = await client.request("GET", "/v1/x", raw=True)
-        assert "<a>, <b>" == answer.headers["LINK"]
+        assert "<a>, <b>" == answer.headers["X-LINK"]
         assert "***" == answer.headers["x-t"]
-        assert "Link" in {*answer.headers}
+        assert "X-Link" in {*answer.headers}
+        assert "x-link" not in {*answer.headers}
         assert 7 not in answer.headers
         assert answer.headers.get("X-B") is None
         with pytest.raises(TypeError):
             answer.headers["X-A"] = "c"  # type: ignore[index]
         for twin in (pickle.loads(pickle.dumps(answer)), copy.deepcopy(answer)):
             assert (twin, hash(twin)) == (answer, hash(answer))
-        assert answer.headers == {k.upper(): v for k, v in answer.headers.items()}
+        shouted = {k.upper(): v for k, v in answer.headers.items()}
+        assert answer.headers == shouted
+        assert hash(answer.headers) == hash(ResponseHeaders(shouted))
         assert answer.headers != {} != 7
 
     async def test_refuses_what_is_no_boolean(self, client):
@@ -208,19 +214,30 @@ class TestUserAgentAndHeaders:
         """Neither its words nor its id of a request bring a key into an error."""
         emulator.fail(
             status=400,
-            body={"message": "no key: hush-hush"},
-            headers={"X-Request-Id": "for-hush-hush"},
+            body={"message": "no key: hush-hsh"},
+            headers={"X-Request-Id": "for-hush-hsh"},
         )
-        headers = {"X-Api-Key": "hush-hush"}
+        headers = {"X-Api-Key": "hush-hsh"}
         async with emulator.client(headers=headers) as client:
             with pytest.raises(BadRequestError) as caught:
                 await client.get_session(ID)
         assert "no key: ***" in str(caught.value)
         assert "for-***" == caught.value.request_id
 
+    async def test_nothing_of_a_key_is_shown_because_another_is_a_part_of_it(
+        self, emulator
+    ):
+        """The rest of the longer one is as secret as the whole."""
+        emulator.fail(status=400, body={"message": "no key: hush-hush-rest"})
+        headers = {"X-Group": "hush-hush", "X-Api-Key": "hush-hush-rest"}
+        async with emulator.client(headers=headers) as client:
+            with pytest.raises(BadRequestError) as caught:
+                await client.get_session(ID)
+        assert "no key: ***" == caught.value.message
+
     @pytest.mark.parametrize(
         "user_agent",
-        ["", " ", "a\r\nX: y", "a\tb", "café/1", "a/1/2", "(x)", "a  b", "x" * 300, 7],
+        ["", " ", "a\r\nX: y", "a\tb", "café/1", "a/1/2", "(x)", "a  b", "x" * 257, 7],
     )
     def test_refuses_what_is_no_user_agent(self, user_agent):
         """It consists of products, and nothing else gets into a header."""
@@ -242,6 +259,10 @@ class TestUserAgentAndHeaders:
             AsyncEmoggClient(TOKEN, headers={name: "hush-hush"})
         assert "hush" not in str(caught.value)
 
+    def test_takes_the_longest_that_it_promises(self):
+        """A name of 256 characters is no error, nor a value of 4,096."""
+        AsyncEmoggClient(TOKEN, user_agent="x" * 256, headers={"X-A": "y" * 4_096})
+
     @pytest.mark.parametrize(
         "headers",
         [
@@ -251,7 +272,7 @@ class TestUserAgentAndHeaders:
             {"X-A": " b"},
             {"X-A": "é"},
             {"X-A": 7},
-            {"X-A": "y" * 5000},
+            {"X-A": "y" * 4097},
             {"X A": "b"},
             {"X-A\r\n": "b"},
             {"": "b"},

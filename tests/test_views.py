@@ -55,6 +55,17 @@ class TestSharing:
         assert 2 == client.stats.requests
         assert 2 == client.stats.coalesced
 
+    @pytest.mark.parametrize(
+        "options",
+        [{"attempt_timeout": 9.0}, {"retry": ONCE}, {"cache": None}, {"pace": False}],
+        ids=str,
+    )
+    async def test_calls_with_other_options_do_not(self, client, ids, options):
+        """None of the options of a call may be those of another."""
+        view = client.with_options(**options)
+        await asyncio.gather(client.get_session(ids[0]), view.get_session(ids[0]))
+        assert 2 == client.stats.requests
+
     async def test_a_view_shares_live_subscriptions(self, emulator):
         """Feeds of a client and of its view are one subscription."""
         session_id = emulator.add_session(state="active").id
@@ -80,8 +91,11 @@ class TestSharing:
         """A view of a view keeps what the first one has changed."""
         view = client.with_options(cache=None).with_options(timeout=5.0)
         await client.get_session(ids[0])
+        assert client.rate_limit == view.rate_limit is not None
         await view.get_session(ids[0])
         assert 2 == client.stats.requests
+        await client.aclose()
+        assert "(closed)" in repr(view)
 
     async def test_a_subclass_has_views_of_its_own_kind(self, emulator):
         """Methods that a user adds are there in views, too."""
@@ -120,6 +134,31 @@ class TestCache:
         await client.get_session(ids[0])
         assert 0 == client.stats.cache_hits
 
+    @pytest.mark.parametrize("cache", [None, CachePolicy()], ids=["none", "memory"])
+    def test_a_fresh_read_outdates_what_began_during_it(self, cache):
+        """Nobody joins an older load of a view, and nothing of it is kept."""
+
+        async def main():
+            async with (
+                simulated.emulated() as emulator,
+                emulator.client(cache=cache) as client,
+            ):
+                session_id = emulator.add_session(name="Old", state="finished").id
+                view = client.with_options(attempt_timeout=9.0)
+                emulator.fail(status=503, headers={"Retry-After": "2"}, times=1)
+                fresh = asyncio.create_task(client.get_session(session_id, fresh=True))
+                await asyncio.sleep(1)
+                emulator.fail(lag=5.0, times=1)
+                older = asyncio.create_task(view.get_session(session_id))
+                await asyncio.sleep(0.5)
+                emulator.update_session(session_id, name="New")
+                assert "New" == (await fresh).name
+                assert "New" == (await view.get_session(session_id)).name
+                assert "Old" == (await older).name
+                assert "New" == (await view.get_session(session_id)).name
+
+        simulated.run(main())
+
 
 class TestTimes:
     @simulated.timed
@@ -155,6 +194,18 @@ class TestTimes:
                 assert seconds == pytest.approx(simulated.now() - began)
 
         simulated.run(main())
+
+    @simulated.timed
+    async def test_a_page_has_it_too(self):
+        """A page that hangs holds up a bulk for as long as the view says."""
+        async with simulated.emulated(sessions=20) as emulator:
+            ids = [session.id for session in emulator.sessions]
+            async with emulator.client() as client:
+                emulator.fail("GET", "/v1/sessions", fault="hang")
+                view = client.with_options(attempt_timeout=0.5)
+                batch = await view.get_sessions(ids, via="pages")
+                assert ids == list(batch)
+                assert 0.5 <= simulated.now() <= 1.0
 
 
 class TestRetries:

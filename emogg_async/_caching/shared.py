@@ -55,10 +55,12 @@ class Origin:
     Attributes:
         session: The session if it is finished; None if it is not, or is not known.
         mark: A value that changes with each write of the session.
+        is_known: Whether the cache holds the session, fresh and in whatever state.
     """
 
     session: Session | None
     mark: object
+    is_known: bool = attrs.field(default=False, eq=False)
 
     def of(self, session: Session) -> "Origin":
         """Return the origin that this is now that *session* is known."""
@@ -83,9 +85,9 @@ class Origins:
         session = found.value if isinstance(found, Past) else found
         self._lasts = found.lasts if isinstance(found, Past) else math.inf
         self._grace = grace
-        self._finished = session if session and _is_finished(session) else None
+        finished = session if session and _is_finished(session) else None
         self._live = Origin(None, mark)
-        self._kept = Origin(self._finished, mark)
+        self._kept = Origin(finished, mark, is_known=session is not None)
         self.now = self._live if isinstance(found, Past) else self._kept
 
     def allowed(self, value: T, origin: object, lasts: float) -> T | Past[T] | None:

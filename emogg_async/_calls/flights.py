@@ -168,13 +168,16 @@ class Flights:
         task.add_done_callback(flight.land, context=context)
         return flight
 
-    def detach(self, *key: Hashable) -> None:
+    def detach(self, *key: Hashable, spare: Call | None = None) -> None:
         """Let no other call join the loads of *key*, and let them store nothing.
 
-        There may be one in each manner, which is the last part of a flight's key.
+        There may be one in each manner, which is the last part of a flight's key. The
+        load of *spare* goes on as it is.
         """
         for manner in [*self._manners.values()]:
-            self._detach((*key, manner))
+            flight = self.joinable.get((*key, manner))
+            if flight is not None and flight.call is not spare:
+                self._detach((*key, manner))
 
     def detach_if(self, matches: Callable[[Any], bool]) -> None:
         """Detach all loads whose key *matches*."""
@@ -182,9 +185,7 @@ class Flights:
             self._detach(key)
 
     def _detach(self, key: Hashable) -> None:
-        flight = self.joinable.pop(key, None)
-        if flight is not None:
-            flight.call.is_detached = True
+        self.joinable.pop(key).call.is_detached = True
 
     def forget(self, flight: Flight[Any]) -> None:
         """Remove *flight*, which is over; no other call can join it."""

@@ -192,7 +192,7 @@ class Transport:
         # No local variable holds the options: the token is in them, and the frame of a
         # bug in a middleware is shown.
         is_plain = request.repeat is SAFE and request.body is None and not more_headers
-        if self._proxy and limit < self._attempt_timeout:
+        if self._proxy and limit != self._attempt_timeout:
             is_plain = False
         try:
             with Limit(self._alarms, self._alarms.loop.time() + limit):

@@ -45,7 +45,8 @@ def to_columns(
 
     `pandas.DataFrame`, `polars.DataFrame` and `pyarrow.table` take the result as it is.
     It has the rows of each model, in the order given, under the columns that the
-    model's own `to_columns` describes.
+    model's own `to_columns` describes. In text, unpaired surrogates are replaced by
+    U+FFFD: no table can hold them.
 
     Args:
         models: Sessions, totals, timelines of emotions or timelines of sentiment.

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 import attrs
 from cattrs import Converter, transform_error
 from cattrs.errors import (
+    AttributeValidationNote,
     ClassValidationError,
     IterableValidationError,
     IterableValidationNote,
@@ -337,7 +338,11 @@ def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
             if type(found) is dict and (key := _id_of(found)) is not None:
                 payload = payload | {field: key}
                 objects[field] = found
-        instance = known(payload, model)
+        try:
+            instance = known(payload, model)
+        except ClassValidationError as error:
+            _name_as_in_json(error, model)
+            raise
         if objects:
             instance = attrs.evolve(instance, expanded=FrozenMapping(objects))
         if keeps_unknown and not wire_names.issuperset(payload):
@@ -348,6 +353,14 @@ def _object(model: Any, converter: Converter) -> Callable[[Any, Any], Any]:
         return instance
 
     return structure_object
+
+
+def _name_as_in_json(error: ClassValidationError, model: type) -> None:
+    """Name the fields of *model* that *error* is about as they are on the wire."""
+    for problem in error.exceptions:
+        for note in problem.__notes__:
+            if isinstance(note, AttributeValidationNote):
+                note.name = _wire_name(model, note.name)
 
 
 def _wire_form(model: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:

@@ -459,8 +459,7 @@ def _secrets_in(body: bytes | None) -> list[str]:
     address = uri.partition("://")[2]
     authority = re.split("[/?#]", address, maxsplit=1)[0]
     login, behind = authority.rpartition("@")[0], address[len(authority) :]
-    pieces = {*_URI_PIECE.findall(login), *_URI_PIECE.findall(behind)}
-    return [uri, *sorted(pieces, key=len, reverse=True)]
+    return [uri, *_URI_PIECE.findall(login), *_URI_PIECE.findall(behind)]
 
 
 def _phrase(status: int) -> str:

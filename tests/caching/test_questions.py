@@ -142,6 +142,17 @@ class TestFigures:
             await clocks.forward(LIVE + 1)
         assert {"session": 1, "emotions": 1} == asked(emulator)
 
+    async def test_a_live_session_that_is_known_needs_none_either(
+        self, emulator, client, live
+    ):
+        """It would be no other before its `live_ttl` is over."""
+        await client.get_session(live)
+        for get in GETS.values():
+            await get(client, live)
+            await get(client, live)
+        assert 1 == asked(emulator)["session"]
+        assert 4 == len(emulator.requests)
+
     async def test_without_time_nothing_is_learnt(self, emulator, finished):
         """With a `ttl` of 0 a question is one request, whatever `live_ttl` is."""
         for backend in BACKENDS:
@@ -326,6 +337,18 @@ class TestOutages:
         assert (value, True) == (past, past.stale)
         assert 1 == asked(emulator)["session"]
 
+    async def test_nobody_asks_for_a_state_while_the_service_is_out(
+        self, emulator, client, finished
+    ):
+        """The question would only delay the answer, or the error."""
+        await client.get_emotions(finished)
+        emulator.fail(status=503)
+        gets = client.get_session("a" * 24), client.get_emotions_timeline(finished)
+        for call in gets:
+            with pytest.raises(ServerError):
+                await call
+        assert not [each for each in emulator.requests if each.path.endswith(finished)]
+
     async def test_not_after_a_404_or_a_write(self, emulator, client, clocks, finished):
         """What is gone or written has no past value."""
         for end in (404, "write"):
@@ -420,6 +443,21 @@ class TestDecider:
         assert questions.ask("a", 99.0) is not None
         assert questions.ask("a", 99.0) is None
         assert questions.ask("b", 101.0) is None
+
+    def test_one_that_learnt_is_followed_by_one_in_its_time(self):
+        """That is from 0.9 of a `ttl` after it on, and up to two after it."""
+        for wait, learns in ((89, False), (91, True), (199, True), (201, False)):
+            questions = Questions(100.0, 10)
+            questions.ask("a", 0.0)
+            assert questions.ask("a", 1.0) is not None
+            assert learns is (questions.ask("a", 1.0 + wait) is not None)
+
+    def test_the_oldest_is_forgotten_first(self):
+        """A session that is asked about again counts as new."""
+        questions = Questions(100.0, 2)
+        for session_id in "abac":
+            questions.ask(session_id, 0.0)
+        assert ["a", "c"] == [each for each in "abc" if each in questions]
 
     def test_what_is_forgotten_begins_anew(self):
         """A note is no longer there after the session was written."""

@@ -345,6 +345,20 @@ class TestProxyFailures:
                         await client.request("POST", "/v1/sessions", json={})
                 assert not caught.value.sent
 
+    @pytest.mark.timing
+    async def test_a_view_has_its_own_time_to_reach_it(self, client_of, front):
+        """A patient view of a hasty client waits longer for the proxy, reads too."""
+        once = RetryPolicy(attempts=1)
+        async with (
+            proxying(fault="hang") as proxy,
+            client_of(front, proxy=proxy.url, attempt_timeout=0.1) as client,
+        ):
+            began = time.monotonic()
+            with pytest.raises(DeadlineError, match="no connection"):
+                patient = client.with_options(attempt_timeout=0.5, retry=once)
+                await patient.get_session("a" * 24)
+            assert time.monotonic() - began > 0.4
+
     @pytest.mark.parametrize("fault", ["close", "cut", "nonsense", "502 Busy", "hang"])
     async def test_it_gets_better(self, emulator, front, client_of, fault, monkeypatch):
         """A write comes through, and once, when the proxy is well again."""

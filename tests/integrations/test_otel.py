@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 import simulated
 from aiocache import SimpleMemoryCache
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -220,6 +220,22 @@ class TestSpans:
         for head in server.heads:
             assert expected in head.decode()
             assert f"Authorization: Bearer {TOKEN}" in head.decode()
+
+    async def test_propagators_replace_no_header_of_ours(self, telemetry, monkeypatch):
+        """The token stays, whatever letters it writes the name in."""
+
+        def inject(carrier, *_):
+            carrier |= {"authorization": "other", "user-AGENT": "other", "x-a": "b"}
+
+        monkeypatch.setattr(propagate, "inject", inject)
+        async with serving(always(http("404 No", b"{}"))) as server:
+            client = AsyncEmoggClient(TOKEN, base_url=server.url)
+            async with telemetry.watch(client):
+                with pytest.raises(EmoggError):
+                    await client.get_session(UNKNOWN)
+        (head,) = server.heads
+        assert b"x-a: b" in head
+        assert b"other" not in head
 
     async def test_it_is_current_while_the_request_is_made(self, emulator, telemetry):
         """Spans of an instrumented HTTP library below the client are children."""

@@ -62,6 +62,19 @@ async def test_a_deadline_bounds_it():
 
 
 @timed
+async def test_a_failure_before_an_answer_is_not_told():
+    """The session was still under way when the time was up; the service was there."""
+    async with emulated() as emulator:
+        (session_id,) = active(emulator)
+        emulator.fail("GET", status=503, times=1)
+        options = {"cache": None, "retry": RetryPolicy(attempts=1)}
+        async with emulator.client(**options) as client:
+            with client.deadline(12), pytest.raises(DeadlineError) as caught:
+                await client.wait_until_finished(session_id)
+            assert caught.value.__cause__ is None
+
+
+@timed
 async def test_what_ends_it():
     """A session that is not there, or no longer, is a NotFoundError."""
     async with emulated() as emulator:
@@ -290,6 +303,25 @@ async def test_many_sessions_at_once():
             batch = await client.gather(client.wait_until_finished, sessions)
             assert sessions == list(batch)
             assert {"finished"} == {each.state for each in batch.values()}
+
+
+@pytest.mark.parametrize("is_single", [False, True])
+@timed
+async def test_a_bulk_of_waits_yields_to_single_calls(is_single):
+    """It does not if a single call waits for the same session."""
+    async with emulated(latency=1.0) as emulator:
+        first, waited, last = active(emulator, 3, ends_after=0)
+        async with emulator.client(cache=None, concurrency=1) as client:
+            calls = [client.get_session(first)]
+            if is_single:
+                calls += [client.wait_until_finished(waited)]
+            calls += [client.gather(client.wait_until_finished, [waited])]
+            tasks = [asyncio.create_task(each) for each in calls]
+            await asyncio.sleep(0.5)
+            await client.get_session(last)
+            await asyncio.gather(*tasks)
+        order = [first, waited, last] if is_single else [first, last, waited]
+        assert order == [each.path.rpartition("/")[2] for each in emulator.requests]
 
 
 @timed

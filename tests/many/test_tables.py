@@ -11,8 +11,6 @@ from test_exports import loaded_by
 
 from emogg_async import (
     Batch,
-    EmotionInterval,
-    EmotionMeasure,
     EmotionsTimeline,
     EmotionTotals,
     FrozenMapping,
@@ -24,6 +22,7 @@ from emogg_async import (
     SessionState,
     SessionType,
     Source,
+    from_dict,
     to_columns,
 )
 
@@ -97,6 +96,10 @@ def test_states_are_plain_text():
     ]
     assert ["finished", "paused", "finished"] == columns["state"]
     assert {UTC} == {moment.tzinfo for moment in columns["timestamp"]}
+    assert {float} == {*map(type, columns["duration"])}
+    late = MOMENT.astimezone(timezone(timedelta(hours=9)))
+    (expires,) = session(meta=SessionMeta(expires=late)).to_columns()["expires"]
+    assert (MOMENT, UTC) == (expires, expires.tzinfo)
     assert [MOMENT] * 3 == columns["timestamp"]
 
 
@@ -210,17 +213,50 @@ def test_any_iterable_will_do():
     )
 
 
-def test_an_emotion_that_cannot_be_encoded_is_a_row():
-    """A name with half a character does not cost the table."""
-    name = "half \ud800"
-    columns = totals(**{name: 1}).to_columns()
-    assert (1, 3) == polars.DataFrame(columns).shape
-    measure = EmotionMeasure(people=1, quantity=1.0, intensity=1.0)
-    part = EmotionInterval(
-        start=0.0, end=60.0, detected_faces=1, emotions=FrozenMapping({name: measure})
-    )
-    columns = EmotionsTimeline(session=ID, intervals=(part,)).to_columns()
-    assert (1, 8) == polars.DataFrame(columns).shape
+HALF = "half \ud800"
+PART = {"start": 0, "end": 60}
+MEASURE = {"people": 1, "quantity": 1, "intensity": 1}
+SHARES = {"positive": 1, "neutral": 1, "negative": 1}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        attrs.evolve(
+            session(id=HALF, name=HALF, product=HALF, user=HALF),
+            type=SessionType(HALF),
+            state=SessionState(HALF),
+        ),
+        EmotionTotals(session=HALF, emotions=FrozenMapping({HALF: 1})),
+        from_dict(
+            EmotionsTimeline,
+            {
+                "session": HALF,
+                "timeline": [PART | {"detectedFaces": 1, "emotions": {HALF: MEASURE}}],
+            },
+        ),
+        from_dict(
+            SentimentTimeline,
+            {
+                "session": HALF,
+                "timeline": [PART | {"segments": 1, "sentiments": SHARES}],
+            },
+        ),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.parametrize(
+    "table",
+    [pandas.DataFrame, polars.DataFrame, pyarrow.table],
+    ids=["pandas", "polars", "pyarrow"],
+)
+def test_text_that_cannot_be_encoded_does_not_cost_the_table(table, model):
+    """Half a character of the service's is shown as a replacement character."""
+    columns = model.to_columns()
+    assert len(columns) == table(columns).shape[1]
+    texts = [text for column in columns.values() for text in column]
+    assert HALF not in texts
+    assert "half \N{REPLACEMENT CHARACTER}" in texts
 
 
 @pytest.mark.parametrize(

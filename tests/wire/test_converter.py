@@ -170,7 +170,7 @@ def check(payload, model=Session):
         ("name: expected a string, got null", {"name": None}),
         ("name: expected a string, got a number", {"name": 7}),
         ("name: required, and missing", {"name": ABSENT}),
-        ("id: required, and missing", {"_id": ABSENT}),
+        ("_id: required, and missing", {"_id": ABSENT}),
         ("type: expected a string, got a number", {"type": 1}),
         ("state: expected a string, got null", {"state": None}),
         ("state: expected a string, got an array", {"state": ["active"]}),
@@ -199,16 +199,16 @@ def check(payload, model=Session):
         ),
         ("config: expected an object, got an array", {"config": []}),
         (
-            "config.remove_media: expected a boolean, got a string",
+            "config.removeMedia: expected a boolean, got a string",
             {"config": {"removeMedia": "false"}},
         ),
         (
-            "config.remove_media: expected a boolean, got a number",
+            "config.removeMedia: expected a boolean, got a number",
             {"config": {"removeMedia": 0}},
         ),
         ("meta: expected an object, got a boolean", {"meta": False}),
         (
-            "meta.worker_state: expected a string, got a number",
+            "meta.workerState: expected a string, got a number",
             {"meta": {"workerState": 1}},
         ),
     ],
@@ -536,7 +536,7 @@ def test_other_models_keep_what_they_do_not_know(payload, model):
             {"session": {}, "emotions": {}},
         ),
         (
-            "intervals[1].emotions['focus'].people: expected a number, got null",
+            "timeline[1].emotions['focus'].people: expected a number, got null",
             EmotionsTimeline,
             {
                 "session": "i",
@@ -547,22 +547,22 @@ def test_other_models_keep_what_they_do_not_know(payload, model):
             },
         ),
         (
-            "intervals[0].emotions['focus']: expected an object, got a number",
+            "timeline[0].emotions['focus']: expected an object, got a number",
             EmotionsTimeline,
             {"session": "i", "timeline": [INTERVAL | {"emotions": {"focus": 1}}]},
         ),
         (
-            "intervals[0].detected_faces: expected a whole number, got a number",
+            "timeline[0].detectedFaces: expected a whole number, got a number",
             EmotionsTimeline,
             {"session": "i", "timeline": [INTERVAL | {"detectedFaces": 0.5}]},
         ),
         (
-            "intervals: expected an array, got null",
+            "timeline: expected an array, got null",
             SentimentTimeline,
             {"session": "i", "timeline": None},
         ),
         (
-            "intervals[0].sentiments.neutral: expected a number, got a string",
+            "timeline[0].sentiments.neutral: expected a number, got a string",
             SentimentTimeline,
             {
                 "session": "i",

@@ -129,6 +129,12 @@ def test_from_dict_names_what_is_wrong():
     assert len(caught.value.__cause__.problems) == 4
 
 
+def test_from_dict_names_fields_as_in_the_data():
+    """Who writes `id` for `_id` is not told that `id` is missing."""
+    with pytest.raises(InvalidArgumentError, match=r"; _id: required, and missing"):
+        from_dict(Session, {"id": "1"})
+
+
 @pytest.mark.parametrize("data", [None, [], "{}", SESSION])
 def test_from_dict_refuses_what_is_no_dict(data):
     """JSON text must be parsed first, and a model is none of its own form."""
