@@ -2,18 +2,12 @@
 
 from datetime import UTC, date, datetime, time, timedelta
 from math import ceil
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
-from emogg_async import AsyncEmoggClient, Session
-from emogg_async.models import (
-    EmotionIntensities,
-    EmotionInterval,
-    EmotionsTimeline,
-    Gap,
-)
+from emogg_async import AsyncEmoggClient, EmotionsTimeline, Session, models
 
 PAGE: Final = 40
 """Sessions on a page of the list."""
@@ -21,8 +15,8 @@ PAGE: Final = 40
 RECENT_SECONDS: Final = 300.0
 """Seconds of a live session that are drawn."""
 
-EVENT_SECONDS: Final = 1.5
-"""Seconds that a live event tells of at most, where one comes each second."""
+
+Day = Annotated[date, Field(gt=date(1901, 1, 1), lt=date(9998, 1, 1))] | Literal[""]
 
 
 class Filters(BaseModel):
@@ -38,9 +32,9 @@ class Filters(BaseModel):
 
     state: str = Field("", max_length=64)
     type: str = Field("", max_length=64)
-    since: date | Literal[""] = ""
-    until: date | Literal[""] = ""
-    before: datetime | None = None
+    since: Day = ""
+    until: Day = ""
+    before: AwareDatetime | None = Field(None, lt=datetime(9998, 1, 1, tzinfo=UTC))
     seen: tuple[str, ...] = ()
 
     def address(self, **changes: Any) -> str:
@@ -93,33 +87,31 @@ class Recent:
         past: Its timeline up to now.
 
     Attributes:
+        timeline: All of it as a timeline, of which charts can be drawn.
         gaps: Gaps in the events.
     """
 
     def __init__(self, session: Session, past: EmotionsTimeline) -> None:
-        self.gaps: list[Gap] = []
-        self._session = session
-        self._parts = [*past.intervals]
+        self.timeline = past
+        self.gaps: list[models.Gap] = []
+        self._began = session.timestamp
 
-    def add(self, event: EmotionIntensities) -> None:
+    def add(self, event: models.EmotionIntensities) -> None:
         """Add an event; what no event tells of stays empty."""
-        end = (event.timestamp - self._session.timestamp).total_seconds()
-        last = self._parts[-1].end if self._parts else 0.0
-        is_apart = event.gap is not None or not 0 <= end - last <= EVENT_SECONDS
-        start = end - 1 if is_apart else last
-        people = max((each.people for each in event.emotions.values()), default=0)
-        part = EmotionInterval(
-            start=start, end=end, detected_faces=people, emotions=event.emotions
-        )
-        parts = [*self._parts, part]
-        self._parts = [each for each in parts if each.end > end - RECENT_SECONDS]
         if event.gap:
             self.gaps = [*self.gaps[-2:], event.gap]
-
-    @property
-    def timeline(self) -> EmotionsTimeline:
-        """All of it as a timeline, of which charts can be drawn."""
-        return EmotionsTimeline(session=self._session.id, intervals=(*self._parts,))
+        end = (event.timestamp - self._began).total_seconds()
+        # An event is right about its moment, even if a timeline goes on after it.
+        earlier = [each for each in self.timeline.intervals if each.end < end]
+        last = earlier[-1].end if earlier else 0.0
+        is_apart = event.gap is not None or end - last > 1.5  # one comes each second
+        start = max(last, end - 1) if is_apart else last
+        people = max((each.people for each in event.emotions.values()), default=0)
+        part = models.EmotionInterval(
+            start=start, end=end, detected_faces=people, emotions=event.emotions
+        )
+        parts = (*(each for each in earlier if each.end > end - RECENT_SECONDS), part)
+        self.timeline = EmotionsTimeline(session=event.session, intervals=parts)
 
 
 def figures(timeline: EmotionsTimeline, measure: str) -> list[tuple[str, float, float]]:

@@ -16,7 +16,7 @@ import sys
 import webbrowser
 from contextlib import nullcontext
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
 from pages import app
@@ -25,10 +25,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from emogg_async import AsyncEmoggClient, CachePolicy, EmoggError
 from emogg_async.testing import EmoggEmulator
 
-OPTIONS: Final[dict[str, Any]] = {
-    "timeout": 5.0,  # no visitor waits longer
-    "cache": CachePolicy(stale_if_error=3600.0, max_entries=600),
-}
+CACHE: Final = CachePolicy(stale_if_error=3600.0, max_entries=600)
 LIVES: Final = {"Stand-up: design": 45, "Interview: Ada": 240, "Pitch": 7200}
 """The live sessions of the emulator, and the seconds for which they go on."""
 
@@ -58,11 +55,7 @@ def sample_account(count: int) -> EmoggEmulator:
 
 
 def serve(host: str, port: int, *, has_browser: bool) -> None:
-    """Serve until a signal.
-
-    Raises:
-        OSError: The address cannot be served at.
-    """
+    """Serve until a signal."""
     with socket.create_server((host, port)) as listener:
         address, port = listener.getsockname()[:2]
         if not ip_address(address).is_unspecified:  # no other name may lead here
@@ -88,7 +81,7 @@ def main() -> int:
         emulator = given.emulator and sample_account(given.emulator)
         with emulator or nullcontext():
             make = emulator.client if emulator else AsyncEmoggClient
-            app.state.client = make(**OPTIONS)
+            app.state.client = make(timeout=5.0, cache=CACHE)  # nobody waits longer
             serve(given.host, given.port, has_browser=not given.no_browser)
     except (EmoggError, OSError) as error:
         print(error, file=sys.stderr)

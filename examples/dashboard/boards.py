@@ -1,9 +1,8 @@
 """Boards: what open pages show just now, worked out once for all pages of a kind.
 
 A board has a place for each part of a page that moves, and keeps the newest piece of
-HTML for it. A page gets what is newer than what it has, so one that reads slowly skips
-pieces and delays nobody. The work of a board begins with its first page, and ends soon
-after its last.
+HTML for it. A page that reads slowly skips pieces, and delays nobody. The work of a
+board begins with its first page, and ends soon after its last.
 """
 
 import asyncio
@@ -24,13 +23,9 @@ LINGER: Final = 3.0
 LOOK: Final = 40.0
 """Seconds between two looks for sessions that have become live."""
 
-SOON: Final = 2.0
-"""Seconds after which it looks again at the earliest, when a session has ended."""
-
 MOVING: Final = 6
 """Live sessions that move in the list; the service allows ten in all."""
 
-logger = logging.getLogger(__name__)
 Render = Callable[..., str]
 Work = Callable[["Board"], Awaitable[None]]
 
@@ -52,6 +47,10 @@ class Board:
         self._count += 1
         self._pieces[place] = self._count, html
         self._tell()
+
+    def forget(self, place: str) -> None:
+        """Drop the piece of a place that is gone."""
+        self._pieces.pop(place, None)
 
     def end(self) -> None:
         """Let the pages know that nothing moves any more."""
@@ -103,7 +102,7 @@ class Boards:
         try:
             await work(board)
         except Exception:
-            logger.exception("the work for pages that are open failed")
+            logging.getLogger(__name__).exception("the work for open pages failed")
         finally:
             board.end()
 
@@ -122,19 +121,12 @@ class Boards:
 async def follow(
     client: AsyncEmoggClient, session: Session, draw: Callable[[Recent, str], None]
 ) -> None:
-    """Draw what is recent of a live session, and the state of its feed, to its end.
-
-    Raises:
-        EmoggError: The feed could not be entered, or the session is gone.
-    """
+    """Draw what is recent of a live session, and the state of its feed, to its end."""
     async with client.live.intensities(session.id, every="1s", buffer=64) as feed:
         start = max(0.0, session.duration - RECENT_SECONDS)
-        recent = Recent(
-            session,
-            await client.get_emotions_timeline(
-                session.id, granularity=5, start=start, fresh=True
-            ),
-        )
+        read = client.get_emotions_timeline
+        past = await read(session.id, granularity=5, start=start, fresh=True)
+        recent = Recent(session, past)
         while feed.state != "ended":
             draw(recent, feed.state)
             with suppress(DeadlineError, StopAsyncIteration):
@@ -197,11 +189,12 @@ async def watch_account(client: AsyncEmoggClient, render: Render, board: Board) 
             for session_id in moving.keys() - shown.keys():
                 moving.pop(session_id).cancel()
                 sparks.pop(session_id, None)
+                board.forget(f"card-{session_id}")
             for session_id, session in shown.items():
                 if session_id not in moving or moving[session_id].done():
                     moving[session_id] = group.create_task(move(session))
             facts = {"sessions": shown.values(), "is_cut": len(sessions) > MOVING}
             board.show("live", render("cards", sparks=sparks, problem=problem, **facts))
-            await asyncio.sleep(SOON)
+            await asyncio.sleep(2.0)  # also if one session after the other ends
             with suppress(TimeoutError):
                 await asyncio.wait_for(has_ended.wait(), LOOK)

@@ -26,10 +26,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emogg_async import AsyncEmoggClient, Failed, SessionState, SessionType, to_json
+from emogg_async import AsyncEmoggClient, SessionState, SessionType, to_json
 from emogg_async.errors import EmoggError, ServerError, TransportError
 from emogg_async.integrations.starlette import CancelOnDisconnect, get_client
-from emogg_async.models import EmotionsTimeline
 
 HERE: Final = Path(__file__).parent
 KEPT_PAGES: Final = 20
@@ -66,6 +65,7 @@ Form = Literal["csv", "json", "svg"]
 
 templates = Jinja2Templates(HERE / "templates")
 templates.env.filters["minutes"] = lambda seconds: f"{round(seconds / 60):,} min"
+templates.env.globals["figures"] = figures
 templates.env.globals["spark_seconds"] = partial(granularity, parts=24)
 templates.env.globals["strongest"] = lambda emotions: sorted(
     emotions.items(), key=lambda each: -each[1].intensity
@@ -75,13 +75,6 @@ templates.env.globals["strongest"] = lambda emotions: sorted(
 def render(name: str, **facts: Any) -> str:
     """Write a piece of a page."""
     return templates.get_template(f"pieces/{name}.html").render(facts)
-
-
-def write(
-    request: Request, name: str, facts: dict[str, Any], status: int = 200
-) -> Response:
-    """Write a whole page."""
-    return templates.TemplateResponse(request, f"{name}.html", facts, status)
 
 
 def secured(app: ASGIApp) -> ASGIApp:
@@ -125,7 +118,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
     else:
         words = "There is no such page. Correct the address, or go back to the list."
         problem = Problem(words, getattr(error, "status_code", 400))
-    return write(request, "problem", {"problem": problem}, problem.status)
+    facts = {"problem": problem}
+    return templates.TemplateResponse(request, "problem.html", facts, problem.status)
 
 
 # -- the list --------------------------------------------------------------------------
@@ -147,11 +141,12 @@ async def list_sessions(
         age, problem = time.monotonic() - since, problem_of(error, client)
     else:
         kept[address] = time.monotonic(), page
+        kept.move_to_end(address)
         if len(kept) > KEPT_PAGES:
             kept.popitem(last=False)
     facts = {"page": page, "filters": filters, "age": age, "problem": problem}
     kinds = {"states": [*SessionState], "types": [*SessionType]}
-    return write(request, "sessions", facts | kinds)
+    return templates.TemplateResponse(request, "sessions.html", facts | kinds)
 
 
 @app.get("/charts")
@@ -163,20 +158,20 @@ async def draw_charts(client: Client, row: Rows) -> Response:
     """
     wanted = {each[:24]: int(each[25:]) for each in row}
 
-    async def call(session_id: str) -> EmotionsTimeline:
+    async def draw(session_id: str) -> str:
         every = wanted[session_id]
-        return await client.get_emotions_timeline(session_id, granularity=every)
+        try:
+            found = await client.get_emotions_timeline(session_id, granularity=every)
+        except EmoggError as error:  # each row says so, even if all have the same
+            return render("spark", problem=problem_of(error, client))
+        return render("spark", timeline=found)
 
     async def lines() -> AsyncIterator[str]:
-        if is_limited(client):
+        if is_limited(client, calls=len(wanted)):
             yield json.dumps({"note": "Charts wait for the rate limit."}) + "\n"
-        async with client.stream(call, wanted) as outcomes:
+        async with client.stream(draw, wanted) as outcomes:
             async for outcome in outcomes:
-                if isinstance(outcome, Failed):
-                    problem = problem_of(outcome.error, client)
-                    html = render("spark", problem=problem)
-                else:
-                    html = render("spark", timeline=outcome.value)
+                html = outcome.unwrap()
                 yield json.dumps({"id": outcome.session_id, "html": html}) + "\n"
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
@@ -229,9 +224,7 @@ async def show_session(
     facts = dict(zip(calls, found, strict=True))
     facts |= {"session": session, "choice": choice, "seconds": seconds}
     facts["is_past"] = any(getattr(each, "stale", False) for each in (session, *found))
-    if isinstance(facts["timeline"], EmotionsTimeline):
-        facts["figures"] = figures(facts["timeline"], choice.measure)
-    return write(request, "session", facts)
+    return templates.TemplateResponse(request, "session.html", facts)
 
 
 @app.get("/sessions/{session_id}/{what}.{form}")

@@ -1,5 +1,6 @@
 """What went wrong, in words for the visitor, and what to do about it."""
 
+import logging
 from typing import Final, NamedTuple
 
 from emogg_async import AsyncEmoggClient, errors
@@ -44,6 +45,8 @@ class Problem(NamedTuple):
 def problem_of(error: errors.EmoggError, client: AsyncEmoggClient) -> Problem:
     """Put an error into words; nothing of the service's own text gets into them."""
     status, headers, _ = answer_to(error)
+    if status >= 500:
+        logging.getLogger(__name__).warning("answered %d: %s", status, error)
     if isinstance(error, errors.InvalidArgumentError):
         return Problem(f"{error.message}. Correct the address.", status)
     kind: type[Exception] = type(error)
@@ -55,7 +58,7 @@ def problem_of(error: errors.EmoggError, client: AsyncEmoggClient) -> Problem:
     return Problem(words, status, wait or None)
 
 
-def is_limited(client: AsyncEmoggClient) -> bool:
-    """Tell whether calls wait for the rate limit just now."""
+def is_limited(client: AsyncEmoggClient, calls: int = 1) -> bool:
+    """Tell whether so many calls wait for the rate limit just now."""
     limit = client.rate_limit
-    return limit is not None and limit.remaining == 0
+    return limit is not None and limit.remaining < calls
