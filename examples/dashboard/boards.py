@@ -19,10 +19,7 @@ from emogg_async import AsyncEmoggClient, Session
 from emogg_async.errors import DeadlineError, EmoggError
 
 LINGER: Final = 1.0
-"""Seconds for which a board waits for another page: a reload begins nothing anew.
-
-The client then keeps its subscriptions for five more.
-"""
+"""Seconds for which a board waits for a reload; the client then waits five more."""
 
 LOOK: Final = 40.0
 """Seconds between two looks for sessions that have become live."""
