@@ -54,6 +54,17 @@ def sample_account(count: int) -> EmoggEmulator:
     return emulator
 
 
+class Server(uvicorn.Server):
+    """A server that tells its address once it serves, and Ctrl-C ends it."""
+
+    url: str
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        print(f"The dashboard is at {self.url} until you press Ctrl-C.", flush=True)
+
+
 def serve(host: str, port: int, *, has_browser: bool) -> None:
     """Serve until a signal."""
     with socket.create_server((host, port)) as listener:
@@ -63,12 +74,11 @@ def serve(host: str, port: int, *, has_browser: bool) -> None:
             app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
         # Streams end by themselves; nothing else may hold up the end for long.
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
-        server = uvicorn.Server(config)
+        server = Server(config)
         app.state.is_stopping = lambda: server.should_exit
-        url = f"http://{address}:{port}/"
-        print(f"The dashboard is at {url} until you press Ctrl-C.", flush=True)
+        server.url = f"http://{address}:{port}/"
         if has_browser:
-            webbrowser.open(url)
+            webbrowser.open(server.url)
         server.run(sockets=[listener])
 
 

@@ -17,8 +17,8 @@ from problems import problem_of
 from emogg_async import AsyncEmoggClient, Session
 from emogg_async.errors import DeadlineError, EmoggError
 
-LINGER: Final = 3.0
-"""Seconds for which a board waits for another page: a reload begins nothing anew."""
+LINGER: Final = 1.0
+"""Seconds for which a board waits for a reload; the client then waits five more."""
 
 LOOK: Final = 40.0
 """Seconds between two looks for sessions that have become live."""

@@ -6,19 +6,23 @@ const get = (path) => fetch(path, { headers: { "X-Requested-With": "fetch" } });
 
 // -- the stream: pieces of HTML for places of the page, while anyone looks at it --
 
-// Whoever prefers less motion gets a new picture every five seconds.
+// A visitor who prefers less motion sees a place change every five seconds at most.
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const pieces = new Map();
+const due = new Map();
 let stream, timer;
 
 function paint() {
-  timer = undefined;
+  clearTimeout(timer);
   for (const [place, html] of pieces) {
     const node = document.getElementById(place);
     if (node?.contains(document.activeElement)) continue; // its turn comes later
+    if (due.get(place) > performance.now()) continue;
     if (node) node.innerHTML = html;
+    if (calm.matches) due.set(place, performance.now() + 5000);
     pieces.delete(place);
   }
+  if (pieces.size) timer = setTimeout(paint, 1000);
 }
 
 function connect() {
@@ -30,25 +34,26 @@ function connect() {
   stream.addEventListener("show", (event) => {
     for (const [place, html] of Object.entries(JSON.parse(event.data)))
       pieces.set(place, html);
-    timer ??= setTimeout(paint, calm.matches ? 5000 : 0);
+    paint();
   });
   stream.addEventListener("end", finish);
 }
 
 // The session has ended: its page, as it is now, takes the place of this one.
 async function finish() {
-  stream.close();
-  const page = new DOMParser().parseFromString(
-    await (await get(location.href)).text(), "text/html");
+  stream?.close();
+  const answer = await get(location.href).catch(() => ({}));
+  if (!(answer.status < 502)) return setTimeout(finish, 5000);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (page.querySelector("#live")) return; // the stream has told why it stopped
   document.querySelector("main").replaceWith(page.querySelector("main"));
   document.title = page.title;
   delete document.body.dataset.stream;
-  note.textContent = "The session has ended; the page shows its results.";
+  if (answer.ok) note.textContent = "The session has ended; the page shows its results.";
 }
 
 document.addEventListener("visibilitychange", connect);
 addEventListener("pageshow", connect);
-document.addEventListener("focusout", () => setTimeout(paint));
 addEventListener("pagehide", () => stream?.close());
 
 // -- charts: asked for while their row is in view, one request at a time --
@@ -101,29 +106,31 @@ async function* lines(body) {
   }
 }
 
-function observe(root) {
-  for (const row of root.querySelectorAll("[data-row]")) view.observe(row);
+function observe(sparks) {
+  for (const spark of sparks) view.observe(spark);
   const more = document.querySelector(".more a");
   if (more) end.observe(more);
 }
 
 // -- more rows: the next page is read when its link comes into view --
 
-const end = new IntersectionObserver(async ([{ target, isIntersecting }]) => {
+const end = new IntersectionObserver(async (entries) => {
+  const { target, isIntersecting } = entries.at(-1); // as it is now
   if (!isIntersecting) return;
   end.unobserve(target);
   const answer = await get(target.href).catch(() => ({}));
   if (!answer.ok) return; // the link is still there to be pressed
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const hadFocus = document.activeElement === target;
-  const found = page.querySelectorAll("main .rows:not(#live .rows) > li");
+  const found = page.querySelectorAll("main > .rows > li");
+  const sparks = page.querySelectorAll("[data-row]");
   document.querySelector("main > .rows").append(...found);
   target.parentNode.replaceWith(page.querySelector(".more, .end, .empty"));
   if (hadFocus) found[0]?.querySelector("a").focus();
-  observe(document);
+  observe(sparks);
 }, { rootMargin: "600px" });
 
-observe(document);
+observe(document.querySelectorAll("[data-row]"));
 
 // -- a page that tells of a passing problem asks again by itself --
 
