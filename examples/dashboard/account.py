@@ -64,14 +64,14 @@ async def read_page(client: AsyncEmoggClient, filters: Filters) -> Page:
         started_before=before + timedelta(milliseconds=1) if before else end,
         page_size=min(wanted, 100),
     )
-    known = set(filters.seen)
-    found = [each for each in await listing.collect(wanted) if each.id not in known]
+    listed = await listing.collect(wanted)
+    found = [each for each in listed if each.id not in filters.seen]
     if len(found) <= PAGE:
         return Page(found)
-    last = found[PAGE - 1].timestamp
-    seen = tuple(each.id for each in found[:PAGE] if each.timestamp == last)
-    seen += filters.seen if before == last else ()
-    return Page(found[:PAGE], filters.address(before=last, seen=seen))
+    shown, last = found[:PAGE], found[PAGE - 1].timestamp
+    seen = filters.seen if before == last else ()
+    seen += tuple(each.id for each in shown if each.timestamp == last)
+    return Page(shown, filters.address(before=last, seen=seen))
 
 
 def granularity(seconds: float, parts: int) -> int:
@@ -104,7 +104,7 @@ class Recent:
         # An event is right about its moment, even if a timeline goes on after it.
         earlier = [each for each in self.timeline.intervals if each.end < end]
         last = earlier[-1].end if earlier else 0.0
-        is_apart = event.gap is not None or end - last > 1.5  # one comes each second
+        is_apart = event.gap is not None or end - last > 5.0  # the past ends so roughly
         start = max(last, end - 1) if is_apart else last
         people = max((each.people for each in event.emotions.values()), default=0)
         part = models.EmotionInterval(

@@ -54,17 +54,6 @@ def sample_account(count: int) -> EmoggEmulator:
     return emulator
 
 
-class Server(uvicorn.Server):
-    """A server that tells its address once it serves, and Ctrl-C ends it."""
-
-    url: str
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve."""
-        await super().startup(sockets)
-        print(f"The dashboard is at {self.url} until you press Ctrl-C.", flush=True)
-
-
 def serve(host: str, port: int, *, has_browser: bool) -> None:
     """Serve until a signal."""
     with socket.create_server((host, port)) as listener:
@@ -74,32 +63,32 @@ def serve(host: str, port: int, *, has_browser: bool) -> None:
             app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
         # Streams end by themselves; nothing else may hold up the end for long.
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
-        server = Server(config)
+        server = uvicorn.Server(config)
         app.state.is_stopping = lambda: server.should_exit
-        server.url = f"http://{address}:{port}/"
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sign, server.handle_exit)  # before anyone can have seen it
+        url = f"http://{address}:{port}/"
+        print(f"The dashboard is at {url} until you press Ctrl-C.", flush=True)
         if has_browser:
-            webbrowser.open(server.url)
+            webbrowser.open(url)
         server.run(sockets=[listener])
 
 
-def main() -> int:
-    """Run the command, and return its exit code."""
+def main() -> None:
+    """Run the command."""
     given = arguments()
-    # uvicorn answers all visitors, and then sends itself its signal again.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    count = given.emulator
     try:
-        emulator = given.emulator and sample_account(given.emulator)
+        emulator = None if count is None else sample_account(count)
         with emulator or nullcontext():
             make = emulator.client if emulator else AsyncEmoggClient
             app.state.client = make(timeout=5.0, cache=CACHE)  # nobody waits longer
             serve(given.host, given.port, has_browser=not given.no_browser)
     except (EmoggError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         pass
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

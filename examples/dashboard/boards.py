@@ -14,8 +14,7 @@ from typing import Final
 from account import RECENT_SECONDS, Recent
 from problems import problem_of
 
-from emogg_async import AsyncEmoggClient, Session
-from emogg_async.errors import DeadlineError, EmoggError
+from emogg_async import AsyncEmoggClient, DeadlineError, EmoggError, Session
 
 LINGER: Final = 1.0
 """Seconds for which a board waits for a reload; the client then waits five more."""
@@ -112,10 +111,9 @@ class Boards:
 
     async def close(self) -> None:
         """End all work."""
-        tasks = [task for _, task in self._open.values()]
-        for task in tasks:
+        for _, task in self._open.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait([task])
 
 
 async def follow(
@@ -127,10 +125,20 @@ async def follow(
         read = client.get_emotions_timeline
         past = await read(session.id, granularity=5, start=start, fresh=True)
         recent = Recent(session, past)
-        while feed.state != "ended":
+        silences = 0
+        while True:
             draw(recent, feed.state)
-            with suppress(DeadlineError, StopAsyncIteration):
+            try:
                 recent.add(await feed.next(timeout=2.0))
+                silences = 0
+            except StopAsyncIteration:
+                return
+            except DeadlineError:
+                silences += 1
+            if silences == 3:  # the client itself looks after half a minute
+                session = await client.get_session(session.id)
+                if session.state != "active":
+                    return
 
 
 async def watch_session(

@@ -34,18 +34,15 @@ HERE: Final = Path(__file__).parent
 KEPT_PAGES: Final = 20
 """Pages of the list that are shown again while the service is out."""
 
+POLICY: Final = "Content-Security-Policy"
 HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
+    POLICY: "default-src 'none'; script-src 'self'; "
     "style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-PICTURE: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"
-}
-"""For a picture, which is a document of its own."""
 
 
 class Drawing(BaseModel):
@@ -67,9 +64,6 @@ templates = Jinja2Templates(HERE / "templates")
 templates.env.filters["minutes"] = lambda seconds: f"{round(seconds / 60):,} min"
 templates.env.globals["figures"] = figures
 templates.env.globals["spark_seconds"] = partial(granularity, parts=24)
-templates.env.globals["strongest"] = lambda emotions: sorted(
-    emotions.items(), key=lambda each: -each[1].intensity
-)[:3]
 
 
 def render(name: str, **facts: Any) -> str:
@@ -197,11 +191,10 @@ async def stream(
 
 def reads(client: AsyncEmoggClient, every: int) -> dict[str, Callable[[str], Any]]:
     """Return the calls for what is known of a session."""
-    sentiment = client.get_transcription_sentiment
     return {
         "totals": client.get_emotions,
         "timeline": partial(client.get_emotions_timeline, granularity=every),
-        "sentiment": partial(sentiment, granularity=every),
+        "sentiment": partial(client.get_transcription_sentiment, granularity=every),
     }
 
 
@@ -240,7 +233,8 @@ async def download(
     if form == "svg":
         more = {"measure": choice.measure} if what == "timeline" else {}
         svg = model.to_svg(width=choice.width, **more)
-        return Response(svg, 200, headers | PICTURE, "image/svg+xml")
+        headers[POLICY] = "default-src 'none'; style-src 'unsafe-inline'"
+        return Response(svg, 200, headers, "image/svg+xml")
     columns, file = model.to_columns(), io.StringIO(newline="")
     rows = ([*map(cell, row)] for row in zip(*columns.values(), strict=True))
     csv.writer(file).writerows([[*columns], *rows])
