@@ -13,6 +13,9 @@ import attrs
 
 APP: Final = Path(__file__).parents[1] / "examples" / "dashboard" / "app.py"
 
+# Its modules stand beside it, where Python looks for them unless it is safe.
+ENVIRONMENT: Final = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
+
 
 @attrs.define
 class Dashboard:
@@ -33,9 +36,7 @@ def serving(*arguments: str, **environment: str) -> Iterator[Dashboard]:
     """Run the dashboard, from its start to its end."""
     with subprocess.Popen(
         [sys.executable, "-W", "error", str(APP), "--no-browser", *arguments],
-        # Its modules stand beside it, where Python looks for them unless it is safe.
-        env={k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
-        | environment,
+        env=ENVIRONMENT | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",

@@ -16,6 +16,7 @@ import sys
 import webbrowser
 from contextlib import nullcontext
 from ipaddress import ip_address
+from threading import Thread
 from typing import Final
 
 import uvicorn
@@ -62,29 +63,28 @@ def serve(host: str, port: int, *, has_browser: bool) -> None:
             names = [address, host, "localhost"]
             app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
         # Streams end by themselves; nothing else may hold up the end for long.
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
+        config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=3)
         server = uvicorn.Server(config)
         app.state.is_stopping = lambda: server.should_exit
         for sign in (signal.SIGINT, signal.SIGTERM):
             signal.signal(sign, server.handle_exit)  # before anyone can have seen it
         url = f"http://{address}:{port}/"
         print(f"The dashboard is at {url} until you press Ctrl-C.", flush=True)
-        if has_browser:
-            webbrowser.open(url)
+        if has_browser:  # some run in this terminal until their page is read
+            Thread(target=webbrowser.open, args=[url], daemon=True).start()
         server.run(sockets=[listener])
 
 
 def main() -> None:
     """Run the command."""
     given = arguments()
-    count = given.emulator
     try:
-        emulator = None if count is None else sample_account(count)
+        emulator = None if given.emulator is None else sample_account(given.emulator)
         with emulator or nullcontext():
             make = emulator.client if emulator else AsyncEmoggClient
             app.state.client = make(timeout=5.0, cache=CACHE)  # nobody waits longer
             serve(given.host, given.port, has_browser=not given.no_browser)
-    except (EmoggError, OSError) as error:
+    except (EmoggError, OSError, OverflowError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         pass

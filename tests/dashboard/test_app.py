@@ -1,7 +1,17 @@
 """The command that serves the dashboard."""
 
+import subprocess
+import sys
+
 import aiohttp
-from dashboard_process import serving
+import pytest
+from dashboard_process import APP, ENVIRONMENT, serving
+
+READER = """
+import sys, urllib.request
+with urllib.request.urlopen(sys.argv[1], timeout=10) as page:
+    print("read", page.status, flush=True)
+"""
 
 
 def test_it_ends_at_ctrl_c(dashboard):
@@ -15,3 +25,30 @@ async def test_it_shows_made_up_sessions():
         async with aiohttp.ClientSession() as visitor, visitor.get(running.url) as page:
             assert 200 == page.status
             assert 15 == (await page.text()).count("data-row=")
+
+
+def test_a_browser_that_needs_the_terminal(tmp_path):
+    """A browser that runs until its page is read can read it."""
+    browser = tmp_path / "browser.py"
+    browser.write_text(READER)
+    command = [sys.executable, str(APP), "--emulator", "1"]
+    environment = ENVIRONMENT | {"BROWSER": f"{sys.executable} {browser} %s"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        try:
+            assert "http://" in process.stdout.readline()
+            assert "read 200\n" == process.stdout.readline()
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_is_none(port):
+    """A number that is no port is refused in one line."""
+    command = [sys.executable, str(APP), "--emulator", "1", "--port", port]
+    told = subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, check=False, encoding="utf-8"
+    )
+    assert (1, 1) == (told.returncode, told.stderr.count("\n"))
+    assert "port must be 0-65535" in told.stderr
