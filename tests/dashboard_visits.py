@@ -29,7 +29,9 @@ class Seen:
     @property
     def names(self) -> list[str]:
         """The names in the rows of a list."""
-        return self._found(r'<li>\s*<a href="/sessions/.*?"><bdi>(.*?)</bdi>')
+        return self._found(
+            r'<a href="[^"]*"><bdi>([^<]*)</bdi></a>\s*<span class="spark'
+        )
 
     @property
     def ids(self) -> list[str]:
@@ -91,9 +93,16 @@ class Visitor:
                 await asyncio.sleep(0.05)
 
     async def charts(self, rows: list[str]) -> list[dict[str, str]]:
-        """Ask for the charts of rows; return the lines of the answer."""
+        """Ask for the charts of rows; return what the answer notes, and each chart."""
         seen = await self.get("/charts?" + "&".join(f"row={row}" for row in rows))
-        return [json.loads(line) for line in seen.text.splitlines()]
+        lines = [json.loads(line) for line in seen.text.splitlines()]
+        notes = [line for line in lines if "note" in line]
+        charts = [line["charts"] for line in lines if "charts" in line]
+        return notes + [
+            {"id": session_id, "html": html}
+            for each in charts
+            for session_id, html in each.items()
+        ]
 
     @asynccontextmanager
     async def stream(self, path: str = "/live") -> AsyncIterator["Stream"]:

@@ -6,14 +6,14 @@ import io
 import json
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from account import Filters, Page, figures, granularity, read_page
-from boards import Boards, Work, watch_account, watch_session
+from boards import Board, Boards, Work, watch_account, watch_session
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
@@ -59,6 +59,7 @@ Row = Annotated[str, Field(pattern=r"^[0-9a-f]{24}\.[0-9]{1,4}$")]
 Rows = Annotated[list[Row], Query(max_length=100)]
 What = Literal["totals", "timeline", "sentiment"]
 Form = Literal["csv", "json", "svg"]
+Read = Callable[[str], Awaitable[Any]]
 
 templates = Jinja2Templates(HERE / "templates")
 templates.env.filters["minutes"] = lambda seconds: f"{round(seconds / 60):,} min"
@@ -71,15 +72,31 @@ def render(name: str, **facts: Any) -> str:
     return templates.get_template(f"pieces/{name}.html").render(facts)
 
 
+def reads(client: AsyncEmoggClient, every: int) -> dict[str, Read]:
+    """Return the calls for what is known of a session."""
+    return {
+        "totals": client.get_emotions,
+        "timeline": partial(client.get_emotions_timeline, granularity=every),
+        "sentiment": partial(client.get_transcription_sentiment, granularity=every),
+    }
+
+
+async def try_to(read: Read, session_id: str, client: AsyncEmoggClient) -> Any:
+    """Read what is known of a session, or say why it cannot be read."""
+    try:
+        return await read(session_id)
+    except EmoggError as error:
+        return problem_of(error, client)
+
+
 def secured(app: ASGIApp) -> ASGIApp:
     """Tell browsers what a page may do: run our own script, and no more."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                    MutableHeaders(scope=message).setdefault(name, value)
             await send(message)
 
         await app(scope, receive, answer)
@@ -144,7 +161,7 @@ async def list_sessions(
 
 
 @app.get("/charts")
-async def draw_charts(client: Client, row: Rows) -> Response:
+async def draw_charts(request: Request, client: Client, row: Rows) -> Response:
     """Send the charts of rows, each in a line of its own as soon as it is there.
 
     They are bulk work, which leaves the rate limit to what visitors wait for. Each row
@@ -152,21 +169,20 @@ async def draw_charts(client: Client, row: Rows) -> Response:
     """
     wanted = {each[:24]: int(each[25:]) for each in row}
 
-    async def draw(session_id: str) -> str:
-        every = wanted[session_id]
-        try:
-            found = await client.get_emotions_timeline(session_id, granularity=every)
-        except EmoggError as error:  # each row says so, even if all have the same
-            return render("spark", problem=problem_of(error, client))
-        return render("spark", timeline=found)
+    async def work(board: Board) -> None:
+        async def draw(session_id: str) -> None:
+            read = reads(client, wanted[session_id])["timeline"]
+            found = await try_to(read, session_id, client)
+            board.show(session_id, render("spark", timeline=found))
+
+        await client.gather(draw, wanted)
 
     async def lines() -> AsyncIterator[str]:
         if is_limited(client, calls=len(wanted)):
             yield json.dumps({"note": "Charts wait for the rate limit."}) + "\n"
-        async with client.stream(draw, wanted) as outcomes:
-            async for outcome in outcomes:
-                html = outcome.unwrap()
-                yield json.dumps({"id": outcome.session_id, "html": html}) + "\n"
+        with request.state.boards.board(f"charts {row}", work) as board:
+            async for pieces in board.pieces(request.app.state.is_stopping):
+                yield json.dumps({"charts": pieces}) + "\n"
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
@@ -179,7 +195,7 @@ async def stream(
     work: Work = partial(watch_account, client, render)
     if session:
         work = partial(watch_session, client, session, render)
-    with request.state.boards.board(session, work) as board:
+    with request.state.boards.board(f"live {session}", work) as board:
         async for pieces in board.pieces(request.app.state.is_stopping):
             yield ServerSentEvent(event="show", data=pieces)
         if board.is_over:
@@ -187,17 +203,6 @@ async def stream(
 
 
 # -- one session -----------------------------------------------------------------------
-
-
-def reads(client: AsyncEmoggClient, every: int) -> dict[str, Callable[[str], Any]]:
-    """Return the calls for what is known of a session."""
-    return {
-        "totals": client.get_emotions,
-        "timeline": partial(client.get_emotions_timeline, granularity=every),
-        "sentiment": partial(client.get_transcription_sentiment, granularity=every),
-    }
-
-
 @app.get("/sessions/{session_id}", response_class=HTMLResponse)
 async def show_session(
     request: Request, client: Client, session_id: str, choice: Choice
@@ -206,14 +211,9 @@ async def show_session(
     session = await client.get_session(session_id)
     seconds = choice.every or granularity(session.duration, 120)
 
-    async def read(call: Callable[[str], Any]) -> Any:
-        try:
-            return await call(session_id)
-        except EmoggError as error:
-            return problem_of(error, client)
-
     calls = reads(client, seconds)
-    found = await asyncio.gather(*map(read, calls.values()))
+    tried = (try_to(read, session_id, client) for read in calls.values())
+    found = await asyncio.gather(*tried)
     facts = dict(zip(calls, found, strict=True))
     facts |= {"session": session, "choice": choice, "seconds": seconds}
     facts["is_past"] = any(getattr(each, "stale", False) for each in (session, *found))
@@ -226,8 +226,7 @@ async def download(
 ) -> Response:
     """Send what is known of a session as a table, as JSON or as a picture."""
     model = await reads(client, choice.every or 60)[what](session_id)
-    name = f"{what}-{session_id}.{form}"
-    headers = {"Content-Disposition": f'inline; filename="{name}"'}
+    headers = {"Content-Disposition": f'inline; filename="{what}-{session_id}.{form}"'}
     if form == "json":
         return Response(to_json(model), 200, headers, "application/json")
     if form == "svg":

@@ -393,6 +393,20 @@ async def test_rate_limit():
         assert 429 not in {each.status for each in service.requests}
 
 
+async def test_charts_that_wait_at_the_end():
+    """Charts that wait for the rate limit do not hold up the end, which is silent."""
+    with (
+        EmoggEmulator(sessions=20, rate_limit=(5, 600.0)) as service,
+        serving(EMOGG_BASE_URL=service.url, EMOGG_API_TOKEN=service.token) as running,
+    ):
+        async with visiting(running.url) as visitor:
+            rows = (await visitor.get()).rows
+            charts = asyncio.create_task(visitor.charts(rows))
+            await until(lambda: len(service.requests) > 1)
+            assert (0, "") == await asyncio.to_thread(running.stop)
+            assert len(await charts) < len(rows)
+
+
 async def test_a_visitor_who_leaves(visitor, service):
     """Leaving cancels what was asked for the visitor alone."""
     await visitor.get()  # the pacer's first sends go one by one

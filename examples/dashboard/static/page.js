@@ -2,7 +2,7 @@
 // Without this script every page works, and stands still.
 
 const note = document.querySelector("#note");
-const get = (path) => fetch(path, { headers: { "X-Requested-With": "fetch" } });
+const lost = "The dashboard does not answer. Is it still running?";
 
 // -- the stream: pieces of HTML for places of the page, while anyone looks at it --
 
@@ -37,12 +37,16 @@ function connect() {
     paint();
   });
   stream.addEventListener("end", finish);
+  stream.addEventListener("error", () => note.textContent = lost);
+  stream.addEventListener("open", () => {
+    if (note.textContent === lost) note.textContent = "";
+  });
 }
 
 // The session has ended: its page, as it is now, takes the place of this one.
 async function finish() {
   stream?.close();
-  const answer = await get(location.href).catch(() => ({}));
+  const answer = await fetch(location.href).catch(() => ({}));
   if (!(answer.status < 502)) return setTimeout(finish, 5000);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (page.querySelector("#live")) return; // the stream has told why it stopped
@@ -74,20 +78,22 @@ async function draw() {
   const asked = new Map([...rows].slice(0, 20));
   const query = [...asked.values()].map((row) => `row=${row.dataset.row}`).join("&");
   try {
-    const answer = await get(`/charts?${query}`);
+    const answer = await fetch(`/charts?${query}`);
     if (!answer.ok) throw new Error(answer.statusText);
     for await (const line of lines(answer.body)) {
       if (line.note) note.textContent = line.note;
-      const row = asked.get(line.id);
-      if (!row) continue;
-      row.innerHTML = line.html;
-      view.unobserve(row);
-      rows.delete(line.id);
-      asked.delete(line.id);
+      for (const [id, html] of Object.entries(line.charts ?? {})) {
+        const row = asked.get(id);
+        row.innerHTML = html;
+        view.unobserve(row);
+        rows.delete(id);
+        asked.delete(id);
+      }
     }
+    if (asked.size) throw new Error("charts are missing");
     note.textContent = "";
   } catch {
-    note.textContent = "The dashboard does not answer. Is it still running?";
+    note.textContent = lost;
     await new Promise((resolve) => setTimeout(resolve, 5000));
   }
   isDrawing = false;
@@ -118,7 +124,7 @@ const end = new IntersectionObserver(async (entries) => {
   const { target, isIntersecting } = entries.at(-1); // as it is now
   if (!isIntersecting) return;
   end.unobserve(target);
-  const answer = await get(target.href).catch(() => ({}));
+  const answer = await fetch(target.href).catch(() => ({}));
   if (!answer.ok) return; // the link is still there to be pressed
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const hadFocus = document.activeElement === target;
