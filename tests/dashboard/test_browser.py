@@ -35,6 +35,13 @@ return [...document.querySelectorAll("main > .rows .spark")].every(each => {
   return each.childElementCount || bottom < 0 || top > innerHeight;
 });
 """
+SHIFTS = """
+const done = arguments[0];
+requestAnimationFrame(() => setTimeout(() => new PerformanceObserver(
+  list => done(list.getEntries().map(each => each.value))
+).observe({ type: "layout-shift", buffered: true })));
+setTimeout(() => done([]), 1000);
+"""
 FOCUS = """
 const { activeElement: { href, type } } = document;
 const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
@@ -289,6 +296,28 @@ def test_a_refused_token_and_a_lost_session_tell_what_to_do(service, browser, li
     assert "Set EMOGG_API_TOKEN" in browser.text()
 
 
+def test_a_dashboard_that_stops(service, dashboard, browser, live):
+    """A page whose dashboard has stopped says so, instead of standing still as live."""
+    browser.expected = ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING"]
+    browser.open(f"/sessions/{live.id}")
+    browser.until(lambda: "Live" == browser.text(".feed-state"))
+    assert "" == browser.text("#note")
+    dashboard.stop()
+    browser.until(lambda: "Is it still running?" in browser.text("#note"))
+
+
+def test_what_moves_has_its_place(service, browser, live):
+    """What moves pushes nothing aside when it appears."""
+    paths = {"/": f"#card-{live.id} svg", f"/sessions/{live.id}": "#live .wide svg"}
+    for path, css in paths.items():
+        for width in (360, 1280):
+            browser.resize(width)
+            browser.open(path)
+            browser.until(lambda css=css: browser.each(css))
+            shifts = browser.driver.execute_async_script(SHIFTS)
+            assert sum(shifts) < 0.1, (path, width, shifts)
+
+
 def test_a_hidden_page_gives_up_its_stream(service, browser, live):
     """A page that nobody sees costs nothing, and moves again when it is seen."""
     browser.open(f"/sessions/{live.id}")
@@ -341,7 +370,7 @@ def test_axe_finds_no_barrier(service, browser, live, axe, look):
     finished = next(each for each in service.sessions if each.is_finished)
     browser.expected = ["status of 404"]
     browser.prefer(color_scheme=scheme)
-    browser.resize(width)
+    browser.resize(width, 2000)
     ready = {
         "/": f"{SPARKS}, #card-{live.id} svg",
         f"/sessions/{finished.id}": "img",
