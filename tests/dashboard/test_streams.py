@@ -145,7 +145,9 @@ async def test_after_the_last_page():
         boards = Boards()
 
         page = partial(opened, boards, "", watch_session, client, session_id, words)
-        with page(), page():
+        with page():
+            with page():
+                await asyncio.sleep(30)
             await asyncio.sleep(30)
         await asyncio.sleep(2)
         with page():
@@ -212,7 +214,8 @@ async def test_a_page_that_reads_slowly():
     for number in range(1, 1000):
         board.show("a", f"{number}")
         board.show("b", f"{number // 500}")
-        assert f"{number}" == (await anext(fast))["a"]
+        new = {"b": f"{number // 500}"} if number in {1, 500} else {}
+        assert {"a": f"{number}"} | new == await anext(fast)
     assert {"a": "999", "b": "1"} == await anext(slow)
     board.show("a", "999")  # nothing new
     board.end()
