@@ -3,6 +3,8 @@
 import os
 import pathlib
 import shutil
+import tarfile
+import tempfile
 
 import nox
 
@@ -20,6 +22,14 @@ TEST_TOOLS = nox.project.dependency_groups(PROJECT, "test")
 # The installed package is what is tested: the checkout must not get onto sys.path.
 ENV = {"PYTHONSAFEPATH": "1", "COVERAGE_CORE": "ctrace"}
 SPREAD = ("-n", "auto", "--dist", "loadfile")
+# What may depend on versions: no laws, and nothing that measures time.
+MOST = (*SPREAD, "-m", "not soak and not timing and not property")
+# The tests that read files beside the package, and two minutes of the others.
+PART = (
+    *("tests/wire", "tests/calls", "tests/many", "tests/testing"),
+    *("tests/test_architecture.py", "tests/test_examples.py"),
+    *("tests/test_exports.py", "tests/test_readme.py"),
+)
 
 # The stand-ins that pyenv puts on PATH fail, but for the versions that it is told of.
 PYENV = pathlib.Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
@@ -43,21 +53,25 @@ def install(session: nox.Session, *more: str) -> None:
     session.install(".[cli,redis]", *TEST_TOOLS, *more)
 
 
+def run_suite(session: nox.Session, *pytest: str) -> None:
+    """Run the whole suite."""
+    # What measures time is run by itself, the rest on all processors.
+    session.run(*pytest, *SPREAD, "-m", "not soak and not timing", env=ENV)
+    session.run(*pytest, "-m", "not soak and timing", env=ENV)
+
+
 def run_all(session: nox.Session, *pytest: str) -> None:
     """Run the whole suite, or what the session's arguments name."""
     if session.posargs:
         session.run(*pytest, *session.posargs, env=ENV)
     else:
-        # What measures time is run by itself, the rest on all processors.
-        session.run(*pytest, *SPREAD, "-m", "not soak and not timing", env=ENV)
-        session.run(*pytest, "-m", "not soak and timing", env=ENV)
+        run_suite(session, *pytest)
 
 
 def run_most(session: nox.Session, *pins: str) -> None:
-    """Run what may depend on versions: no laws, and nothing that measures time."""
+    """Run most of the suite, or what the session's arguments name."""
     install(session, *pins)
-    most = (*SPREAD, "-m", "not soak and not timing and not property")
-    session.run("pytest", *(session.posargs or most), env=ENV)
+    session.run("pytest", *(session.posargs or MOST), env=ENV)
 
 
 @nox.session
@@ -118,6 +132,64 @@ def docs(session: nox.Session) -> None:
     """Build the API reference and the guides in `build/docs`, and check them."""
     session.install(".[cli,redis,otel]", "pdoc>=15", "pytest>=8.3", "starlette>=0.41")
     session.run("python", "tests/reference.py", "build/docs", env=ENV)
+
+
+def build_twice(session: nox.Session, scratch: pathlib.Path) -> list[pathlib.Path]:
+    """Build here and from the unpacked sdist, and expect the same bytes.
+
+    Returns the sdist, the wheel and what the sdist contains.
+    """
+    versioned = pathlib.Path(".git").exists()
+    env = {}  # elsewhere hatchling takes a fixed date
+    if versioned:
+        git = ("git", "log", "-1", "--format=%ct")
+        env["SOURCE_DATE_EPOCH"] = session.run(*git, external=True, silent=True).strip()
+    command = ("python", "-m", "hatchling", "build", "-d")
+    session.run(*command, scratch / "here", env=env)
+    built = sorted(scratch.glob("here/*"), key=lambda each: each.suffix)
+    with tarfile.open(built[0]) as sdist:
+        sdist.extractall(scratch, filter="data")
+        files = {each.partition("/")[2] for each in sdist.getnames()}
+    unpacked = scratch / built[0].name.removesuffix(".tar.gz")
+    with session.chdir(unpacked):
+        session.run(*command, scratch / "there", env=env)
+    for each in built:
+        if each.read_bytes() != (scratch / "there" / each.name).read_bytes():
+            session.error(f"{each.name} has other bytes when it is built again")
+    if versioned:
+        known = session.run("git", "ls-files", external=True, silent=True).splitlines()
+        if amiss := files.symmetric_difference([*known, "PKG-INFO"]):
+            session.error(f"not in both git and the sdist: {', '.join(sorted(amiss))}")
+    return [*built, unpacked]
+
+
+@nox.session(name="dist", python=FOUND[len(FOUND) // 2])
+def dist(session: nox.Session) -> None:
+    """Build sdist and wheel, check them and use both; `-- --all` runs all tests."""
+    tools = ("twine>=6", "check-wheel-contents>=0.6")
+    session.install(*PROJECT["build-system"]["requires"], *tools)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = pathlib.Path(folder)
+        sdist, wheel, unpacked = build_twice(session, scratch)
+        session.run("twine", "check", "--strict", sdist, wheel)
+        session.run("check-wheel-contents", wheel)
+
+        session.run("python", "-m", "venv", scratch / "bare")
+        bare = scratch / "bare" / ("Scripts" if os.name == "nt" else "bin") / "python"
+        with session.chdir(unpacked / "tests"):  # out of reach of the checkout
+            session.run(bare, "-m", "pip", "install", "-q", wheel, external=True)
+            session.run(bare, "bare.py", env=ENV, external=True)
+
+        with session.chdir(unpacked):
+            install(session)
+            if "--all" in session.posargs:
+                run_suite(session, "pytest")
+            else:
+                session.run("pytest", *MOST, *PART, env=ENV)
+
+        pathlib.Path("dist").mkdir(exist_ok=True)
+        for each in (sdist, wheel):
+            session.log(f"{shutil.copy(each, 'dist')} has passed")
 
 
 @nox.session
