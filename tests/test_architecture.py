@@ -54,6 +54,7 @@ HOMES = {
     "tenacity": ["_calls.retry"],
     "aiocache": ["_caching.memory", "_caching.redis_backend"],
     "cattrs": ["_wire.converter"],
+    "orjson": ["_wire.protocol"],
     "click": ["_cli"],
     "rich": ["_cli"],
     "starlette": ["integrations"],

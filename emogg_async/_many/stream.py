@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -143,6 +144,22 @@ class OutcomeStream(AsyncIterator[Outcome[T]], Generic[T]):
             ClientClosedError: The client was closed meanwhile.
             CancelledError: Other code cancelled a worker, as when a loop shuts down.
         """
+        await self._wait()
+        outcome = self._outcomes.popleft()
+        if len(self._outcomes) < self._workers:
+            self._room.set()
+        return outcome
+
+    async def take(self) -> list[Outcome[T]]:
+        """Return all outcomes that are there, at least one; raise as `__anext__`."""
+        await self._wait()
+        outcomes = [*self._outcomes]
+        self._outcomes.clear()
+        self._room.set()
+        return outcomes
+
+    async def _wait(self) -> None:
+        """Wait until there is an outcome."""
         if not self._entered:
             raise ConfigurationError(
                 "enter a stream of outcomes with `async with` first"
@@ -164,10 +181,6 @@ class OutcomeStream(AsyncIterator[Outcome[T]], Generic[T]):
                 raise
         if self._left:
             raise ConfigurationError("the `async with` of this stream was left")
-        outcome = self._outcomes.popleft()
-        if len(self._outcomes) < self._workers:
-            self._room.set()
-        return outcome
 
     async def _work(self) -> None:
         try:
@@ -248,12 +261,14 @@ async def collect(
     failed: dict[str, EmoggError] = {}
     stream = OutcomeStream(jobs, min(workers, len(asked)), drain)
     async with stream:
-        async for outcome in stream:
-            match outcome:
-                case Fetched(key, value):
-                    fetched[key] = value
-                case Failed(key, error):
-                    failed[key] = error
+        with suppress(StopAsyncIteration):
+            while True:
+                for outcome in await stream.take():
+                    match outcome:
+                        case Fetched(key, value):
+                            fetched[key] = value
+                        case Failed(key, error):
+                            failed[key] = error
     values: dict[str, T] = {}
     errors: dict[str, EmoggError] = {}
     for keys in chunks(asked):

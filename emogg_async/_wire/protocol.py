@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import parse_qsl
@@ -67,7 +68,6 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 _PACKED_AS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NOT_ASKED_FOR = frozenset({"br", "compress", "zstd"})
-_BYTE_ORDER_MARK = "\ufeff"
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _RATE_LIMIT = re.compile(rf"([0-9]{{1,9}});([0-9]{{1,9}});({_DECIMAL.pattern})")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
@@ -222,6 +222,12 @@ class RateLimit:
 
 
 _GARBAGE: Final = object()
+"""What stands for a text that is not JSON."""
+
+_BYTE_ORDER_MARK: Final = "\ufeff"
+_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
+_LONG: Final = 19 * b"0"
+"""The least digits of a number that 64 bits cannot hold, all made zeros."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -232,11 +238,28 @@ def _refuse_constant(name: str) -> NoReturn:
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
+@cache
+def _quick() -> Callable[[bytes], Any] | None:
+    """Return the parser of orjson, of the extra `speed`; None without it."""
+    try:
+        from orjson import loads  # noqa: PLC0415 - slow to import, and at times not there
+    except ModuleNotFoundError:
+        return None
+    return loads
+
+
 def _parse(body: bytes) -> Any:
     """Parse *body* as JSON; return `_GARBAGE` if it is not JSON.
 
-    An error of `json` would quote the whole body.
+    With orjson the results are the same: `json` decides on any error, whose text would
+    quote the whole body, and on rows of digits that orjson might round.
     """
+    quick = _quick()
+    if quick is not None and _LONG not in body.translate(_ZEROS):
+        try:
+            return quick(body)
+        except ValueError:
+            pass  # it refuses some texts that `json` takes
     try:
         return _decode(body.decode().removeprefix(_BYTE_ORDER_MARK))
     except (ValueError, RecursionError):

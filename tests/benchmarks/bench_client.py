@@ -24,7 +24,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from blocks import ROUNDS, Environment, checkouts, ratios, spread
 from server_process import Server, served
 
-from emogg_async import AsyncEmoggClient
+PLAIN = "without orjson"
+if PLAIN in sys.argv:
+    sys.modules["orjson"] = None  # type: ignore[assignment]  # as if it were not there
+
+from emogg_async import AsyncEmoggClient  # noqa: E402 - it must not find orjson
 
 CALLS = 1_000
 WORKERS = 50
@@ -92,12 +96,20 @@ async def work() -> None:
 
 
 class Measurer:
-    """A process that measures one checkout, and its figures."""
+    """A process that measures one checkout, and its figures.
 
-    def __init__(self, environment: Environment, *facts: object) -> None:
+    Args:
+        environment: The environment of that checkout.
+        facts: What it has to know.
+        more: Arguments of the process.
+    """
+
+    def __init__(
+        self, environment: Environment, facts: Sequence[object], *more: str
+    ) -> None:
         self.figures: dict[str, list[float]] = {block: [] for block in BLOCKS}
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "work"],
+            [sys.executable, __file__, "work", *more],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -151,7 +163,8 @@ def main() -> None:
             server.ids,
             asyncio.run(a_finished_one(server)),
         )
-        measurers = {name: Measurer(each, *facts) for name, each in found.items()}
+        measurers = {name: Measurer(each, facts) for name, each in found.items()}
+        measurers[f"this {PLAIN}"] = Measurer(found["this"], facts, PLAIN)
         for _ in range(ROUNDS + 1):
             for measurer in measurers.values():
                 measurer.measure()
@@ -184,4 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(work()) if sys.argv[1:] == ["work"] else main()
+    asyncio.run(work()) if "work" in sys.argv else main()

@@ -56,6 +56,58 @@ async def outcomes_of(client, ids, **options):
         return {outcome.session_id: outcome async for outcome in stream}
 
 
+class TestIdleWorkers:
+    """While one worker reads pages, the others sleep."""
+
+    async def test_a_page_wakes_no_worker_in_vain(self, emulator, ids, monkeypatch):
+        """After a page without gets only one other worker looks for work."""
+        looks = 0
+        do_next = PagedGets.do_next
+
+        async def counted(jobs):
+            nonlocal looks
+            looks += 1
+            return await do_next(jobs)
+
+        monkeypatch.setattr(PagedGets, "do_next", counted)
+        workers = 30
+        async with emulator.client(cache=None, concurrency=40) as client:
+            batch = await client.get_sessions(ids, concurrency=workers)
+            steps = client.stats.requests + 2 * len(ids) // 100 + 4
+        assert len(ids) == len(batch)
+        assert looks <= 2 * workers + 3 * steps
+
+    @pytest.mark.parametrize("page", [1, 2, 3])
+    async def test_another_worker_leads_when_one_is_cancelled(
+        self, emulator, ids, page
+    ):
+        """No bulk sleeps for ever because other code has cancelled its leader."""
+        emulator.fail(path=LIST, delay=0.05)
+        async with emulator.client(cache=None) as client:
+            asking = asyncio.create_task(client.get_sessions(ids))
+            await until(lambda: len(emulator.requests) >= page)
+            leaders = [
+                task
+                for task in asyncio.all_tasks()
+                if "_lead" in {each.f_code.co_name for each in frames_of(task)}
+            ]
+            assert leaders or asking.done()
+            for leader in leaders:
+                leader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                batch = await asyncio.wait_for(asking, 10)
+                assert not batch.errors
+
+
+def frames_of(task):
+    """Return the frames of the coroutines in which a task waits."""
+    frames, waits = [], task.get_coro()
+    while waits is not None and getattr(waits, "cr_frame", None) is not None:
+        frames.append(waits.cr_frame)
+        waits = waits.cr_await
+    return frames
+
+
 class TestWhatItCosts:
     """The figures that the guide gives, as bounds."""
 
