@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from emogg_async.testing import EmoggEmulator
 
-EXTRAS = ("click", "rich", "redis", "opentelemetry", "starlette", "pytest")
+EXTRAS = ("click", "rich", "redis", "opentelemetry", "orjson", "starlette", "pytest")
 
 
 async def visit() -> None:
