@@ -5,6 +5,7 @@ import signal
 from contextlib import contextmanager
 
 import pytest
+from factories import FACTORIES
 from hypothesis import HealthCheck, settings
 from redis_server import redis_serving
 from waiting import Clocks
@@ -95,18 +96,6 @@ def own_redis(tmp_path):
     """Give a Redis or Valkey that the test may kill."""
     with redis_serving(tmp_path) as running:
         yield running
-
-
-def _plain(loop, coroutine):
-    """Make a task as the simplest factories do, which know no context."""
-    return asyncio.Task(coroutine, loop=loop)
-
-
-FACTORIES = [
-    pytest.param(factory, id=factory.__name__)
-    for factory in (_plain, getattr(asyncio, "eager_task_factory", None))  # 3.12
-    if factory
-]
 
 
 @pytest.fixture(params=FACTORIES)

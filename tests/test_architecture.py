@@ -1,7 +1,9 @@
 """The shape of the package, read from its source: who imports whom, and how long."""
 
 import ast
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -281,3 +283,12 @@ def test_modules_say_what_they_are_for(module):
         if isinstance(target, ast.Name)
     }
     assert "__all__" in names
+
+
+def test_modules_of_tests_have_names_of_their_own():
+    """No two are called alike, and none imports a `conftest`, of which several are."""
+    tests = [*Path(__file__).parent.rglob("*.py")]
+    names = Counter(path.stem for path in tests if path.stem != "conftest")
+    assert [name for name, count in names.items() if count > 1] == []
+    line = re.compile("^(from|import) conftest", re.MULTILINE)
+    assert [path for path in tests if line.search(path.read_text())] == []

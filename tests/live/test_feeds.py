@@ -10,7 +10,7 @@ from typing import get_args
 import attrs
 import pytest
 import simulated
-from conftest import FACTORIES
+from factories import FACTORIES
 from scene import (
     UNKNOWN,
     Told,
