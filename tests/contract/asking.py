@@ -146,8 +146,9 @@ class Line:
 
     async def hear(self) -> Any:
         """Return the next answer, which is no event, or CLOSED."""
-        while isinstance(value := await self.next(), list):
-            pass
+        async with asyncio.timeout(_PATIENCE):
+            while isinstance(value := await self.next(), list):
+                pass
         return value
 
     async def ask(self, path: str, body: object = None, **fields: object) -> Any:
