@@ -109,6 +109,14 @@ def tests_lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def contract(session: nox.Session) -> None:
+    """Ask the emulator what the contract states, or a service by `-- --service`."""
+    session.install(".", "pytest>=8.3")
+    config = "tests/contract/pytest.ini"
+    session.run("pytest", "-c", config, "tests/contract", *session.posargs, env=ENV)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format."""
     session.install("ruff>=0.14,<1")

@@ -31,6 +31,8 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+collect_ignore = ["contract"]  # `nox -s contract` runs it
+
 # A shell has what it runs in the background ignore Ctrl-C, as nohup does a hang-up, and
 # so do all children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
