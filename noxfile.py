@@ -22,8 +22,8 @@ TEST_TOOLS = nox.project.dependency_groups(PROJECT, "test")
 # The installed package is what is tested: the checkout must not get onto sys.path.
 ENV = {"PYTHONSAFEPATH": "1", "COVERAGE_CORE": "ctrace"}
 SPREAD = ("-n", "auto", "--dist", "loadfile")
-# What may depend on versions: no laws, and nothing that measures time.
-MOST = (*SPREAD, "-m", "not soak and not timing and not property")
+# What may depend on versions: no laws, no browser, and nothing that measures time.
+MOST = (*SPREAD, "-m", "not soak and not timing and not property and not once")
 # The tests that read files beside the package, and two minutes of the others.
 PART = (
     *("tests/wire", "tests/calls", "tests/many", "tests/testing"),

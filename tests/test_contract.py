@@ -38,6 +38,8 @@ UNASKED: Final = {
 }
 """Guesses of which the contract asks nothing, and why."""
 
+pytestmark = pytest.mark.once
+
 
 @attrs.frozen
 class Run:

@@ -28,6 +28,8 @@ axe.run({ runOnly: tags, resultTypes: ["violations"] }).then(
   error => done([String(error)]));
 """
 
+pytestmark = pytest.mark.once
+
 LOADED = "return performance.getEntriesByType('resource').map(each => each.name)"
 IS_DRAWN = """
 return [...document.querySelectorAll("main > .rows .spark")].every(each => {
