@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from account import Filters, Page, figures, granularity, read_page
-from boards import Board, Boards, Work, watch_account, watch_session
+from boards import Board, Boards, watch_account, watch_session
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
@@ -31,8 +31,8 @@ from emogg_async.errors import EmoggError, ServerError, TransportError
 from emogg_async.integrations.starlette import CancelOnDisconnect, get_client
 
 HERE: Final = Path(__file__).parent
-KEPT_PAGES: Final = 20
-"""Pages of the list that are shown again while the service is out."""
+RISKY: Final = {*"=+-@\t\r"}
+KEPT_PAGES: Final = 20  # of the list, which are shown again while the service is out
 
 POLICY: Final = "Content-Security-Policy"
 HEADERS: Final = {
@@ -50,7 +50,7 @@ class Drawing(BaseModel):
 
     measure: Literal["intensity", "quantity", "people"] = "intensity"
     every: Literal[""] | Annotated[int, Field(ge=5, le=3600)] = ""
-    width: int = Field(640, ge=200, le=4000)
+    width: int = Field(640, ge=20, le=4000)
 
 
 Client = Annotated[AsyncEmoggClient, Depends(get_client)]
@@ -192,10 +192,9 @@ async def stream(
     request: Request, client: Client, session: str = ""
 ) -> AsyncIterator[ServerSentEvent]:
     """Send what moves on the list, or on the page of a session, as it changes."""
-    work: Work = partial(watch_account, client, render)
-    if session:
-        work = partial(watch_session, client, session, render)
-    with request.state.boards.board(f"live {session}", work) as board:
+    of_one = partial(watch_session, client, session)
+    watch = of_one if session else partial(watch_account, client)
+    with request.state.boards.board(f"live {session}", partial(watch, render)) as board:
         async for pieces in board.pieces(request.app.state.is_stopping):
             yield ServerSentEvent(event="show", data=pieces)
         if board.is_over:
@@ -231,7 +230,9 @@ async def download(
         return Response(to_json(model), 200, headers, "application/json")
     if form == "svg":
         more = {"measure": choice.measure} if what == "timeline" else {}
-        svg = model.to_svg(width=choice.width, **more)
+        is_small = what == "timeline" and choice.width < 200
+        draw = model.to_sparkline if is_small else model.to_svg
+        svg = draw(width=choice.width, **more)
         headers[POLICY] = "default-src 'none'; style-src 'unsafe-inline'"
         return Response(svg, 200, headers, "image/svg+xml")
     columns, file = model.to_columns(), io.StringIO(newline="")
@@ -242,5 +243,4 @@ async def download(
 
 def cell(value: Any) -> Any:
     """Let no spreadsheet take a text for a formula."""
-    is_risky = isinstance(value, str) and value[:1] in {*"=+-@\t\r"}
-    return f"'{value}" if is_risky else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in RISKY else value

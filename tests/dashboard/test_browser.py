@@ -34,7 +34,8 @@ LOADED = "return performance.getEntriesByType('resource').map(each => each.name)
 IS_DRAWN = """
 return [...document.querySelectorAll("main > .rows .spark")].every(each => {
   const { top, bottom } = each.getBoundingClientRect();
-  return each.childElementCount || bottom < 0 || top > innerHeight;
+  const isDrawn = each.querySelector(":scope > :not(noscript)");
+  return isDrawn || bottom < 0 || top > innerHeight;
 });
 """
 SHIFTS = """
@@ -341,6 +342,7 @@ def test_all_works_without_scripts(service, browser):
     browser.click("form button")
     names = [each.name for each in service.sessions if each.is_finished]
     browser.until(lambda: names[:40] == browser.each(f"{ROWS} a"))
+    browser.until(lambda: 160 == browser.each(f"{ROWS} img", "naturalWidth")[0])
     browser.click(".more a")
     browser.until(lambda: names[40:80] == browser.each(f"{ROWS} a"))
     browser.click(f"{ROWS} a")

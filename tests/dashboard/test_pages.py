@@ -274,6 +274,8 @@ async def test_downloads(reader, service):
         timeline = await client.get_emotions_timeline(session.id, granularity=60)
         seen = await reader.get(f"/sessions/{session.id}/timeline.svg?measure=people")
         assert timeline.to_svg(measure="people") == seen.text
+        seen = await reader.get(f"/sessions/{session.id}/timeline.svg?width=160")
+        assert timeline.to_sparkline(width=160) == seen.text  # for rows without script
 
 
 # -- headers ---------------------------------------------------------------------------
