@@ -1,12 +1,16 @@
 """The emulator in a process of its own, so that what it costs is not ours."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 from emogg_async.testing import EmoggEmulator
+
+T = TypeVar("T")
 
 
 class Server(NamedTuple):
@@ -19,7 +23,7 @@ class Server(NamedTuple):
     pid: int
 
     def tell(self, method: str, *args: Any, **options: Any) -> None:
-        """Call a method of the emulator over there, and wait until it is done."""
+        """Call a method of the emulator over there, e.g. `live.cut`, and wait."""
         self.talk.send((method, args, options))
         self.talk.recv()
 
@@ -28,17 +32,26 @@ class Server(NamedTuple):
         self.talk.send(("count", (), {}))
         return int(self.talk.recv())
 
+    def ask(self, question: Callable[[EmoggEmulator], T]) -> T:
+        """Have a function at the top of a module called with the emulator."""
+        self.talk.send((question, (), {}))
+        answer: T = self.talk.recv()
+        return answer
+
 
 def _serve(talk: Connection, options: dict[str, Any]) -> None:
     with EmoggEmulator(**options) as emulator:
+        emulator._state.journal._entries = deque(maxlen=1_000_000)  # not 10,000
         ids = [each.id for each in emulator.sessions]
         talk.send((emulator.url, emulator.token, ids))
         while (command := talk.recv()) is not None:
             method, args, kwargs = command
-            if method == "count":
+            if callable(method):
+                talk.send(method(emulator))
+            elif method == "count":
                 talk.send(len(emulator.requests))
             else:
-                getattr(emulator, method)(*args, **kwargs)
+                attrgetter(method)(emulator)(*args, **kwargs)
                 talk.send(None)
 
 

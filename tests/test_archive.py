@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import polars
@@ -17,6 +18,9 @@ from emogg_async.testing import EmoggEmulator
 
 if sys.platform != "win32":
     import fcntl
+
+rarely = partial(pytest.param, marks=pytest.mark.soak)
+"""A case that takes seconds, like one that runs each time."""
 
 PART = 100
 PAGES = 3
@@ -286,9 +290,9 @@ def test_no_sessions(
     [
         pytest.param(("write_table", "1", "during"), 0, id="sessions-torn"),
         pytest.param(("write_table", "2", "during"), PART, id="first-part-torn"),
-        pytest.param(("replace", "2", "before"), PART, id="first-part-whole"),
-        pytest.param(("replace", "2", "after"), 0, id="first-part-written"),
-        pytest.param(("write_table", "5", "during"), PART, id="timelines-torn"),
+        rarely(("replace", "2", "before"), PART, id="first-part-whole"),
+        rarely(("replace", "2", "after"), 0, id="first-part-written"),
+        rarely(("write_table", "5", "during"), PART, id="timelines-torn"),
     ],
 )
 def test_kill(
@@ -322,8 +326,11 @@ def test_kill(
 @signals
 @pytest.mark.parametrize(
     ("path", "parts"),
-    [("", 0), ("/{}/emotions", 2), ("/{}/emotions/timeline", 5)],
-    ids=["listing", "emotions", "timelines"],
+    [
+        rarely("", 0, id="listing"),
+        rarely("/{}/emotions", 2, id="emotions"),
+        pytest.param("/{}/emotions/timeline", 5, id="timelines"),
+    ],
 )
 def test_kill_during_requests(
     path: str,
@@ -380,8 +387,15 @@ def test_two_runs(emulator: EmoggEmulator, root: Path) -> None:
 
 
 @signals
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("path", ["/v1/sessions", "*/timeline"])
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [
+        ("/v1/sessions", signal.SIGINT),
+        ("*/timeline", signal.SIGTERM),
+        rarely("/v1/sessions", signal.SIGTERM),
+        rarely("*/timeline", signal.SIGINT),
+    ],
+)
 def test_interrupt(
     path: str, number: signal.Signals, emulator: EmoggEmulator, root: Path
 ) -> None:

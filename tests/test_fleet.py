@@ -103,7 +103,7 @@ def test_one_bucket_and_one_redis(redis_server, window):
     assert summary["seconds"] < 1.25 * least + 3
 
 
-@pytest.mark.parametrize("window", [pytest.param(0.4, id="scaled"), FULL])
+@pytest.mark.parametrize("window", [FULL])
 def test_redis_killed_at_half_time(own_redis, window):
     """Without it each get is a request; none fails, and each is right."""
 
@@ -123,6 +123,7 @@ def test_redis_killed_at_half_time(own_redis, window):
     assert summary["requests"] > 400
 
 
+@pytest.mark.soak
 def test_without_redis():
     """Each process then has a cache of its own, and asks for what it needs itself."""
     with emulating(0.4) as emulator, fleet(emulator) as process:

@@ -153,9 +153,14 @@ def test_export_draws_nothing_beside_a_pipe(
 
 @needs_signals
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    ("number", "code", "unbuffered"),
+    [
+        (signal.SIGINT, 130, None),
+        (signal.SIGTERM, 143, "1"),
+        pytest.param(signal.SIGINT, 130, "1", marks=pytest.mark.soak),
+        pytest.param(signal.SIGTERM, 143, None, marks=pytest.mark.soak),
+    ],
 )
-@pytest.mark.parametrize("unbuffered", [None, "1"])
 def test_export_can_be_stopped(
     account: EmoggEmulator, number: signal.Signals, code: int, unbuffered: str | None
 ) -> None:

@@ -408,8 +408,11 @@ def test_too_many(emogg_emulator: EmoggEmulator) -> None:
     [
         ("channels:subscribe", 429, (6, "--timeout")),
         ("auth:token", 401, (4, "EMOGG_API_TOKEN")),
-        ("handshake", 403, (4, "Use a token that may do this")),
         ("handshake", 503, (7, "--timeout")),
+        pytest.param(
+            *("handshake", 403, (4, "Use a token that may do this")),
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_refusals(
