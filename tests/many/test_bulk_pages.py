@@ -98,6 +98,30 @@ class TestIdleWorkers:
                 batch = await asyncio.wait_for(asking, 10)
                 assert not batch.errors
 
+    async def test_sleepers_that_nobody_can_wake(self, emulator, ids):
+        """No bulk sleeps for ever because other code cancels all that are awake."""
+        mine = asyncio.all_tasks()
+        async with (
+            emulator.client(cache=None) as client,
+            client.stream_sessions(ids, via="pages", concurrency=3) as outcomes,
+        ):
+            await anext(outcomes)
+            workers = asyncio.all_tasks() - mine
+            await until(lambda: any(waits_for_room(each) for each in workers))
+            for worker in workers:
+                if waits_for_room(worker):
+                    worker.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                async with asyncio.timeout(10):
+                    async for _ in outcomes:
+                        pass
+
+
+def waits_for_room(task):
+    """Tell whether a worker waits for its consumer."""
+    names = [each.f_code.co_name for each in frames_of(task)]
+    return "_work" in names and "do_next" not in names
+
 
 def frames_of(task):
     """Return the frames of the coroutines in which a task waits."""
