@@ -55,6 +55,10 @@ async def sorted_by_id(exchange: Exchange, send: Send) -> None:
         exchange.body = json.dumps(page).encode()
 
 
+async def sessions_without_names(exchange: Exchange, send: Send) -> None:
+    exchange.body = exchange.body.replace(b'"name"', b'"title"')
+
+
 async def any_limit(exchange: Exchange, send: Send) -> None:
     if int(exchange.query.get("limit", 0)) > 100:
         again = await send("GET", exchange.path, query={"limit": "100"})

@@ -7,7 +7,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self, TypeVar
 
 import aiohttp
@@ -31,7 +31,7 @@ _SHARE: Final = 5
 _PATIENCE: Final = 15.0
 """Seconds to wait for an answer."""
 
-_REMOVING: Final = 60.0
+_PROCESSING: Final = 30.0
 """Seconds for which a session that is processed may refuse to be removed."""
 
 _POLICY = re.compile(r"(\d{1,9});w=(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
@@ -316,7 +316,8 @@ class Service:
         answer = await self.ask("POST", "/v1/sessions", body=body)
         if answer.status < 300:
             self._made.add(answer.json["_id"])
-        self._unknown -= 1
+        if answer.status < 500:  # a gateway may have given up too early
+            self._unknown -= 1
         return answer
 
     def forget(self, session_id: str) -> None:
@@ -329,37 +330,33 @@ class Service:
         return len(self._made) + self._unknown
 
     async def clean(self) -> None:
-        """Remove what it has made."""
-        if self._unknown:
-            await self._find_made()
-        for session_id in [*self._made]:
-            try:
-                async with asyncio.timeout(_REMOVING):
-                    if await self._remove(f"/v1/sessions/{session_id}"):
-                        self.forget(session_id)
-            except (NotTried, TimeoutError):
-                pass  # it is counted as left
+        """Remove what it has made, in three rounds: an answer may fail."""
+        for _ in range(3):
+            if self._unknown:
+                with suppress(Exception):  # they are counted as left
+                    await self._find_made()
+            for session_id in [*self._made]:
+                with suppress(NotTried):
+                    await self._remove(session_id)
 
     async def _find_made(self) -> None:
         """Find sessions whose creation was not answered, by their names."""
-        try:
-            newest = await self.get("/v1/sessions", limit=100)
-        except NotTried:
-            return
-        if newest.status == 200:
-            for session in newest.json["data"]:
-                if session["name"].startswith(self.name):
-                    self._made.add(session["_id"])
-            self._unknown = 0
+        newest = await self.get("/v1/sessions", limit=100)
+        for session in newest.json["data"]:
+            if session["name"].startswith(self.name):
+                self._made.add(session["_id"])
+        self._unknown = 0
 
-    async def _remove(self, path: str) -> bool:
+    async def _remove(self, session_id: str) -> None:
+        path = f"/v1/sessions/{session_id}"
         await self.ask("POST", f"{path}/stop")
         answer = await self.delete(path)
-        return answer.status in {200, 204, 404}
+        if answer.status in {200, 204, 404}:
+            self.forget(session_id)
 
     async def delete(self, path: str) -> Answer:
         """Delete a session that it has stopped, which may be processed for a while."""
-        end = asyncio.get_running_loop().time() + _REMOVING / 2
+        end = asyncio.get_running_loop().time() + _PROCESSING
         while True:
             answer = await self.ask("DELETE", path)
             if answer.status != 400 or asyncio.get_running_loop().time() > end:
