@@ -281,6 +281,15 @@ async def test_nothing_to_ask(status: int, complaint: str, tmp_path: Path) -> No
     assert "promise" not in done.printed
 
 
+async def test_limit_that_takes_hours(tmp_path: Path) -> None:
+    """A run that would wait for minutes before each request does not begin."""
+    with EmoggEmulator(sessions=1, rate_limit=(100, 86_400.0)) as emulator:
+        done = await run(tmp_path, "--service", url=emulator.url, token=emulator.token)
+        assert len(emulator.requests) == 1
+    assert done.code == 4
+    assert "a fifth of the rate limit is one request in 4363 s" in done.printed
+
+
 async def test_report_that_cannot_be_written(tmp_path: Path) -> None:
     """A folder that is not there is noticed before anything is asked."""
     done = await run(tmp_path / "nowhere", "-k", "test_list")

@@ -175,6 +175,7 @@ class Service:
 
     Attributes:
         latest: What the latest answer looked like.
+        pace: How fast it asks.
         messages: What may be said on all lines.
         name: Beginning of the names of the sessions that it makes, by which it finds
             them again.
@@ -198,7 +199,7 @@ class Service:
         self.name = f"contract {secrets.token_hex(8)}"
         self._made: set[str] = set()
         self._unknown = 0
-        self._pace = Pace()
+        self.pace = Pace()
         self.messages, self._connections = Window(80), Window(90)
         self._known: dict[Any, asyncio.Task[Any]] = {}
 
@@ -225,7 +226,7 @@ class Service:
         self, method: str, path: str, *, body: Any = None, token: str = "", **query: Any
     ) -> Answer:
         """Send a request when it is its turn, and return the answer."""
-        await self.slowly(self._pace)
+        await self.slowly(self.pace)
         sent = self._http.request(
             method,
             f"{self.url}{path}",
@@ -242,7 +243,7 @@ class Service:
         except (aiohttp.ClientError, TimeoutError):
             raise NotTried("no answer came") from None
         if not token:
-            self._pace.learn(answer.headers)
+            self.pace.learn(answer.headers)
         self.latest = answer.seen
         if answer.status == 429 and not self.is_ours:
             raise NotTried("the rate limit was used up, by others as well")

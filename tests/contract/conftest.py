@@ -26,6 +26,9 @@ class Report:
     left: int = 0
 
 
+_SLOWEST: Final = 60
+"""The most seconds between two requests of a run, which has some 130."""
+
 REPORT: Final = pytest.StashKey[Report]()
 
 
@@ -98,6 +101,9 @@ async def _knock(service: Service) -> None:
     if answer.status != 200:
         seen = answer.seen.text
         pytest.exit(f"the service does not list sessions: {seen}", returncode=4)
+    if (every := round(service.pace.every)) > _SLOWEST and not service.is_ours:
+        share = f"a fifth of the rate limit is one request in {every} s"
+        pytest.exit(f"this would take hours: {share}", returncode=4)
 
 
 def _is_safe(url: str) -> bool:
