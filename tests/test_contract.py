@@ -19,7 +19,7 @@ from contract import test_sessions
 from contract.asking import Pace, Service, Window
 from contract.emulated import emulated
 from contract.seeing import FIELDS, number, rates, shape, shapes, words
-from contract.stating import GUESSES, Row, Statement, found, line_of, table
+from contract.stating import GUESSES, NotTried, Row, Statement, found, line_of, table
 from hypothesis import given
 from hypothesis import strategies as st
 from waiting import until
@@ -491,6 +491,16 @@ def test_table() -> None:
     assert max(map(len, text.splitlines())) < 200
     assert "2 promises: 1 hold, 0 deviate, 1 not tried." in text
     assert "made and could not remove: 2." in text
+
+
+async def test_a_list_that_fails_once() -> None:
+    """One failure of the list, which most checks read, is no verdict on all of them."""
+    with emulated() as emulator:
+        emulator.fail("GET", "/v1/sessions", status=503, times=1)
+        async with Service(emulator.url, emulator.token, is_ours=True) as service:
+            with pytest.raises(NotTried, match="could not be listed"):
+                await service.listed()
+            assert await service.listed()
 
 
 async def test_a_session_that_begins_meanwhile() -> None:

@@ -197,6 +197,7 @@ class Service:
         self.others_token = others_token
         self.latest: Seen = said("no answer")
         self.name = f"contract {secrets.token_hex(8)}"
+        self._listed: list[Any] | None = None
         self._made: set[str] = set()
         self._unknown = 0
         self.pace = Pace()
@@ -255,11 +256,14 @@ class Service:
 
     async def listed(self) -> list[Any]:
         """Return the newest hundred sessions of the account; there is one at least."""
-        answer = await self.once(_newest)
-        if not answer.json["data"]:
+        if self._listed is None:
+            answer = await self.get("/v1/sessions", limit=100)
+            if answer.status != 200:
+                raise NotTried("the sessions of the account could not be listed")
+            self._listed = answer.json["data"]
+        if not self._listed:
             raise NotTried("the account has no session")
-        sessions: list[Any] = answer.json["data"]
-        return sessions
+        return self._listed
 
     async def session(self, state: str = "") -> Any:
         """Return a session of the account, the newest one, in *state* if given."""
@@ -363,7 +367,3 @@ class Service:
             if answer.status != 400 or asyncio.get_running_loop().time() > end:
                 return answer
             await asyncio.sleep(1.0)
-
-
-async def _newest(service: Service) -> Answer:
-    return await service.get("/v1/sessions", limit=100)
