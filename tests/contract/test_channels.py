@@ -12,7 +12,7 @@ from contract.asking import CLOSED, Line, Service
 from contract.emulated import alone
 from contract.seeing import Seen, is_date, joined, number, said, shape, words
 from contract.stating import Finding, NotTried, found, guess, promise
-from contract.test_errors import WRONG
+from contract.test_refusals import WRONG
 
 SOCKET: Final = "WebSocket"
 COUNTS: Final = "session_emotions_counts"
