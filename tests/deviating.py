@@ -55,6 +55,10 @@ async def sorted_by_id(exchange: Exchange, send: Send) -> None:
         exchange.body = json.dumps(page).encode()
 
 
+async def sessions_without_names(exchange: Exchange, send: Send) -> None:
+    exchange.body = exchange.body.replace(b'"name"', b'"title"')
+
+
 async def any_limit(exchange: Exchange, send: Send) -> None:
     if int(exchange.query.get("limit", 0)) > 100:
         again = await send("GET", exchange.path, query={"limit": "100"})
@@ -124,8 +128,7 @@ def live_in_milliseconds(text: str) -> str:
 
 
 def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    kept = ((name, headers[name]) for name in headers if name.lower() not in HOP)
-    return CIMultiDict(kept)
+    return CIMultiDict(each for each in headers.items() if each[0].lower() not in HOP)
 
 
 @asynccontextmanager
@@ -152,14 +155,13 @@ async def deviating(
                     method, f"{url}{path}", params=query, headers=headers, **more
                 )
                 async with sent as answer:
-                    kept = CIMultiDict(
-                        (k, v)
-                        for k, v in answer.headers.items()
-                        if k.lower() not in HOP
-                    )
-                    body = await answer.read()
                     return Exchange(
-                        method, path, dict(query or {}), answer.status, kept, body
+                        method,
+                        path,
+                        dict(query or {}),
+                        answer.status,
+                        _end_to_end(answer.headers),
+                        await answer.read(),
                     )
 
             exchange = await send(

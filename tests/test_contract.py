@@ -15,10 +15,11 @@ import attrs
 import deviating
 import pytest
 import simulated
+from contract import test_sessions
 from contract.asking import Pace, Service, Window
 from contract.emulated import emulated
 from contract.seeing import FIELDS, number, rates, shape, shapes, words
-from contract.stating import GUESSES, Row, Statement, found, line_of, table
+from contract.stating import GUESSES, NotTried, Row, Statement, found, line_of, table
 from hypothesis import given
 from hypothesis import strategies as st
 from waiting import until
@@ -249,7 +250,9 @@ async def test_without_changes(furnished: EmoggEmulator, tmp_path: Path) -> None
     [
         ({"url": "http://127.0.0.1:9"}, "set EMOGG_API_TOKEN"),
         ({"url": "http://emogg.example", "token": "a"}, "must begin with https"),
-        ({"url": "http://127.0.0.1:9", "token": "a"}, "does not answer"),
+        ({"url": "https://[emogg.example", "token": "a"}, "must begin with https"),
+        ({"url": "http://127.0.0.1:9", "token": "a"}, "no answer came"),
+        ({"url": "http://127.0.0.1:9", "token": "a b\r"}, "is no token"),
     ],
 )
 async def test_usage(
@@ -260,6 +263,40 @@ async def test_usage(
     assert done.code == 4
     assert complaint in done.printed
     assert "promise" not in done.printed
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint"),
+    [
+        (404, "the service does not list sessions: 404 {"),
+        (503, "the service does not list sessions: 503 {"),
+        (429, "the rate limit was used up"),
+    ],
+)
+async def test_nothing_to_ask(status: int, complaint: str, tmp_path: Path) -> None:
+    """Of a service that answers no list, or of a wrong address, there is no table."""
+    with emulated() as emulator:
+        emulator.fail("GET", "/v1/sessions", status=status)
+        done = await run(tmp_path, "--service", url=emulator.url, token=emulator.token)
+    assert done.code == 4
+    assert complaint in done.printed
+    assert "promise" not in done.printed
+
+
+async def test_limit_that_takes_hours(tmp_path: Path) -> None:
+    """A run that would wait for minutes before each request does not begin."""
+    with EmoggEmulator(sessions=1, rate_limit=(100, 86_400.0)) as emulator:
+        done = await run(tmp_path, "--service", url=emulator.url, token=emulator.token)
+        assert len(emulator.requests) == 1
+    assert done.code == 4
+    assert "a fifth of the rate limit is one request in 4363 s" in done.printed
+
+
+async def test_report_that_cannot_be_written(tmp_path: Path) -> None:
+    """A folder that is not there is noticed before anything is asked."""
+    done = await run(tmp_path / "nowhere", "-k", "test_list")
+    assert done.code == 4
+    assert "--report: there is no folder" in done.printed
 
 
 async def test_unknown_token(furnished: EmoggEmulator, tmp_path: Path) -> None:
@@ -317,6 +354,44 @@ async def test_refusals_that_do_not_come(
     ]
     assert len(created) == 5
     assert len(furnished.sessions) == len(before)
+
+
+@simulated.timed
+@pytest.mark.parametrize("limit", [10, 6_000])
+async def test_removal_that_fails_at_first(limit: int) -> None:
+    """A session is removed however low the limit is, and where a few answers fail."""
+    async with (
+        simulated.emulated(rate_limit=(limit, 60.0)) as emulator,
+        Service(emulator.url, emulator.token, may_change=True) as service,
+    ):
+        before = len(emulator.sessions)
+        await service.create()
+        emulator.fail("POST", status=504, after=True, times=1)
+        await service.create()
+        emulator.fail("POST", status=500, times=1)
+        emulator.fail("DELETE", status=503, times=2)
+        emulator.fail("DELETE", fault="reset", times=1)
+        await service.clean()
+        assert service.left == 0
+        assert len(emulator.sessions) == before
+
+
+@simulated.timed
+async def test_list_that_cannot_be_read() -> None:
+    """What is known to be made is removed even if a lost creation is not found."""
+    async with simulated.emulated() as emulator:
+        before = len(emulator.sessions)
+        change = deviating.sessions_without_names
+        async with (
+            deviating.deviating(emulator.url, change) as url,
+            Service(url, emulator.token, may_change=True) as service,
+        ):
+            await service.create()
+            emulator.fail("POST", "/v1/sessions", status=504, after=True)
+            await service.create()
+            await service.clean()
+            assert service.left == 1
+        assert len(emulator.sessions) == before + 1
 
 
 async def test_left_behind(tmp_path: Path) -> None:
@@ -418,6 +493,27 @@ def test_table() -> None:
     assert max(map(len, text.splitlines())) < 200
     assert "2 promises: 1 hold, 0 deviate, 1 not tried." in text
     assert "made and could not remove: 2." in text
+
+
+async def test_a_list_that_fails_once() -> None:
+    """One failure of the list, which most checks read, is no verdict on all of them."""
+    with emulated() as emulator:
+        emulator.fail("GET", "/v1/sessions", status=503, times=1)
+        async with Service(emulator.url, emulator.token, is_ours=True) as service:
+            with pytest.raises(NotTried, match="could not be listed"):
+                await service.listed()
+            assert await service.listed()
+
+
+async def test_a_session_that_begins_meanwhile() -> None:
+    """A list that has grown since it was asked for first is no deviation."""
+    checks: list[Any] = []
+    test_sessions.test_list_offset(lambda _, check: checks.append(check))
+    with emulated() as emulator:
+        async with Service(emulator.url, emulator.token, is_ours=True) as service:
+            await service.listed()
+            emulator.add_session()
+            assert (await checks[0](service)).holds
 
 
 # -- how fast it asks ------------------------------------------------------------------

@@ -78,7 +78,7 @@ class OutcomeStream(AsyncIterator[Outcome[T]], Generic[T]):
         self._fatal: BaseException | None = None
         self._origin: TracebackType | None = None
         self._entered = self._left = False
-        self._running = self._lost_workers = 0
+        self._running = 0
 
     async def __aenter__(self) -> Self:
         """Start the workers."""
@@ -170,8 +170,6 @@ class OutcomeStream(AsyncIterator[Outcome[T]], Generic[T]):
             if self._fatal is not None:
                 raise self._fatal.with_traceback(self._origin)
             if not self._running:
-                if self._lost_workers:
-                    raise asyncio.CancelledError("a worker of this bulk was cancelled")
                 raise StopAsyncIteration
             self._news.clear()
             try:
@@ -221,7 +219,8 @@ class OutcomeStream(AsyncIterator[Outcome[T]], Generic[T]):
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._running -= 1
         if task.cancelled():
-            self._lost_workers += 1
+            # What it had begun is lost, and it may have been the only one awake.
+            self._end(asyncio.CancelledError("a worker of this bulk was cancelled"))
         else:
             task.exception()  # asyncio logs an error that is not looked at
         self._news.set()

@@ -243,7 +243,7 @@ def _quick() -> Callable[[bytes], Any] | None:
     """Return the parser of orjson, of the extra `speed`; None without it."""
     try:
         from orjson import loads  # noqa: PLC0415 - slow to import, and at times not there
-    except ModuleNotFoundError:
+    except ImportError:  # none, or one that was built for something else
         return None
     return loads
 

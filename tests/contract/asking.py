@@ -7,7 +7,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self, TypeVar
 
 import aiohttp
@@ -31,7 +31,7 @@ _SHARE: Final = 5
 _PATIENCE: Final = 15.0
 """Seconds to wait for an answer."""
 
-_REMOVING: Final = 60.0
+_PROCESSING: Final = 30.0
 """Seconds for which a session that is processed may refuse to be removed."""
 
 _POLICY = re.compile(r"(\d{1,9});w=(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
@@ -175,6 +175,7 @@ class Service:
 
     Attributes:
         latest: What the latest answer looked like.
+        pace: How fast it asks.
         messages: What may be said on all lines.
         name: Beginning of the names of the sessions that it makes, by which it finds
             them again.
@@ -196,9 +197,10 @@ class Service:
         self.others_token = others_token
         self.latest: Seen = said("no answer")
         self.name = f"contract {secrets.token_hex(8)}"
+        self._listed: list[Any] | None = None
         self._made: set[str] = set()
         self._unknown = 0
-        self._pace = Pace()
+        self.pace = Pace()
         self.messages, self._connections = Window(80), Window(90)
         self._known: dict[Any, asyncio.Task[Any]] = {}
 
@@ -225,7 +227,7 @@ class Service:
         self, method: str, path: str, *, body: Any = None, token: str = "", **query: Any
     ) -> Answer:
         """Send a request when it is its turn, and return the answer."""
-        await self.slowly(self._pace)
+        await self.slowly(self.pace)
         sent = self._http.request(
             method,
             f"{self.url}{path}",
@@ -242,7 +244,7 @@ class Service:
         except (aiohttp.ClientError, TimeoutError):
             raise NotTried("no answer came") from None
         if not token:
-            self._pace.learn(answer.headers)
+            self.pace.learn(answer.headers)
         self.latest = answer.seen
         if answer.status == 429 and not self.is_ours:
             raise NotTried("the rate limit was used up, by others as well")
@@ -254,11 +256,14 @@ class Service:
 
     async def listed(self) -> list[Any]:
         """Return the newest hundred sessions of the account; there is one at least."""
-        answer = await self.once(_newest)
-        if not answer.json["data"]:
+        if self._listed is None:
+            answer = await self.get("/v1/sessions", limit=100)
+            if answer.status != 200:
+                raise NotTried("the sessions of the account could not be listed")
+            self._listed = answer.json["data"]
+        if not self._listed:
             raise NotTried("the account has no session")
-        sessions: list[Any] = answer.json["data"]
-        return sessions
+        return self._listed
 
     async def session(self, state: str = "") -> Any:
         """Return a session of the account, the newest one, in *state* if given."""
@@ -316,7 +321,8 @@ class Service:
         answer = await self.ask("POST", "/v1/sessions", body=body)
         if answer.status < 300:
             self._made.add(answer.json["_id"])
-        self._unknown -= 1
+        if answer.status < 500:  # a gateway may have given up too early
+            self._unknown -= 1
         return answer
 
     def forget(self, session_id: str) -> None:
@@ -329,43 +335,35 @@ class Service:
         return len(self._made) + self._unknown
 
     async def clean(self) -> None:
-        """Remove what it has made."""
-        if self._unknown:
-            await self._find_made()
-        for session_id in [*self._made]:
-            try:
-                async with asyncio.timeout(_REMOVING):
-                    if await self._remove(f"/v1/sessions/{session_id}"):
-                        self.forget(session_id)
-            except (NotTried, TimeoutError):
-                pass  # it is counted as left
+        """Remove what it has made, in three rounds: an answer may fail."""
+        for _ in range(3):
+            if self._unknown:
+                with suppress(Exception):  # they are counted as left
+                    await self._find_made()
+            for session_id in [*self._made]:
+                with suppress(NotTried):
+                    await self._remove(session_id)
 
     async def _find_made(self) -> None:
         """Find sessions whose creation was not answered, by their names."""
-        try:
-            newest = await self.get("/v1/sessions", limit=100)
-        except NotTried:
-            return
-        if newest.status == 200:
-            for session in newest.json["data"]:
-                if session["name"].startswith(self.name):
-                    self._made.add(session["_id"])
-            self._unknown = 0
+        newest = await self.get("/v1/sessions", limit=100)
+        for session in newest.json["data"]:
+            if session["name"].startswith(self.name):
+                self._made.add(session["_id"])
+        self._unknown = 0
 
-    async def _remove(self, path: str) -> bool:
+    async def _remove(self, session_id: str) -> None:
+        path = f"/v1/sessions/{session_id}"
         await self.ask("POST", f"{path}/stop")
         answer = await self.delete(path)
-        return answer.status in {200, 204, 404}
+        if answer.status in {200, 204, 404}:
+            self.forget(session_id)
 
     async def delete(self, path: str) -> Answer:
         """Delete a session that it has stopped, which may be processed for a while."""
-        end = asyncio.get_running_loop().time() + _REMOVING / 2
+        end = asyncio.get_running_loop().time() + _PROCESSING
         while True:
             answer = await self.ask("DELETE", path)
             if answer.status != 400 or asyncio.get_running_loop().time() > end:
                 return answer
             await asyncio.sleep(1.0)
-
-
-async def _newest(service: Service) -> Answer:
-    return await service.get("/v1/sessions", limit=100)

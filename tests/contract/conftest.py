@@ -26,6 +26,9 @@ class Report:
     left: int = 0
 
 
+_SLOWEST: Final = 60
+"""The most seconds between two requests of a run, which has some 130."""
+
 REPORT: Final = pytest.StashKey[Report]()
 
 
@@ -46,6 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[REPORT] = Report()
+    folder = Path(config.getoption("report") or ".").parent
+    if not folder.is_dir():
+        raise pytest.UsageError(f"--report: there is no folder {folder}")
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +83,8 @@ def _choose(config: pytest.Config, stack: ExitStack) -> Service:
     token = os.environ.get("EMOGG_API_TOKEN", "")
     if not token:
         pytest.exit("set EMOGG_API_TOKEN to a token of the service", returncode=4)
+    if not token.isprintable() or " " in token:
+        pytest.exit("EMOGG_API_TOKEN is no token: it has spaces", returncode=4)
     if not _is_safe(url):
         pytest.exit("EMOGG_BASE_URL must begin with https://", returncode=4)
     return Service(url, token, may_change=config.getoption("allow_changes"))
@@ -86,15 +94,24 @@ async def _knock(service: Service) -> None:
     """Leave if nothing can be asked at all."""
     try:
         answer = await service.get("/v1/sessions", limit=1)
-    except NotTried:
-        pytest.exit("the service does not answer", returncode=4)
+    except NotTried as reason:
+        pytest.exit(str(reason), returncode=4)
     if answer.status == 401:
         pytest.exit("the service does not know the token", returncode=4)
+    if answer.status != 200:
+        seen = answer.seen.text
+        pytest.exit(f"the service does not list sessions: {seen}", returncode=4)
+    if (every := round(service.pace.every)) > _SLOWEST and not service.is_ours:
+        share = f"a fifth of the rate limit is one request in {every} s"
+        pytest.exit(f"this would take hours: {share}", returncode=4)
 
 
 def _is_safe(url: str) -> bool:
     """Tell whether a token may travel there: encrypted, or within this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     try:
         is_here = ipaddress.ip_address(parts.hostname or "").is_loopback
     except ValueError:

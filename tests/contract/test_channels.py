@@ -12,13 +12,13 @@ from contract.asking import CLOSED, Line, Service
 from contract.emulated import alone
 from contract.seeing import Seen, is_date, joined, number, said, shape, words
 from contract.stating import Finding, NotTried, found, guess, promise
+from contract.test_refusals import WRONG
 
 SOCKET: Final = "WebSocket"
 COUNTS: Final = "session_emotions_counts"
 INTENSITIES: Final = "session_emotions_intensities"
 WORKER: Final = "session_worker_state"
 FREQUENCIES: Final = ("1s", "3s", "5s", "10s", "30s", "1m", "5m", "10m")
-WRONG: Final = "not-the-token-of-anybody"
 NOBODY: Final = "0123456789abcdef01234567"
 
 _SILENCE: Final = 65

@@ -185,7 +185,7 @@ async def test_list_ties(service: Service) -> Finding:
 
 @promise(LIST, "`offset` skips sessions, and `hasMore` says whether more follow")
 async def test_list_offset(service: Service) -> Finding:
-    sessions = await service.listed()
+    sessions = (await service.get("/v1/sessions", limit=3)).json["data"]
     if len(sessions) < 3:
         raise NotTried("the account has less than three sessions")
     answer = await service.get("/v1/sessions", limit=1, offset=1)

@@ -67,7 +67,7 @@ async def test_unknown_route(service: Service) -> Finding:
     return found(holds, answer.seen, rates(answer.headers))
 
 
-@promise("Errors", "answers are JSON, and say so")
+@promise(ERRORS, "answers are JSON, and say so")
 async def test_content_type(service: Service) -> Finding:
     answers = [await service.get("/v1/sessions", limit=1), await refused(service, 404)]
     kinds = {
