@@ -222,7 +222,7 @@ def test_a_live_session_moves_and_finishes(service, browser, live):
     browser.until(lambda: not service.live.subscriptions)
 
 
-def test_names_are_shown_as_they_are(service, browser):
+def test_names_are_shown_as_they_are(service, dashboard, browser):
     """No name runs, is read as HTML, or makes a page wider than the window."""
     source = {"id": "1", "type": "camera", "device": "webcam", "name": NAMES[0]}
     sessions = [
