@@ -502,7 +502,8 @@ class TestWhileItLasts:
         await break_down(client, ids[0])
         outage.remove()
         await clocks.forward(MEMORY)
-        found = await asyncio.gather(*(client.get_session(each) for each in ids))
+        patient = client.with_options(attempt_timeout=9.0)
+        found = await asyncio.gather(*(patient.get_session(each) for each in ids))
         assert not any(each.stale for each in found)
 
     async def test_an_impatient_call_makes_no_outage(self, emulator, client, finished):
