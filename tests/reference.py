@@ -107,19 +107,25 @@ def _exists(name: str) -> bool:
 
 
 def write_guides(target: Path) -> None:
-    """Write the README and the guides as pages that link to each other."""
+    """Write the texts at the top and the guides as pages that link to each other."""
     (target / "guides").mkdir(exist_ok=True)
     shutil.copytree(GUIDES.parent, target / "examples", dirs_exist_ok=True)
-    for source in (ROOT / "README.md", *sorted(GUIDES.glob("*.md"))):
-        is_readme = source.name == "README.md"
+    texts = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(GUIDES.glob("*.md"))]
+    for source in texts:
+        is_guide = source.parent == GUIDES
+        up = "../" if is_guide else ""
         text = source.read_text(encoding="utf-8")
         text = re.sub(r"\]\(examples/guides/([\w-]+)\.md", r"](guides/\1.html", text)
-        if not is_readme:
+        if is_guide:
             text = re.sub(r"\]\(([\w-]+)\.md", r"](\1.html", text)
             text = re.sub(r"\]\(\.\./(?!\.)", r"](../examples/", text)
-        text = text.replace("](../../README.md", "](../readme.html")
-        page = "readme.html" if is_readme else f"guides/{source.stem}.html"
-        up = "" if is_readme else "../"
+        for name in ("README", "CONTRIBUTING"):
+            text = re.sub(
+                rf"\]\((\.\./)*{name}\.md", f"]({up}{name.lower()}.html", text
+            )
+        page = (
+            f"guides/{source.stem}.html" if is_guide else f"{source.stem.lower()}.html"
+        )
         body = to_html(text)
         html = _PAGE.format(title=source.stem, up=up, body=body)
         (target / page).write_text(html, encoding="utf-8")
@@ -127,8 +133,11 @@ def write_guides(target: Path) -> None:
 
 def broken(target: Path) -> list[str]:
     """Return the links between the pages in *target* that lead nowhere."""
+    templates = target / "examples"
     pages = {
-        path: Page(path.read_text(encoding="utf-8")) for path in target.rglob("*.html")
+        path: Page(path.read_text(encoding="utf-8"))
+        for path in target.rglob("*.html")
+        if not path.is_relative_to(templates)
     }
     found = []
     for path, page in pages.items():
