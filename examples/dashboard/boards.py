@@ -111,7 +111,7 @@ class Boards:
 
     async def close(self) -> None:
         """End all work."""
-        for _, task in self._open.values():
+        for _, task in [*self._open.values()]:  # a page may leave meanwhile
             task.cancel()
             await asyncio.wait([task])
 
