@@ -122,6 +122,24 @@ def words(name, **facts):
 
 
 @timed
+async def test_pages_that_leave_while_all_work_ends():
+    """Work that ends slowly holds up no page that leaves, and all work ends."""
+    boards, ended = Boards(), []
+
+    async def work(board):
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(board)
+            await asyncio.sleep(5)
+
+    with boards.board("first", work), boards.board("second", work):
+        await asyncio.sleep(1)
+    await boards.close()
+    assert 2 == len(ended)
+
+
+@timed
 async def test_an_idle_list():
     """A list without live sessions costs two requests a minute at most."""
     async with emulated(sessions=20) as service, service.client(cache=None) as client:
