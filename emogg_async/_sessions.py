@@ -142,8 +142,7 @@ class Sessions:
             fresh: Whether to pass by the cache.
         """
         self._counters.calls += 1
-        is_expanded = request.query and requests.is_expanded(request)
-        cache = None if is_expanded else self.cache
+        cache = None if requests.is_expanded(request) else self.cache
         if fresh:  # what is under way may be older than what this call will bring
             self._detach_gets(request)
         # No closures: each cell of one is an object more for the collector.

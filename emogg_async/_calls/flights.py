@@ -8,7 +8,7 @@ is cancelled when its last waiter leaves.
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Hashable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any, Final, Generic, TypeVar, cast
 from weakref import WeakValueDictionary
 
@@ -134,6 +134,7 @@ class Flights:
         self.joinable: dict[Hashable, Flight[Any]] = {}
         self._dying: set[asyncio.Task[Any]] = set()
         self._manners: WeakValueDictionary[Hashable, Manner] = WeakValueDictionary()
+        self._landing = Context()  # empty, as it needs no variables of callers
 
     def manner(self, terms: Hashable) -> "Manner":
         """Return what stands for *terms* in the keys of flights.
@@ -158,14 +159,17 @@ class Flights:
         self._aloft.add(flight)
         if key is not None:
             self.joinable[key] = flight
-        context = copy_context()
-        # Each `set` copies a part of the context, and single calls need none of them.
+        create_task = self.alarms.loop.create_task  # which copies the context
+        # Single calls have nothing to reset, and need no second copy.
         if deadline.get() < math.inf or backlog.get() is not UNKNOWN or priority.get():
+            context = copy_context()
             context.run(_forget_ours)
-        # Not `create_task(context=…)`: some task factories do not know the argument.
-        task = context.run(self.alarms.loop.create_task, load(call))
+            # Not `create_task(context=…)`: some task factories do not know it.
+            task = context.run(create_task, load(call))
+        else:
+            task = create_task(load(call))
         flight.task = task
-        task.add_done_callback(flight.land, context=context)
+        task.add_done_callback(flight.land, context=self._landing)
         return flight
 
     def detach(self, *key: Hashable, spare: Call | None = None) -> None:

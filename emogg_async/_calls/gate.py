@@ -11,13 +11,9 @@ import asyncio
 import math
 import random
 from collections import OrderedDict
-from contextlib import AbstractContextManager
 from contextvars import Context
-from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
-
-import attrs
 
 from emogg_async._calls.bucket import BucketModel
 from emogg_async._calls.call import BULK, SINGLE, Call, Priority, bulk_share
@@ -30,7 +26,7 @@ from emogg_async.errors import (
     ResponseShapeError,
 )
 
-__all__ = ["Gate", "Pacer", "Turn", "shared_pacer"]
+__all__ = ["Gate", "Pacer", "shared_pacer"]
 
 SHORT_PAUSE_SECONDS: Final = 1.0
 """Seconds of a pause of the service that turn nobody away."""
@@ -176,14 +172,11 @@ class Gate:
     Attributes:
         queues: The calls that wait, for each priority.
         unpaced: The calls that wait for a slot alone. They go first.
-        turn: Makes the `with` block in which a call keeps its slot and token. It takes
-            the call and the time when its request leaves.
     """
 
     def __init__(self, slots: int, pacer: Pacer | None = None) -> None:
         self.queues: tuple[Queue, ...] = (OrderedDict(), OrderedDict())
         self.unpaced: Queue = OrderedDict()
-        self.turn = partial(Turn, self)
         self._slots = slots
         self._slots_for_bulk = bulk_share(slots)
         self._taken = [0, 0]  # slots, for each priority
@@ -215,7 +208,7 @@ class Gate:
     async def enter(self, call: Call) -> None:
         """Wait for a slot and a token, and take them.
 
-        The end of its `turn` gives the slot back.
+        `answered`, `failed` or `leave` gives the slot back.
 
         Raises:
             RateLimitedError: The call's deadline is too near to wait for a token.
@@ -369,34 +362,6 @@ class Gate:
         self._taken[call.priority] -= 1
         if self._pacer.waiting_gates:
             self._pacer.pump()
-
-
-@attrs.define(eq=False)
-class Turn(AbstractContextManager["Turn"]):
-    """A slot and a token, while their request is out.
-
-    Attributes:
-        gate: The gate that gave them.
-        call: The call that has them.
-        began: When its request leaves: now.
-        is_answered: Whether there is an answer.
-        limit: What its headers say of the bucket; None when they say nothing.
-    """
-
-    gate: Gate
-    call: Call
-    began: float
-    is_answered: bool = False
-    limit: RateLimit | None = None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        if self.is_answered:
-            refusal = error if isinstance(error, RateLimitedError) else None
-            self.gate.answered(self.call, self.began, self.limit, refusal)
-        else:
-            self.gate.failed(self.call, error)
 
 
 def _patience(call: Call, now: float) -> float:

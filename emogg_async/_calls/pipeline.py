@@ -302,24 +302,29 @@ class Pipeline:
             raise _too_late(request, call)
         if not self.gate.enter_nowait(call, began):
             began = await self._queue(request, call, began)
-        counters = self._counters
-        with self.gate.turn(call, began) as turn:
-            counters.in_flight += 1
-            try:
-                time_left = self._depart(request, call, began)
-                if call.trace is None:
-                    response = await self.transport.send(request, time_left)
-                else:
-                    response = await self._traced(request, call, time_left)
-                turn.is_answered = True
-                turn.limit = self._hear(request, call, response, began)
-                return decipher(request, response, _utc_now, self._secret)
-            except BaseException as error:
-                counters.rate_limited += isinstance(error, RateLimitedError)
-                self._tell_failure(request, call, error)
-                raise
-            finally:
-                counters.in_flight -= 1
+        counters, limit = self._counters, None
+        counters.in_flight += 1
+        try:
+            time_left = self._depart(request, call, began)
+            if call.trace is None:
+                response = await self.transport.send(request, time_left)
+            else:
+                response = await self._traced(request, call, time_left)
+            limit = self._hear(request, call, response, began)
+            payload = decipher(request, response, _utc_now, self._secret)
+        except BaseException as error:
+            refusal = error if isinstance(error, RateLimitedError) else None
+            counters.rate_limited += refusal is not None
+            if call.status:
+                self.gate.answered(call, began, limit, refusal)
+            else:
+                self.gate.failed(call, error)
+            self._tell_failure(request, call, error)
+            raise
+        finally:
+            counters.in_flight -= 1
+        self.gate.answered(call, began, limit)
+        return payload
 
     def _depart(self, request: Request, call: Call, now: float) -> float:
         """Note that *request* is sent *now*; return the seconds that it may take."""

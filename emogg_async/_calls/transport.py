@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl as tls
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -117,7 +117,8 @@ class Transport:
     ) -> None:
         self._alarms = alarms
         self._base_url = base_url
-        self._host = URL(base_url).raw_host
+        base = URL(base_url)
+        self._host, self._url_of = base.raw_host, _urls_below(base)
         common = {
             **headers,
             "Accept": "application/json",
@@ -198,7 +199,7 @@ class Transport:
             with Limit(self._alarms, self._alarms.loop.time() + limit):
                 response = await self._http.request(
                     request.method,
-                    URL(self._base_url + request.target, encoded=True),
+                    self._url_of(request.target),
                     **(
                         self._plain
                         if is_plain
@@ -464,6 +465,23 @@ def _close_spoilt(http: aiohttp.ClientSession, host: str | None) -> None:
             for protocol, *_ in idle:
                 if protocol.should_close:
                     protocol.close()
+
+
+def _urls_below(base: URL) -> Callable[[str], URL]:
+    """Return a function that puts a target behind *base*, without parsing it."""
+    scheme, authority, root = base.scheme, base.raw_authority, base.raw_path.rstrip("/")
+
+    def url_of(target: str) -> URL:
+        path, _, query = target.partition("?")
+        return URL.build(
+            scheme=scheme,
+            authority=authority,
+            path=root + path,
+            query_string=query,
+            encoded=True,
+        )
+
+    return url_of
 
 
 def _connecting(limit: float) -> aiohttp.ClientTimeout:

@@ -126,10 +126,22 @@ class Plan:
 
         `query` and `spared` change by it.
         """
-        found = [session for session in page.data if self._answers(session)]
+        keys = [session.id.lower() for session in page.data]
+        moments = [_milliseconds(session.timestamp) for session in page.data]
+        skews = [
+            moment - created
+            for key, moment in zip(keys, moments, strict=True)
+            if (created := _created(key)) is not None
+        ]
+        self._least_skew = min([self._least_skew, *skews])
+        self._most_skew = max([self._most_skew, *skews])
+        found = [
+            session
+            for key, session in zip(keys, page.data, strict=True)
+            if self._answers(key)
+        ]
         self._debt = max(0, self._debt + 1 - len(found))
         if page.has_more and page.data and self._is_of_use():
-            moments = [_milliseconds(session.timestamp) for session in page.data]
             self._seen_down_to = moments[-1]
             self._span = max(moments) - min(moments)
         else:
@@ -171,12 +183,7 @@ class Plan:
         spared, self._spared = self._spared, []
         return spared
 
-    def _answers(self, session: Session) -> bool:
-        key = session.id.lower()
-        if (created := _created(key)) is not None:
-            skew = _milliseconds(session.timestamp) - created
-            self._least_skew = min(self._least_skew, skew)
-            self._most_skew = max(self._most_skew, skew)
+    def _answers(self, key: str) -> bool:
         if key not in self._pending:
             return False
         self._pending.remove(key)

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from emogg_async._calls.call import BULK, backlog, priority
 from emogg_async._calls.frames import bare
 from emogg_async._many.jobs import WINDOW, Asked, Jobs, chunks, keyed
-from emogg_async._many.outcomes import Batch, Failed, Fetched, Outcome
+from emogg_async._many.outcomes import Batch, Fetched, Outcome
 from emogg_async.errors import ConfigurationError, EmoggError, InvalidArgumentError
 
 __all__ = ["OutcomeStream", "check_call", "check_ids", "collect"]
@@ -263,11 +263,10 @@ async def collect(
         with suppress(StopAsyncIteration):
             while True:
                 for outcome in await stream.take():
-                    match outcome:
-                        case Fetched(key, value):
-                            fetched[key] = value
-                        case Failed(key, error):
-                            failed[key] = error
+                    if isinstance(outcome, Fetched):  # quicker than `match`
+                        fetched[outcome.session_id] = outcome.value
+                    else:
+                        failed[outcome.session_id] = outcome.error
     values: dict[str, T] = {}
     errors: dict[str, EmoggError] = {}
     for keys in chunks(asked):

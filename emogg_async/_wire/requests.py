@@ -282,7 +282,8 @@ def _expansion(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 def is_expanded(request: Request) -> bool:
     """Tell whether *request* expands any field."""
-    return any(name == "expand[]" for name, _ in request.query)
+    has_query = "?" in request.target
+    return has_query and any(name == "expand[]" for name, _ in request.query)
 
 
 def _plain(value: float) -> str:

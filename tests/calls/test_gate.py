@@ -881,8 +881,7 @@ def test_what_was_not_sent_costs_no_token(error):
         gate = gate_that_knows(1)
         call = Call(Priority.SINGLE, math.inf)
         assert gate.enter_nowait(call, 0.0)
-        with pytest.raises(type(error)), gate.turn(call, 0.0):
-            raise error
+        gate.failed(call, error)
         assert 0.0 == await enter(gate)
 
     simulated.run(main())
@@ -897,8 +896,7 @@ def test_what_was_lost_costs_its_token_and_no_slot():
             call = Call(Priority.SINGLE, math.inf)
             began = simulated.now()
             assert gate.enter_nowait(call, began)
-            with pytest.raises(DeadlineError), gate.turn(call, began):
-                raise DeadlineError("late")
+            gate.failed(call, DeadlineError("late"))
             assert least <= await enter(gate) - began <= least + 0.2
 
     simulated.run(main())
