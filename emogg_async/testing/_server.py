@@ -76,11 +76,11 @@ async def _serve(
             await asyncio.sleep(rule.lag)
         if fault in CONNECTION_FAULTS:
             await CONNECTION_FAULTS[fault](request)
-        if fault in CUTS:
-            await CUTS[fault](request, answer)
-        # Logged before it is sent, so that a client that has read it finds it there.
-        state.journal.end(entry, answer.status)
         with suppress(ConnectionResetError):  # the client has left
+            if fault in CUTS:
+                await CUTS[fault](request, answer)
+            # Logged before it is sent, so that a client that has read it finds it.
+            state.journal.end(entry, answer.status)
             await answer.prepare(request)
             await answer.write_eof()
             status = answer.status

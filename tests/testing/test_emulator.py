@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -40,6 +41,7 @@ from emogg_async.testing._bucket import Rounding, TokenBucket
 
 T0 = datetime(2024, 3, 1, 12, tzinfo=UTC)
 ID = "65ea1530bb50af72b6e3dc1e"
+RESET = struct.pack("ii", 1, 0)  # with SO_LINGER, closing resets the connection
 
 
 def ids(answer: Answer) -> list[str]:
@@ -494,6 +496,28 @@ class TestConnectionFaults:
         with pytest.raises(http.client.IncompleteRead) as caught:
             call(emulator, "/v1/sessions")
         assert caught.value.partial == b"1234"
+
+    @pytest.mark.parametrize("fault", ["cut", "cut_chunked"])
+    def test_cut_for_nobody(
+        self,
+        fault: Any,
+        emulator: EmoggEmulator,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A client that leaves before its answer is cut leaves no traceback."""
+        emulator.fail(fault=fault)
+        emulator.latency = 0.2
+        host, port = urlsplit(emulator.url).hostname, urlsplit(emulator.url).port
+        peers = [socket.create_connection((host, port)) for _ in range(100)]
+        head = f"GET /v1/sessions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer"
+        for peer in peers:
+            peer.sendall(f"{head} {emulator.token}\r\n\r\n".encode())
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        peers[0].recv(1)
+        for peer in reversed(peers):  # the last ones are about to be answered
+            peer.close()
+        assert eventually(lambda: emulator.in_flight == 0)
+        assert "Traceback" not in caplog.text
 
     def test_cut_chunked(self, emulator: EmoggEmulator) -> None:
         """The last chunk is missing."""
