@@ -15,6 +15,7 @@ import attrs
 import deviating
 import pytest
 import simulated
+import trustme
 from contract import test_sessions
 from contract.asking import Pace, Service, Window
 from contract.emulated import emulated
@@ -23,6 +24,7 @@ from contract.stating import GUESSES, NotTried, Row, Statement, found, line_of, 
 from hypothesis import given
 from hypothesis import strategies as st
 from waiting import until
+from wayside import certified, proxying, tls_front
 
 from emogg_async.testing import EmoggEmulator, LiveGuesses, _guesses
 
@@ -307,6 +309,26 @@ async def test_unknown_token(furnished: EmoggEmulator, tmp_path: Path) -> None:
     assert "does not know the token" in done.printed
     assert "not-the-token" not in done.printed
     assert len(furnished.requests) == sent + 1
+
+
+async def test_proxy(
+    furnished: EmoggEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service is reached through the proxy of the environment, by TLS."""
+    authority, certificates = trustme.CA(), tmp_path / "certificates.pem"
+    authority.cert_pem.write_to_path(certificates)
+    context = certified(authority, "service.example")
+    async with proxying() as proxy, tls_front(furnished.url, context) as front:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        done = await run(
+            *(tmp_path, "-k", "test_totals", "--service"),
+            url=front.replace("127.0.0.1", "service.example"),
+            token=furnished.token,
+        )
+    assert done.code == 0, done.printed
+    assert done.rows("holds")
+    assert proxy.tunnels
 
 
 # -- what is left behind ---------------------------------------------------------------

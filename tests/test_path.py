@@ -91,12 +91,12 @@ def ids(emulator: EmoggEmulator) -> list[str]:
 
 
 async def test_a_get_takes_few_calls(emulator: EmoggEmulator, ids: list[str]) -> None:
-    """One uncached get takes 54 calls of our own in 13 files at most."""
+    """One uncached get takes 56 calls of our own in 13 files at most."""
     async with emulator.client() as client:
         for each in ids[:50]:  # by then the rate of the bucket is known
             await client.get_session(each)
         trace = await traced(lambda: client.get_session(ids[50]))
-    assert len(trace.calls) <= 54, trace.calls
+    assert len(trace.calls) <= 56, trace.calls
     assert len(trace.files) <= 13, trace.files
 
 

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import attrs
@@ -163,6 +165,14 @@ class Line:
         return await self.ask("channels:subscribe", body, id="subscribe")
 
 
+def _proxy_to(url: str) -> str | None:
+    """Return the proxy of the environment; a token goes through it only encrypted."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get("https")
+
+
 class Service:
     """A service under test, and what is known of it so far.
 
@@ -208,6 +218,7 @@ class Service:
         self._http = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=_PATIENCE),
+            proxy=_proxy_to(self.url),
         )
         return self
 
