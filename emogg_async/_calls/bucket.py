@@ -92,16 +92,16 @@ class RateBounds:
         self.low = 0.0
         self.high = math.inf
 
-    def narrow(self, limit: RateLimit) -> None:
-        """Take in one answer."""
+    def narrow(self, limit: RateLimit) -> bool:
+        """Take in one answer; return whether the bounds may have changed."""
         missing, reset = limit.limit - limit.remaining, limit.reset
         if not missing:
-            return  # a full bucket says nothing about its rate
+            return False  # a full bucket says nothing about its rate
         low = (missing - 1) / (reset + 1.0)
         high = missing / (reset - 1.0) if reset > 1.0 else math.inf
         if low <= self.low and high >= self.high and self._skipped < self._KEPT:
             self._skipped += 1
-            return
+            return False
         self._skipped = 0
         self._bounds.append((low, high))
         self.low, self.high, kept = 0.0, math.inf, 0
@@ -112,6 +112,7 @@ class RateBounds:
             kept += 1
         while len(self._bounds) > kept:
             self._bounds.popleft()
+        return True
 
 
 class Others:
@@ -133,7 +134,7 @@ class Others:
 
     def begin(self, limit: RateLimit) -> None:
         """Forget all that was learnt: *limit* tells of another bucket."""
-        self._bounds, self.used = RateBounds(), 0.0
+        self._bounds, self.used, self.rate = RateBounds(), 0.0, 0.0
         self._read_policy(limit)
         self.learn(-math.inf, limit)
 
@@ -156,9 +157,11 @@ class Others:
             trip: Seconds of its round trip; None unless a bulk begins.
         """
         bounds = self._bounds
-        bounds.narrow(limit)
+        is_news = bounds.narrow(limit) or not self.rate
         if limit.policy != self._policy:
             self._read_policy(limit)
+        elif elapsed <= 0.0 and not is_news:
+            return
         rate = min(max(self._named, bounds.low), bounds.high)
         self.rate = max(MIN_TOKENS_PER_SECOND, rate)
         most = MAX_OTHERS_SHARE * self.rate
@@ -239,8 +242,10 @@ class Level:
         before, since, self.time = self.left, self.time, now
         # A full bucket loses what flows in, also while our requests are on their way.
         most = self.capacity - self.in_flight
-        self.left = min(before + gain, max(most, before))
-        self.predicted = min(self.predicted + gain, max(most, self.predicted))
+        if before < most:
+            self.left = min(before + gain, most)
+        if self.predicted < most:
+            self.predicted = min(self.predicted + gain, most)
         self._ceiling += gain
         if self.law is not None:
             self.law.earn(before, since)

@@ -69,7 +69,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 _PACKED_AS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NOT_ASKED_FOR = frozenset({"br", "compress", "zstd"})
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
-_RATE_LIMIT = re.compile(rf"([0-9]{{1,9}});([0-9]{{1,9}});({_DECIMAL.pattern})")
+_RATE_LIMIT = re.compile(rf"[0-9]{{1,9}};[0-9]{{1,9}};{_DECIMAL.pattern}")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT")
 _POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:$|[;,\s])")
 _ID = re.compile(r"(?<=/)(?:[0-9a-fA-F]{24}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]+){4})(?=/|$)")
@@ -205,16 +205,17 @@ class RateLimit:
     def from_headers(cls, headers: Headers) -> "RateLimit | None":
         """Read the four headers; return None if a figure is missing or impossible."""
         figures = (
-            headers.getall("RateLimit-Limit", ()),
-            headers.getall("RateLimit-Remaining", ()),
-            headers.getall("RateLimit-Reset", ()),
+            set(headers.getall("RateLimit-Limit", ())),
+            set(headers.getall("RateLimit-Remaining", ())),
+            set(headers.getall("RateLimit-Reset", ())),
         )
-        # A header that is missing, or has two meanings, leaves a gap in the line.
-        line = ";".join([each[0] for each in figures if len(set(each)) == 1])
-        found = _RATE_LIMIT.fullmatch(line)
-        if found is None:
+        try:
+            (first,), (second,), (third,) = figures
+        except ValueError:  # one is missing, or has two meanings
             return None
-        limit, remaining, reset = int(found[1]), int(found[2]), float(found[3])
+        if not _RATE_LIMIT.fullmatch(f"{first};{second};{third}"):
+            return None
+        limit, remaining, reset = int(first), int(second), float(third)
         if not (1 <= limit >= remaining and reset <= MAX_RESET_SECONDS):
             return None
         policy = headers.getall("RateLimit-Policy", ())
