@@ -38,6 +38,7 @@ pytest_add_cli_args_test_selection =
     tests/calls/test_small_buckets.py
     tests/many/test_bulk.py::TestTimeOfItems
     tests/many/test_bulk_pages.py::TestCache
+    tests/test_views.py
 pytest_add_cli_args =
     --timeout=20
     -m=not soak and not timing

@@ -21,6 +21,7 @@ from emogg_async.errors import (
     DeadlineError,
     NotSentError,
     RateLimitedError,
+    ResponseShapeError,
     ServerError,
 )
 from emogg_async.testing._bucket import TokenBucket
@@ -883,6 +884,74 @@ def test_what_was_not_sent_costs_no_token(error):
         assert gate.enter_nowait(call, 0.0)
         gate.failed(call, error)
         assert 0.0 == await enter(gate)
+
+    simulated.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "out"),
+    [
+        (DeadlineError("late"), 1),
+        (asyncio.CancelledError(), 1),
+        (ConnectionLostError("reset"), 0),
+        (ResponseShapeError("no HTTP"), 0),
+    ],
+)
+def test_what_was_cut_off_may_still_arrive(error, out):
+    """A request counts as out for a while, unless its connection is gone."""
+
+    async def main():
+        gate = gate_that_knows(50)
+        call = Call(Priority.SINGLE, math.inf)
+        assert gate.enter_nowait(call, simulated.now())
+        gate.failed(call, error)
+        assert out == model_of(gate).in_flight
+
+    simulated.run(main())
+
+
+@pytest.mark.parametrize(("left", "is_cause"), [(0, True), (1, False)])
+def test_a_refusal_with_tokens_left_is_not_for_want_of_them(left, is_cause):
+    """The pacer foretells nothing where the service refuses for reasons of its own."""
+
+    async def main():
+        gate = gate_that_knows(50)
+        call = Call(Priority.SINGLE, math.inf)
+        assert gate.enter_nowait(call, 0.0)
+        gate.answered(call, 0.0, told(left), RateLimitedError("", status=429))
+        assert is_cause == (gate.after_refusal() is not None)
+
+    simulated.run(main())
+
+
+@pytest.mark.parametrize(("left", "enters"), [(0, True), (49, True), (50, False)])
+def test_only_a_bulk_that_fits_goes_ahead(left, enters):
+    """With 50 tokens, 50 ids begin at once; the first of 51 waits for the law."""
+
+    async def main():
+        gate = gate_that_knows(50)
+        call = Call(Priority.BULK, math.inf, backlog=Backlog(left))
+        assert enters == gate.enter_nowait(call, 0.0)
+
+    simulated.run(main())
+
+
+def test_a_bulk_call_that_tries_again_is_ahead_of_the_others():
+    """It waits although those behind it have no chance to go before its deadline."""
+
+    async def main():
+        gate = gate_that_knows(0)
+        tasks = [asyncio.create_task(enter(gate, Priority.BULK)) for _ in range(20)]
+        await asyncio.sleep(0)
+        call = Call(Priority.BULK, simulated.now() + 1.5, backlog=Backlog(0))
+        with pytest.raises(RateLimitedError):
+            await gate.enter(call)
+        call.attempts = 1
+        tasks.append(asyncio.create_task(gate.enter(call)))
+        await asyncio.sleep(0.1)
+        assert not tasks[-1].done()
+        for task in tasks:
+            task.cancel()
 
     simulated.run(main())
 

@@ -286,6 +286,24 @@ def test_refusals_in_a_row_back_off(capacity, window, asked):
         assert model.resumes <= again + 0.3 + max(asked or 0.0, 1.5 * window / capacity)
 
 
+class Steady(random.Random):
+    """A source of jitter without any."""
+
+    def uniform(self, a, b):
+        return (a + b) / 2
+
+
+def test_the_pause_doubles_from_refusal_to_refusal():
+    """Each one in a row takes twice as long as the last, from one token on."""
+    model, now, pauses = BucketModel(Steady()), 0.0, []
+    for _ in range(4):
+        model.send(now, bulk=False)
+        model.refuse(now, now, told(0), None, bulk=False)
+        pauses.append(model.resumes - now)
+        now = model.resumes
+    assert pauses == pytest.approx([each / RATE for each in (1, 2, 4, 8)])
+
+
 def test_requests_that_were_out_together_are_refused_once():
     """However many one empty bucket refuses, it is one reason to wait."""
     model = model_that_knows(50)
@@ -424,6 +442,23 @@ def test_bulk_slows_down_as_the_bucket_empties():
     assert 1 / RATE / 16 == pytest.approx(waits[0], rel=0.05)
     assert 1 / RATE == pytest.approx(waits[2], rel=0.1)
     assert waits[4] > 5
+
+
+def test_a_bulk_may_take_the_last_token():
+    """One token is enough for the last id."""
+    assert 0.0 == model_that_knows(1).wait(0.0, 1)
+
+
+def test_a_drain_goes_on_while_answers_may_make_up_for_what_is_missing():
+    """What is in flight may be counted already, so a bulk that fitted fits still."""
+    model = model_that_knows(10)
+    for demand in (10, 9, 8):
+        assert 0.0 == model.wait(0.01, demand)
+        model.bulk.window = 8
+        model.send(0.01, bulk=True)
+    model.answer(0.01, 0.02, told(7), bulk=True)  # all three are counted
+    assert 5 == pytest.approx(model.level(0.02), abs=0.1)
+    assert 0.0 == model.wait(0.02, 7)
 
 
 def test_a_bulk_that_fits_is_drained():
