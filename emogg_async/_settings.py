@@ -89,7 +89,7 @@ def _usable_base_url(base_url: str | None) -> str:
         raise ConfigurationError(
             "base_url: expected http(s)://host, with or without a port and a path"
         )
-    if parts.query or parts.fragment or "@" in parts.netloc:
+    if "?" in url or "#" in url or "@" in parts.netloc:
         raise ConfigurationError(
             "base_url: expected no query, no fragment and no password in it"
         )

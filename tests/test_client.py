@@ -88,6 +88,8 @@ class TestConstruction:
             "https://",
             "https://user:secret@example.com",
             "https://example.com?x=1",
+            "https://example.com?",
+            "https://example.com/#",
             "https://example.com:port",
             "https://exämple.com",
             "https://a..b",

@@ -315,10 +315,10 @@ class Pipeline:
         except BaseException as error:
             refusal = error if isinstance(error, RateLimitedError) else None
             counters.rate_limited += refusal is not None
-            if call.status:
-                self.gate.answered(call, began, limit, refusal)
-            else:
+            if call.is_out:
                 self.gate.failed(call, error)
+            else:
+                self.gate.answered(call, began, limit, refusal)
             self._tell_failure(request, call, error)
             raise
         finally:

@@ -235,6 +235,14 @@ def test_another_capacity_is_another_bucket():
     assert model.bulk.is_alone
 
 
+def test_another_full_bucket_has_its_own_rate():
+    """The rate of the former one is gone at the first answer, full as it is."""
+    model = model_that_knows(100)
+    model.send(1.0, bulk=False)
+    model.answer(1.0, 1.0, told(1_000, 0, 1_000, "1000;w=60"), bulk=False)
+    assert 1_000 / 60 == pytest.approx(model.others.rate)
+
+
 def test_after_a_refusal_it_waits_for_a_token_and_not_for_reset():
     """The next try comes within a token's time or so, never after `Reset` seconds."""
     for seed in range(20):

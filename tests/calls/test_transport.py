@@ -33,6 +33,7 @@ from emogg_async import (
     NotSentError,
     OutcomeUnknownError,
     RateLimit,
+    RateLimitedError,
     ResponseShapeError,
     RetryPolicy,
     ServerError,
@@ -477,6 +478,22 @@ class TestHostileServers:
         async with serving(always(answer)) as server, client_of(server) as client:
             await client.get_session(ID)
             assert expected == client.rate_limit
+
+    async def test_an_answer_of_status_0_tells_of_the_rate_limit(self):
+        """Whatever its status, an answer is one, and its tokens are counted."""
+        limit = (
+            "RateLimit-Limit: 100",
+            "RateLimit-Remaining: 0",
+            "RateLimit-Reset: 60",
+        )
+        answer = http("000 None", BODY, *limit)
+        async with serving(always(answer)) as server:
+            async with client_of(server, retry=ONE_TRY) as client:
+                with pytest.raises(StatusError):
+                    await client.get_session(ID)
+                with client.deadline(0.1), pytest.raises(RateLimitedError):
+                    await client.get_session(ID)
+        assert 1 == len(server.heads)
 
     async def test_an_unread_body_does_not_block_the_next_request(self):
         """A 503 with 20 MB of body is let go before the retry, with one slot too."""

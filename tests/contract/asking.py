@@ -168,9 +168,11 @@ class Line:
 def _proxy_to(url: str) -> str | None:
     """Return the proxy of the environment; a token goes through it only encrypted."""
     parts = urlsplit(url)
-    if parts.scheme != "https" or proxy_bypass(parts.netloc):
+    names = parts.hostname or "", f"{parts.hostname}:{parts.port or 443}"
+    if parts.scheme != "https" or any(map(proxy_bypass, names)):
         return None
-    return getproxies().get("https")
+    proxy = getproxies().get("https")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 class Service:
