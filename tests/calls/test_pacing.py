@@ -493,14 +493,26 @@ def test_a_bulk_that_fits_is_drained():
     assert 5 <= model.bulk.window
 
 
-def test_the_window_closes_when_others_are_about():
-    """A token that is missing halves the window of a drain."""
+@pytest.mark.parametrize(("window", "half"), [(8, 4), (3, 1), (1, 1)])
+def test_the_window_closes_when_others_are_about(window, half):
+    """A token that is missing halves the window of a drain, down to one request."""
     model = model_that_knows(90)
     model.wait(0.0, 5)
-    model.bulk.window = 8
+    model.bulk.window = window
     model.send(0.01, bulk=True)
     model.answer(0.01, 0.02, told(80), bulk=True)
-    assert 4 == model.bulk.window
+    assert half == model.bulk.window
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_what_asks_whether_a_pause_is_over_is_in_flight(bulk):
+    """A probe of a bulk takes room in its window, as its other requests do."""
+    model = model_that_knows(50)
+    model.send(0.0, bulk=False)
+    model.refuse(0.0, 0.0, told(0), 600.0, bulk=False)
+    assert not model.probe(59.0, bulk=bulk)
+    assert model.probe(61.0, bulk=bulk)
+    assert (1, bulk) == (model.in_flight, model.bulk.in_flight)
 
 
 @pytest.mark.property
