@@ -116,7 +116,6 @@ class Transport:
         http: aiohttp.ClientSession | None,
     ) -> None:
         self._alarms = alarms
-        self._base_url = base_url
         base = URL(base_url)
         self._host, self._url_of = base.raw_host, _urls_below(base)
         common = {
@@ -272,13 +271,13 @@ class Transport:
             raise ConfigurationError("the ClientSession passed as http= is closed")
         if self._sockets is None:
             self._sockets = _session_for_sockets(self._http)
-        url = "ws" + self._base_url.removeprefix("http") + HANDSHAKE.path
+        url = self._url_of(HANDSHAKE.path)
         options = {k: v for k, v in self._plain.items() if k.startswith("proxy")}
         its = options.get("proxy_headers", {}) if not self._tunnels else {}
         try:
             async with asyncio.timeout(limit):
                 opened = await self._sockets.ws_connect(
-                    URL(url, encoded=True),
+                    url.with_scheme("wss" if self._tunnels else "ws"),
                     headers={**self._handshake, **its},
                     max_msg_size=MAX_FRAME_BYTES,
                     **options,
