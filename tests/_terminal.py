@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, AnyStr
 
 import pytest
 
@@ -46,6 +46,19 @@ def environment(**changes: str | None) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if value is not None}
 
 
+class Program(subprocess.Popen[AnyStr]):
+    """A process that is killed where its block is left by an error.
+
+    `Popen` would wait for its end, which may never come.
+    """
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Wait for its end."""
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *rest)
+
+
 def run(*arguments: str, **changes: str | None) -> "subprocess.CompletedProcess[str]":
     """Run the command with pipes until it ends."""
     return run_python("-m", "emogg_async", *arguments, **changes)
@@ -70,7 +83,7 @@ def running(
     *arguments: str, stdin: IO[str] | None = None, **changes: str | None
 ) -> "Iterator[subprocess.Popen[str]]":
     """Have the command run with pipes; it is killed in the end if it still does."""
-    with subprocess.Popen(
+    with Program(
         [*COMMAND, *arguments],
         env=environment(**changes),
         stdin=stdin,
@@ -84,6 +97,20 @@ def running(
             process.kill()
 
 
+@contextlib.contextmanager
+def _pty(columns: int) -> Iterator[tuple[int, int]]:
+    """Open a terminal: our side, which is closed in the end, and that of a process."""
+    import pty  # noqa: PLC0415 - there is none on Windows
+    import termios  # noqa: PLC0415
+
+    ours, theirs = pty.openpty()
+    try:
+        termios.tcsetwinsize(theirs, (50, columns))
+        yield ours, theirs
+    finally:
+        os.close(ours)
+
+
 def run_on_terminal(
     *arguments: str,
     columns: int = 80,
@@ -92,24 +119,21 @@ def run_on_terminal(
     **changes: str | None,
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command on a terminal of so many columns, but for its stderr."""
-    import pty  # noqa: PLC0415 - there is none on Windows
-    import termios  # noqa: PLC0415
-
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (50, columns))
-    with subprocess.Popen(
-        [*command, *arguments],
-        env=environment(**changes),
-        stdin=theirs if stdin is None else stdin,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
+    with (
+        _pty(columns) as (ours, theirs),
+        Program(
+            [*command, *arguments],
+            env=environment(**changes),
+            stdin=theirs if stdin is None else stdin,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        ) as process,
+    ):
         os.close(theirs)
         output = _read_all(ours)
         assert process.stderr is not None
         complaints = process.stderr.read()
-    os.close(ours)
     return subprocess.CompletedProcess(
         process.args, process.returncode, output.decode(), complaints
     )
@@ -147,18 +171,16 @@ def on_terminal(
     *arguments: str, columns: int = 80, **changes: str | None
 ) -> Iterator[Watched]:
     """Have the command run on a terminal; it is killed in the end if it still does."""
-    import pty  # noqa: PLC0415 - there is none on Windows
-    import termios  # noqa: PLC0415
-
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (50, columns))
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=environment(**changes),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
+    with (
+        _pty(columns) as (ours, theirs),
+        Program(
+            [*COMMAND, *arguments],
+            env=environment(**changes),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        ) as process,
+    ):
         os.close(theirs)
         watched = Watched(process, ours)
         try:
@@ -166,7 +188,6 @@ def on_terminal(
         finally:
             process.kill()
             watched.wait()
-    os.close(ours)
 
 
 def run_in_shell(
@@ -197,21 +218,19 @@ def run_answering(
 
     All that is shown is in `stdout`, where people cannot tell streams apart, either.
     """
-    import pty  # noqa: PLC0415 - there is none on Windows
-    import termios  # noqa: PLC0415
-
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (50, columns))
-    with subprocess.Popen(
-        [*command, *arguments],
-        env=environment(**changes),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        # Only of its own terminal does a process get the signal of Ctrl-C.
-        start_new_session=True,
-        preexec_fn=_take_terminal,  # noqa: PLW1509 - nothing else runs in that process
-    ) as process:
+    with (
+        _pty(columns) as (ours, theirs),
+        Program(
+            [*command, *arguments],
+            env=environment(**changes),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            # Only of its own terminal does a process get the signal of Ctrl-C.
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+        ) as process,
+    ):
         os.close(theirs)
         shown = b""
         with contextlib.suppress(OSError):
@@ -219,7 +238,6 @@ def run_answering(
                 shown += os.read(ours, 65_536)
             os.write(ours, answer.encode())
         shown += _read_all(ours)
-    os.close(ours)
     return subprocess.CompletedProcess(
         process.args, process.returncode, shown.decode(), ""
     )
@@ -236,14 +254,10 @@ def run_watched(
     *arguments: str, columns: int = 80, **changes: str | None
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command with its stderr on a terminal, and its stdout in a file."""
-    import pty  # noqa: PLC0415 - there is none on Windows
-    import termios  # noqa: PLC0415
-
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (50, columns))
     with (
+        _pty(columns) as (ours, theirs),
         tempfile.TemporaryFile("w+", encoding="utf-8") as file,
-        subprocess.Popen(
+        Program(
             [*COMMAND, *arguments],
             env=environment(**changes),
             stdin=subprocess.DEVNULL,
@@ -256,7 +270,6 @@ def run_watched(
         process.wait()
         file.seek(0)
         output = file.read()
-    os.close(ours)
     return subprocess.CompletedProcess(
         process.args, process.returncode, output, complaints
     )

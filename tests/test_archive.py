@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars
 import pytest
+from _terminal import Program
 from plainhttp import eventually
 from polars.testing import assert_frame_equal
 from test_examples import EXAMPLES, _call, _command, signals
@@ -344,7 +345,7 @@ def test_kill_during_requests(
     count = len(emulator.requests)
     slow = f"/v1/sessions{path.format(ids[150])}"
     rule = emulator.fail("GET", slow, fault="hang")
-    with subprocess.Popen(_command("archive.py", str(root))) as process:
+    with Program(_command("archive.py", str(root))) as process:
         assert eventually(
             lambda: rule.hits and len([*root.glob("*/*.parquet")]) == parts
         )
@@ -401,7 +402,7 @@ def test_interrupt(
 ) -> None:
     """Ctrl-C or SIGTERM ends it with one word, and the next run goes on."""
     rule = emulator.fail("GET", path, fault="hang")
-    with subprocess.Popen(
+    with Program(
         _command("archive.py", str(root)), stderr=subprocess.PIPE, text=True
     ) as process:
         assert eventually(lambda: rule.hits)
@@ -419,7 +420,7 @@ def test_interrupted_imports(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     slow = root.parent.parent / "pyarrow.py"
     slow.write_text("import sys; print('loading', flush=True); sys.stdin.read()")
     monkeypatch.setenv("PYTHONPATH", str(slow.parent))
-    with subprocess.Popen(
+    with Program(
         _command("archive.py", str(root)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -17,6 +17,7 @@ from typing import Final
 
 import psutil
 import pytest
+from _terminal import Program
 from plainhttp import eventually
 
 from emogg_async.testing import EmoggEmulator
@@ -157,7 +158,7 @@ def _at_work(
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run an example until its request, which is never answered, is under way."""
     emulator.fail(fault="hang")
-    with subprocess.Popen(
+    with Program(
         _command(name, *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -329,7 +330,7 @@ def test_bulk_fetch_as_they_come(emogg_emulator: EmoggEmulator) -> None:
     """A session is written while others are still under way."""
     quick, slow = (session.id for session in emogg_emulator.sessions[:2])
     emogg_emulator.fail("GET", f"*/{slow}", fault="hang")
-    with subprocess.Popen(
+    with Program(
         _command("bulk_fetch.py", "-"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -510,7 +511,7 @@ def test_fleet_is_ended(
 def test_fleet_whose_output_is_closed(emogg_emulator: EmoggEmulator) -> None:
     """A reader that leaves, like `head`, ends the fleet without a complaint."""
     ids = [session.id for session in emogg_emulator.sessions]
-    with subprocess.Popen(
+    with Program(
         _command("fleet.py", "-", "--processes", "2"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -529,7 +530,7 @@ def _metering(
     emulator: EmoggEmulator, session_id: str
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run the meter until it listens to a session."""
-    with subprocess.Popen(
+    with Program(
         _command("live_meter.py", session_id),
         env=os.environ | {"PYTHONIOENCODING": "utf-8"},
         stdout=subprocess.PIPE,

@@ -23,6 +23,7 @@ module           what it holds
 `options`        options that several commands have
 `ids`            ids as arguments, in files, and on standard input
 `running`        how a command runs and is stopped; what `-v` logs
+`signals`        waits that end when a signal has come
 `asking`         the question before a stop or a deletion
 `exits`          exit codes, and the two lines about an error
 `checks`         the checks of `emogg doctor`

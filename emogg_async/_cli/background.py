@@ -6,6 +6,7 @@ ends when somebody connects. A process id could belong to another process by the
 
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ import click
 
 from emogg_async._cli.exits import CommandError, Exit
 from emogg_async._cli.serving import code_of, introduce, started
+from emogg_async._cli.signals import bell
 
 if TYPE_CHECKING:
     from emogg_async.testing import EmoggEmulator
@@ -66,9 +68,8 @@ def _serve(server: "EmoggEmulator", ready: int) -> None:
             _leave_the_shell()
             os.write(ready, b".")
             os.close(ready)
-            asking, _ = listener.accept()
-    # It stays open until this process is gone: the other end waits for that.
-    asking.detach()
+            with bell() as ringing:
+                select.select([listener, ringing], [], [])
 
 
 def _close_all_but(file: int) -> None:
@@ -98,22 +99,25 @@ def _socket_of(port: object) -> Path:
 @contextmanager
 def _listening(port: object) -> Iterator[socket.socket]:
     path = _socket_of(port)
-    with socket.socket(socket.AF_UNIX) as listener:
-        try:
-            # The port is ours, so an old socket belongs to an emulator that died.
-            path.unlink(missing_ok=True)
-            listener.bind(os.fspath(path))
-            path.chmod(0o600)
-        except OSError as error:
-            raise CommandError(
-                f"cannot make {path}: {error.strerror or error}",
-                "Let TMPDIR name another directory",
-            ) from error
-        try:
-            listener.listen()
-            yield listener
-        finally:
-            path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        # The port is ours, so an old socket belongs to an emulator that died.
+        path.unlink(missing_ok=True)
+        listener.bind(os.fspath(path))
+        path.chmod(0o600)
+    except OSError as error:
+        listener.close()
+        raise CommandError(
+            f"cannot make {path}: {error.strerror or error}",
+            "Let TMPDIR name another directory",
+        ) from error
+    try:
+        listener.listen()
+        yield listener
+    finally:
+        path.unlink(missing_ok=True)
+        # Whoever has connected waits until this process is gone, and it with it.
+        listener.detach()
 
 
 def stop_background(port: int) -> int:
@@ -134,7 +138,8 @@ def stop_background(port: int) -> int:
         connection.settimeout(PATIENCE)
         try:
             connection.connect(os.fspath(_socket_of(port)))
-            connection.recv(1)
+            with suppress(ConnectionResetError):  # its end, for it accepts none
+                connection.recv(1)
         except TimeoutError:
             raise CommandError(
                 f"the emulator on port {port} does not end", "Kill it"

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -14,6 +13,7 @@ import click
 
 from emogg_async import ConfigurationError
 from emogg_async._cli.exits import CommandError
+from emogg_async._cli.signals import bell
 
 if TYPE_CHECKING:
     from emogg_async.testing import EmoggEmulator
@@ -44,9 +44,9 @@ def serve(server: "EmoggEmulator") -> NoReturn:
         if not sys.stdout.isatty():
             # $(…) reads until stdout is closed, and must not wait for our end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        while True:
-            # On Windows, Ctrl-C ends a sleep, but no wait for a lock.
-            time.sleep(3_600)
+        with bell() as ringing:
+            while True:
+                ringing.recv(4_096)
 
 
 def introduce(server: "EmoggEmulator", end: str) -> None:
@@ -101,8 +101,7 @@ def serve_command(server: "EmoggEmulator", command: Sequence[str]) -> int:
             failure = _CannotRunError if is_there else _NotThereError
             what = f"cannot run {command[0]}: {error.strerror}"
             raise failure(what, "Name another command") from error
-        relay.attach(process)
-        return code_of(process.wait())
+        return code_of(relay.wait(process))
 
 
 def code_of(returned: int) -> int:
@@ -126,12 +125,19 @@ class _Relay:
             # A signal that is ignored, as under nohup, stays ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._pass_on)
+        # Without a handler, the end of the command would ring no bell.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def attach(self, process: "subprocess.Popen[bytes]") -> None:
-        """Pass signals on to *process* from now on, and those that came before."""
+    def wait(self, process: "subprocess.Popen[bytes]") -> int:
+        """Wait for *process* with signals passed on, also those that came before."""
         self._process = process
         for number in self._early:
             process.send_signal(number)
+        if hasattr(signal, "SIGCHLD"):
+            with bell() as ringing:
+                while process.poll() is None:
+                    ringing.recv(4_096)
+        return process.wait()
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         if self._process is None:

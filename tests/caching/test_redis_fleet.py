@@ -8,6 +8,7 @@ import time
 
 import attrs
 import pytest
+from _terminal import Program
 from server_process import served
 
 
@@ -81,7 +82,7 @@ def test_four_processes(own_redis, run):
 
 def begin(*arguments):
     """Begin a member of the fleet."""
-    member = subprocess.Popen(
+    member = Program(
         [sys.executable, "-W", "error", "-c", MEMBER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -20,6 +21,7 @@ import pytest
 from _terminal import (
     COMMAND,
     PYTHON,
+    Program,
     environment,
     run,
     run_answering,
@@ -218,14 +220,15 @@ def test_emulator_serves_until_told(number: signal.Signals, code: int) -> None:
 def test_emulator_on_a_terminal() -> None:
     """On a terminal the emulator goes on writing to it."""
     code = (
-        "import os, signal, sys, time\n"
+        "import atexit, sys\n"
         "from emogg_async._cli import main\n"
-        "time.sleep = lambda _: (print('still open'), os.kill(os.getpid(), 15))\n"
         "sys.argv = ['emogg', 'emulator']\n"
+        "atexit.register(print, 'still open')\n"
         "sys.exit(main())"
     )
-    done = run_on_terminal(command=(*PYTHON, "-c", code))
-    assert done.returncode == 0
+    command = (*PYTHON, "-c", code)
+    done = run_answering(command=command, prompt="sessions get", answer="\x03")
+    assert done.returncode == 130
     assert "still open" in done.stdout
 
 
@@ -326,7 +329,7 @@ def test_background_until_stop(temporary: Path) -> None:
 def test_background_outlives_its_shell(temporary: Path) -> None:
     """Nothing that is sent to all of a shell's processes reaches the emulator."""
     script = 'eval "$("$@")"; echo "$EMOGG_BASE_URL"; exec sleep 60'
-    with subprocess.Popen(
+    with Program(
         ["/bin/sh", "-c", script, "sh", *COMMAND, "emulator", "--background"],
         env=environment(),
         stdout=subprocess.PIPE,
@@ -506,7 +509,7 @@ def test_commands_that_fail(command: list[str], code: int) -> None:
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_signals_reach_the_command(name: str) -> None:
     """Signals are passed on, and the command decides what comes of them."""
-    with subprocess.Popen(
+    with Program(
         [*COMMAND, "emulator", "--", *PYTHON, "-c", LISTENER],
         env=environment(),
         stdout=subprocess.PIPE,
@@ -528,6 +531,45 @@ def test_ctrl_c_reaches_the_command_once() -> None:
     done = run_answering(*arguments, answer="\x03", prompt="ready")
     assert done.stdout.endswith("heard SIGINT SIGTERM\r\n")
     assert done.returncode == 9
+
+
+def signal_another_thread(process: "subprocess.Popen[str]", number: int) -> None:
+    """Send a signal that the system gives to another thread than the main one."""
+    until = time.monotonic() + 20
+    while True:
+        threads = {int(name) for name in os.listdir(f"/proc/{process.pid}/task")}
+        if others := threads - {process.pid}:
+            break
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    time.sleep(0.2)  # it has begun to wait by now; a busy machine only asks for less
+    os.kill(others.pop(), number)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/PID/task")
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("emulator", 0),
+        ("emulator -- sleep 50", 143),
+        ("live {session}", 143),
+        ("sessions get {session}", 143),
+    ],
+)
+def test_signals_that_other_threads_get(
+    command: str,
+    code: int,
+    emogg_emulator: EmoggEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal is heard at once, whichever thread the system gives it to."""
+    url = emogg_emulator.url.replace("127.0.0.1", "localhost")  # looked up in a thread
+    monkeypatch.setenv("EMOGG_BASE_URL", url)
+    emogg_emulator.fail("GET", "*", fault="hang")
+    session = emogg_emulator.add_session(state="active").id
+    with running(*command.format(session=session).split()) as process:
+        signal_another_thread(process, signal.SIGTERM)
+        assert process.wait(timeout=10) == code
 
 
 @needs_signals

@@ -18,6 +18,7 @@ import pytest
 from _terminal import (
     COMMAND,
     PYTHON,
+    Program,
     call,
     environment,
     run,
@@ -265,7 +266,7 @@ def test_get_begins_before_stdin_ends(
 ) -> None:
     """Sessions are printed while ids are still awaited, and signals end the wait."""
     first, second = ids_of(emogg_emulator, 2)
-    with subprocess.Popen(
+    with Program(
         [*COMMAND, "sessions", "get", "-"],
         env=environment(),
         stdin=subprocess.PIPE,
@@ -324,7 +325,7 @@ def test_arrays_are_refused(
 @needs_signals
 def test_an_endless_array_is_refused_at_once(emogg_emulator: EmoggEmulator) -> None:
     """An array on standard input is refused before its first line has ended."""
-    with subprocess.Popen(
+    with Program(
         [*COMMAND, "sessions", "get", "-"],
         env=environment(),
         stdin=subprocess.PIPE,
