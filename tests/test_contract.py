@@ -251,8 +251,9 @@ async def test_without_changes(furnished: EmoggEmulator, tmp_path: Path) -> None
     ("environment", "complaint"),
     [
         ({"url": "http://127.0.0.1:9"}, "set EMOGG_API_TOKEN"),
-        ({"url": "http://emogg.example", "token": "a"}, "must begin with https"),
-        ({"url": "https://[emogg.example", "token": "a"}, "must begin with https"),
+        ({"url": "http://emogg.example", "token": "a"}, "begins with https"),
+        ({"url": "https://[emogg.example", "token": "a"}, "begins with https"),
+        ({"url": "https://emogg.example:x", "token": "a"}, "begins with https"),
         ({"url": "http://127.0.0.1:9", "token": "a"}, "no answer came"),
         ({"url": "http://127.0.0.1:9", "token": "a b\r"}, "is no token"),
     ],
@@ -311,14 +312,19 @@ async def test_unknown_token(furnished: EmoggEmulator, tmp_path: Path) -> None:
     assert len(furnished.requests) == sent + 1
 
 
+@pytest.mark.parametrize("is_encrypted", [False, True])
 async def test_proxy(
-    furnished: EmoggEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    is_encrypted: bool,
+    furnished: EmoggEmulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The service is reached through the proxy of the environment, by TLS."""
     authority, certificates = trustme.CA(), tmp_path / "certificates.pem"
     authority.cert_pem.write_to_path(certificates)
     context = certified(authority, "service.example")
-    async with proxying() as proxy, tls_front(furnished.url, context) as front:
+    way = certified(authority) if is_encrypted else None
+    async with proxying(way) as proxy, tls_front(furnished.url, context) as front:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         done = await run(
@@ -329,6 +335,22 @@ async def test_proxy(
     assert done.code == 0, done.printed
     assert done.rows("holds")
     assert proxy.tunnels
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://joe:secret@127.0.0.1:9", "http://:secret", "http:///secret"]
+)
+async def test_proxy_of_another_kind(
+    proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy of another kind is told of by its variable before anything is asked."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    url = "https://service.example"
+    done = await run(tmp_path, "-k", "test_list", "--service", url=url, token="a")
+    assert done.code == 4
+    assert "HTTPS_PROXY must name an HTTP proxy" in done.printed
+    assert "secret" not in done.printed
+    assert "promise" not in done.printed
 
 
 # -- what is left behind ---------------------------------------------------------------

@@ -14,11 +14,12 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import attrs
+from yarl import URL
 
 from contract.seeing import Seen, joined, number, said, shape
 from contract.stating import NotTried
 
-__all__ = ["CLOSED", "Answer", "Line", "Pace", "Service", "Window"]
+__all__ = ["CLOSED", "Answer", "Line", "Pace", "Service", "Window", "proxy_to"]
 
 T = TypeVar("T")
 
@@ -165,14 +166,23 @@ class Line:
         return await self.ask("channels:subscribe", body, id="subscribe")
 
 
-def _proxy_to(url: str) -> str | None:
-    """Return the proxy of the environment; a token goes through it only encrypted."""
+def proxy_to(url: str) -> URL | None:
+    """Return the proxy of the environment; a token goes through it only encrypted.
+
+    Raises:
+        ValueError: What the environment names is no HTTP proxy.
+    """
     parts = urlsplit(url)
     names = parts.hostname or "", f"{parts.hostname}:{parts.port or 443}"
     if parts.scheme != "https" or any(map(proxy_bypass, names)):
         return None
-    proxy = getproxies().get("https")
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+    named = getproxies().get("https")
+    if named is None:
+        return None
+    proxy = URL(named if "://" in named else f"http://{named}")
+    if proxy.scheme not in {"http", "https"} or not proxy.host:
+        raise ValueError("no HTTP proxy")
+    return proxy
 
 
 class Service:
@@ -220,7 +230,7 @@ class Service:
         self._http = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=_PATIENCE),
-            proxy=_proxy_to(self.url),
+            proxy=proxy_to(self.url),
         )
         return self
 

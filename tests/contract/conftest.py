@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import attrs
 import pytest
 
-from contract.asking import Service
+from contract.asking import Service, proxy_to
 from contract.emulated import emulated
 from contract.seeing import said
 from contract.stating import Finding, NotTried, Row, Statement, found, table
@@ -86,7 +86,12 @@ def _choose(config: pytest.Config, stack: ExitStack) -> Service:
     if not token.isprintable() or " " in token:
         pytest.exit("EMOGG_API_TOKEN is no token: it has spaces", returncode=4)
     if not _is_safe(url):
-        pytest.exit("EMOGG_BASE_URL must begin with https://", returncode=4)
+        complaint = "EMOGG_BASE_URL must be an address that begins with https://"
+        pytest.exit(complaint, returncode=4)
+    try:
+        proxy_to(url)
+    except ValueError:
+        pytest.exit("HTTPS_PROXY must name an HTTP proxy", returncode=4)
     return Service(url, token, may_change=config.getoption("allow_changes"))
 
 
@@ -110,12 +115,13 @@ def _is_safe(url: str) -> bool:
     """Tell whether a token may travel there: encrypted, or within this machine."""
     try:
         parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port  # which may be no number
     except ValueError:
         return False
     try:
-        is_here = ipaddress.ip_address(parts.hostname or "").is_loopback
+        is_here = ipaddress.ip_address(host).is_loopback
     except ValueError:
-        is_here = parts.hostname == "localhost"
+        is_here = host == "localhost"
     return parts.scheme == "https" or (parts.scheme == "http" and is_here)
 
 
