@@ -139,7 +139,7 @@ async def fetch(
                 tables[outcome.session_id] = table_of(outcome.unwrap().to_columns())
             except NotFoundError:
                 pass  # a session that was deleted after it was listed is no failure
-            except (EmoggError, OverflowError, pa.ArrowInvalid) as error:
+            except EmoggError as error:
                 failures.append(f"failed: {name} of {outcome.session_id}: {error}")
             if len(tables) == PART:
                 await asyncio.to_thread(parts.append, tables)

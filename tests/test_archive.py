@@ -241,7 +241,9 @@ def test_absurd_figure(emulator: EmoggEmulator, root: Path) -> None:
     emulator.fail("GET", f"/v1/sessions/{bad}/emotions", status=200, body=body)
     run = archive(root)
     assert run.returncode == 3
-    assert run.stderr.splitlines()[-1].startswith(f"failed: emotions of {bad}: ")
+    told = run.stderr.splitlines()[-1]
+    assert told.startswith(f"failed: emotions of {bad}: ")
+    assert "expected a whole number of 64 bits" in told
     assert tables(root)["emotions"]["session"].n_unique() == len(finished(emulator)) - 1
 
 

@@ -145,13 +145,15 @@ def _number(value: Any, _: Any) -> int | float:
 
 
 def _count(value: Any, _: Any) -> int:
-    """Return *value* if it is a whole number.
+    """Return *value* if it is a whole number of 64 bits, as columns of tables hold.
 
     JSON has one kind of number, so 3.0 is the whole number 3.
     """
     figure = _number(value, int)
     if figure != int(figure):
         raise _MismatchError("a whole number", value)
+    if not -(2**63) <= figure < 2**63:
+        raise _MismatchError("a whole number of 64 bits", value)
     return int(figure)
 
 

@@ -514,6 +514,14 @@ def test_other_models_keep_what_they_do_not_know(payload, model):
             EmotionTotals,
             {"session": "i", "emotions": {"shock": 1, "focus": 2.5}},
         ),
+        *(
+            (
+                "emotions['focus']: expected a whole number of 64 bits, got a number",
+                EmotionTotals,
+                {"session": "i", "emotions": {"shock": 2**63 - 1, "focus": each}},
+            )
+            for each in (2**63, -(2**63) - 1, 2**70, 1e300)
+        ),
         (
             "emotions['focus']: expected a number, got a boolean",
             EmotionTotals,
