@@ -57,10 +57,12 @@ def sample_account(count: int) -> EmoggEmulator:
 
 def serve(host: str, port: int, *, has_browser: bool) -> None:
     """Serve until a signal."""
-    with socket.create_server((host, port)) as listener:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listener:
         address, port = listener.getsockname()[:2]
+        name = f"[{address}]" if ":" in host else address
         if not ip_address(address).is_unspecified:  # no other name may lead here
-            names = [address, host, "localhost"]
+            names = [name, host, "localhost"]
             app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
         # Streams end by themselves; nothing else may hold up the end for long.
         config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=3)
@@ -68,7 +70,7 @@ def serve(host: str, port: int, *, has_browser: bool) -> None:
         app.state.is_stopping = lambda: server.should_exit
         for sign in (signal.SIGINT, signal.SIGTERM):
             signal.signal(sign, server.handle_exit)  # before anyone can have seen it
-        url = f"http://{address}:{port}/"
+        url = f"http://{name}:{port}/"
         print(f"The dashboard is at {url} until you press Ctrl-C.", flush=True)
         if has_browser:  # some run in this terminal until their page is read
             Thread(target=webbrowser.open, args=[url], daemon=True).start()

@@ -1,5 +1,6 @@
 """The command that serves the dashboard."""
 
+import socket
 import subprocess
 import sys
 
@@ -25,6 +26,22 @@ async def test_it_shows_made_up_sessions():
         async with aiohttp.ClientSession() as visitor, visitor.get(running.url) as page:
             assert 200 == page.status
             assert 15 == (await page.text()).count("data-row=")
+
+
+@pytest.mark.parametrize("host", ["::1", "0:0:0:0:0:0:0:1"])
+async def test_it_serves_at_an_ipv6_address(host):
+    """At an IPv6 address it prints one for browsers, and heeds only its own name."""
+    try:
+        with socket.create_server((host, 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("needs IPv6")
+    with serving("--emulator", "1", "--host", host) as running:
+        assert running.url.startswith("http://[::1]:")
+        async with aiohttp.ClientSession() as visitor:
+            for headers, status in (({}, 200), ({"Host": "evil.example"}, 400)):
+                async with visitor.get(running.url, headers=headers) as page:
+                    assert status == page.status
 
 
 def test_a_browser_that_needs_the_terminal(tmp_path):
