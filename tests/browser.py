@@ -44,18 +44,24 @@ class Browser:
         self.driver = driver
         self.url = ""
         self.expected: list[str] = []
+        self._first: list[str] = []
 
     def open(self, path: str = "/") -> None:
         """Open a page of the site, and wait until it is loaded."""
         self.driver.get(self.url + path.removeprefix("/"))
 
-    def tell(self, command: str, **arguments: Any) -> None:
-        """Give it a command of the DevTools protocol."""
-        self.driver.execute_cdp_cmd(command, arguments)
+    def tell(self, command: str, **arguments: Any) -> Any:
+        """Give it a command of the DevTools protocol, and return the answer."""
+        return self.driver.execute_cdp_cmd(command, arguments)
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run a script in the page, and return its result."""
         return self.driver.execute_script(script, *arguments)
+
+    def run_first(self, script: str) -> None:
+        """Run a script in each page that is opened from now on, before its own."""
+        command = "Page.addScriptToEvaluateOnNewDocument"
+        self._first.append(self.tell(command, source=script)["identifier"])
 
     def resize(self, width: int, height: int = 900) -> None:
         """Make the page so large."""
@@ -112,6 +118,9 @@ class Browser:
     def forget(self) -> None:
         """Leave the page, and go back to how it was at the start."""
         self.expected = []
+        while self._first:
+            given = {"identifier": self._first.pop()}
+            self.tell("Page.removeScriptToEvaluateOnNewDocument", **given)
         self.let_run(scripts=True)
         self.prefer()
         self.resize(1280)

@@ -45,6 +45,10 @@ requestAnimationFrame(() => setTimeout(() => new PerformanceObserver(
 ).observe({ type: "layout-shift", buffered: true })));
 setTimeout(() => done([]), 1000);
 """
+HURRY = """
+const set = window.setInterval;
+window.setInterval = (act, pause) => set(act, pause / 20);
+"""
 FOCUS = """
 const { activeElement: { href, type } } = document;
 const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
@@ -101,6 +105,11 @@ def asked(service):
     """Return the ids of the sessions whose charts the service was asked for."""
     paths = [each.path for each in service.requests]
     return {each.split("/")[3] for each in paths if each.endswith("/timeline")}
+
+
+def charts(browser):
+    """Return the addresses by which the page has asked for charts."""
+    return [each for each in browser.run(LOADED) if "/charts" in each]
 
 
 def end(service):
@@ -182,6 +191,20 @@ def test_charts_are_asked_for_in_view(service, dashboard, browser):
     browser.run(f"document.querySelectorAll('{ROWS}')[30].scrollIntoView()")
     browser.until(lambda: asked(service) >= {*ids[30:33]})
     assert ids[20] not in asked(service)
+
+
+def test_charts_that_failed_are_drawn_later(service, dashboard, browser):
+    """Of the charts that could not be read, one is tried again, and then all."""
+    outage = service.fail("GET", "*/timeline", status=503)
+    browser.run_first(HURRY)
+    browser.open("/?state=finished")
+    browser.until(lambda: browser.run(IS_DRAWN))
+    words = browser.each(f"{ROWS} .spark .problem")
+    assert {"The service is out of order."} == {*words}
+    browser.until(lambda: "&" not in charts(browser)[-1])
+    outage.remove()
+    browser.until(lambda: len(words) <= len(browser.each(SPARKS)))
+    assert "&" in charts(browser)[-1]
 
 
 def test_the_keyboard_alone_opens_a_session(service, browser):

@@ -63,18 +63,33 @@ addEventListener("pagehide", () => stream?.close());
 // -- charts: asked for while their row is in view, one request at a time --
 
 const rows = new Map();
+const failed = new Map(); // in view, too; one a minute is tried again, and then all
 let isDrawing = false;
 
 const view = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries)
-    if (isIntersecting) rows.set(target.dataset.row.split(".")[0], target);
-    else rows.delete(target.dataset.row.split(".")[0]);
+  for (const { target, isIntersecting } of entries) {
+    const id = target.dataset.row.split(".")[0];
+    failed.delete(id);
+    if (isIntersecting) rows.set(id, target);
+    else rows.delete(id);
+  }
   draw();
 });
+
+function retry(count) {
+  for (const [id, row] of [...failed].slice(0, count)) {
+    failed.delete(id);
+    rows.set(id, row);
+  }
+  draw();
+}
+
+setInterval(() => document.hidden || retry(1), 60000);
 
 async function draw() {
   if (isDrawing || !rows.size) return;
   isDrawing = true;
+  let isWell = true;
   const asked = new Map([...rows].slice(0, 20));
   const query = [...asked.values()].map((row) => `row=${row.dataset.row}`).join("&");
   try {
@@ -85,9 +100,12 @@ async function draw() {
       for (const [id, html] of Object.entries(line.charts ?? {})) {
         const row = asked.get(id);
         row.innerHTML = html;
-        view.unobserve(row);
         rows.delete(id);
         asked.delete(id);
+        const isPassing = row.querySelector("[data-passing]");
+        if (isPassing) failed.set(id, row);
+        else view.unobserve(row);
+        isWell &&= !isPassing;
       }
     }
     if (asked.size) throw new Error("charts are missing");
@@ -97,7 +115,7 @@ async function draw() {
     await new Promise((resolve) => setTimeout(resolve, 5000));
   }
   isDrawing = false;
-  draw();
+  retry(isWell ? failed.size : 0);
 }
 
 async function* lines(body) {
@@ -140,5 +158,5 @@ observe(document.querySelectorAll("[data-row]"));
 
 // -- a page that tells of a passing problem asks again by itself --
 
-const retry = document.querySelector("[data-retry]");
-if (retry) setTimeout(() => location.reload(), 1000 * retry.dataset.retry);
+const problem = document.querySelector("[data-retry]");
+if (problem) setTimeout(() => location.reload(), 1000 * problem.dataset.retry);
