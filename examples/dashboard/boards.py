@@ -25,6 +25,7 @@ LOOK: Final = 40.0
 MOVING: Final = 6
 """Live sessions that move in the list; the service allows ten in all."""
 
+Pieces = dict[str, str]
 Render = Callable[..., str]
 Work = Callable[["Board"], Awaitable[None]]
 
@@ -41,11 +42,10 @@ class Board:
 
     def show(self, place: str, html: str) -> None:
         """Put a piece into a place."""
-        if self._pieces.get(place, (0, ""))[1] == html:
-            return
-        self._count += 1
-        self._pieces[place] = self._count, html
-        self._tell()
+        if self._pieces.get(place, (0, ""))[1] != html:
+            self._count += 1
+            self._pieces[place] = self._count, html
+            self._tell()
 
     def forget(self, place: str) -> None:
         """Drop the piece of a place that is gone."""
@@ -60,9 +60,7 @@ class Board:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def pieces(
-        self, is_stopping: Callable[[], bool]
-    ) -> AsyncIterator[dict[str, str]]:
+    async def pieces(self, is_stopping: Callable[[], bool]) -> AsyncIterator[Pieces]:
         """Yield the pieces of all places, and then those that are new, as they come."""
         seen = 0
         while not is_stopping():
@@ -111,9 +109,11 @@ class Boards:
 
     async def close(self) -> None:
         """End all work."""
-        for _, task in [*self._open.values()]:  # a page may leave meanwhile
+        tasks = [task for _, task in self._open.values()]
+        self._open.clear()  # so that no page that leaves cancels its work again
+        for task in tasks:
             task.cancel()
-            await asyncio.wait([task])
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def follow(

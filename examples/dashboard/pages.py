@@ -232,9 +232,8 @@ async def download(
         more = {"measure": choice.measure} if what == "timeline" else {}
         is_small = what == "timeline" and choice.width < 200
         draw = model.to_sparkline if is_small else model.to_svg
-        svg = draw(width=choice.width, **more)
         headers[POLICY] = "default-src 'none'; style-src 'unsafe-inline'"
-        return Response(svg, 200, headers, "image/svg+xml")
+        return Response(draw(width=choice.width, **more), 200, headers, "image/svg+xml")
     columns, file = model.to_columns(), io.StringIO(newline="")
     rows = ([*map(cell, row)] for row in zip(*columns.values(), strict=True))
     csv.writer(file).writerows([[*columns], *rows])

@@ -49,9 +49,8 @@ def problem_of(error: errors.EmoggError, client: AsyncEmoggClient) -> Problem:
         logging.getLogger(__name__).warning("answered %d: %s", status, error)
     if isinstance(error, errors.InvalidArgumentError):
         return Problem(f"{error.message}. Correct the address.", status)
-    kind: type[Exception] = type(error)
-    if isinstance(error, errors.DeadlineError) and is_limited(client):
-        kind = errors.RateLimitedError
+    has_waited = isinstance(error, errors.DeadlineError) and is_limited(client)
+    kind = errors.RateLimitedError if has_waited else type(error)
     words = next(WORDS[each] for each in kind.__mro__ if each in WORDS)
     is_passing = isinstance(error, errors.TransportError | errors.ServerError)
     wait = int(headers.get("Retry-After", 5 if is_passing else 0))
