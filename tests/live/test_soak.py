@@ -42,6 +42,29 @@ WORLDS = [
 ]
 
 
+async def go_on(visits, trouble, most, seconds, every):
+    """Let all go on for *seconds*, with trouble *every* few of them, and end it."""
+    visits = [asyncio.create_task(each) for each in visits]
+    beside = [
+        asyncio.create_task(trouble.go_on(every)),
+        asyncio.create_task(cancel_some(visits, trouble._rng, every)),
+        asyncio.create_task(most.watch()),
+    ]
+    await asyncio.sleep(seconds)
+    await end([*beside, *visits])
+
+
+def check_limits(emulator, most):
+    """Check that the client has kept the limits of the service, and tell how near."""
+    arrived = [each.at.timestamp() for each in emulator.live.messages]
+    messages = busiest(arrived, 60)
+    print(f"most in 60 s: {messages} messages, {most.handshakes} handshakes")
+    assert messages <= 80
+    assert most.handshakes <= 90
+    assert most.on_one <= 5
+    assert most.in_all <= 10
+
+
 @pytest.mark.timing
 @pytest.mark.parametrize(
     "seconds",
@@ -62,31 +85,14 @@ async def test_minutes_of_real_time(seconds):
             visitors = Visitors(client, ids, truth, rng, found)
             most = Watch(emulator)
             visits = [
-                asyncio.create_task(
-                    visitors.visit(
-                        rng.random() * seconds * 0.7, rng.random() * 20, naps=2
-                    )
-                )
+                visitors.visit(rng.random() * seconds * 0.7, rng.random() * 20, naps=2)
                 for _ in range(readers)
             ]
-            beside = [
-                asyncio.create_task(trouble.go_on(5)),
-                asyncio.create_task(cancel_some(visits, rng, 5)),
-                asyncio.create_task(most.watch()),
-            ]
-            await asyncio.sleep(seconds)
-            await end([*beside, *visits])
+            await go_on(visits, trouble, most, seconds, every=5)
         await until(lambda: emulator.live.connections == 0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        arrived = [each.at.timestamp() for each in emulator.live.messages]
     print(f"\n{client.stats.live_reconnects} reconnects, {dict(found)}")
-    print(
-        f"most in 60 s: {busiest(arrived, 60)} messages, {most.handshakes} handshakes"
-    )
-    assert busiest(arrived, 60) <= 80
-    assert most.handshakes <= 90
-    assert most.on_one <= 5
-    assert most.in_all <= 10
+    check_limits(emulator, most)
     assert found["entered"] > 0
     if seconds > 60:  # a short run may be cut before it hears much
         assert found["events"] > seconds / 2
@@ -123,18 +129,10 @@ async def test_an_hour_of_faults(seed, scale):
             visitors = Visitors(client, ids, truth, rng, found)
             most = Watch(emulator)
             visits = [
-                asyncio.create_task(
-                    visitors.visit(rng.random() * seconds, rng.random() * 120, naps=20)
-                )
+                visitors.visit(rng.random() * seconds, rng.random() * 120, naps=20)
                 for _ in range(readers)
             ]
-            beside = [
-                asyncio.create_task(trouble.go_on(20)),
-                asyncio.create_task(cancel_some(visits, rng, 20)),
-                asyncio.create_task(most.watch()),
-            ]
-            await asyncio.sleep(seconds)
-            await end([*beside, *visits])
+            await go_on(visits, trouble, most, seconds, every=20)
             trouble.calm()
             await asyncio.sleep(60)
             async with AsyncExitStack() as stack:  # all is well again
@@ -149,19 +147,12 @@ async def test_an_hour_of_faults(seed, scale):
             shared = hub._allowance
             assert (shared.slots.in_use, shared.waiting, shared.lines) == (0, {}, 0)
         await nothing_left(emulator)
-        arrived = [each.at.timestamp() for each in emulator.live.messages]
     await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
     assert [each for each in loop._scheduled if not each.cancelled()] == []
     assert len(loop.clock.get_map()) == simulated.OWN
     print(f"\n{seed}: {client.stats.live_reconnects} reconnects, {dict(found)}")
-    print(
-        f"most in 60 s: {busiest(arrived, 60)} messages, {most.handshakes} handshakes"
-    )
-    assert busiest(arrived, 60) <= 80
-    assert most.handshakes <= 90
-    assert most.on_one <= 5
-    assert most.in_all <= 10
+    check_limits(emulator, most)
     assert found["entered"] > readers / 5
     assert found["events"] > 2 * readers
     assert found["reconnected"] > 0
