@@ -70,14 +70,14 @@ async def test_many_pages_of_one_session(visitor, service):
             await page.until("No emotions yet")
         service.live.emit(session_id, joy(0.25))
         for page in pages:
-            assert "<svg" in await page.until("<bdi>joy</bdi> 0.25")
+            assert "<svg" in await page.until("<bdi>joy</bdi>&nbsp;0.25")
         pages.append(await opened())
-        await pages[-1].until("<bdi>joy</bdi> 0.25")
+        await pages[-1].until("<bdi>joy</bdi>&nbsp;0.25")
         service.live.cut()
         await until(lambda: subscriptions(service, session_id))
         service.live.emit(session_id, joy(0.5))
         for page in pages:
-            piece = await page.until("<bdi>joy</bdi> 0.50")
+            piece = await page.until("<bdi>joy</bdi>&nbsp;0.50")
             assert "the connection was lost" in piece
         assert 2 == asked(service, session_id)  # the second after the cut
         assert 1 == len(subscriptions(service, session_id))
@@ -92,7 +92,7 @@ async def test_the_list_moves(visitor, service):
         assert "<bdi>&lt;b&gt;Stand-up&lt;/b&gt;</bdi>" in await page.until("Stand-up")
         await until(lambda: subscriptions(service, session_id))
         service.live.emit(session_id, joy(0.75))
-        piece = await page.until("<bdi>joy</bdi> 0.75", f"card-{session_id}")
+        piece = await page.until("<bdi>joy</bdi>&nbsp;0.75", f"card-{session_id}")
         assert "<svg" in piece
 
 
