@@ -16,7 +16,7 @@ import click
 from emogg_async import AsyncEmoggClient, DeadlineError, Stats
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.options import Connection
-from emogg_async._cli.signals import waking_the_loop
+from emogg_async._cli.signals import run_loop
 from emogg_async._text import printable
 from emogg_async.events import Event, RetryScheduled
 
@@ -48,7 +48,7 @@ def run(connection: Connection, work: Work[T]) -> T:
     stop = _Stop()
     with stop.on_signals():
         try:
-            return asyncio.run(_run(connection, work, stop))
+            return run_loop(lambda: _run(connection, work, stop))
         except asyncio.CancelledError:
             if stop.number == signal.SIGINT:
                 raise KeyboardInterrupt from None
@@ -61,9 +61,8 @@ async def _run(connection: Connection, work: Work[T], stop: "_Stop") -> T:
     # A cache would grow with an export, and one run seldom asks twice.
     client = connection.client(cache=None, on_event=_listener(connection))
     try:
-        with waking_the_loop():
-            async with client:
-                return await work(client)
+        async with client:
+            return await work(client)
     finally:
         if connection.verbose:
             click.echo(stats_line(client.stats, time.monotonic() - began), err=True)

@@ -118,32 +118,33 @@ class _Relay:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._early: list[int] = []
+        self._heard: list[int] = []
         if not hasattr(os, "tcgetpgrp"):  # on Windows, the command gets Ctrl-C itself
             return
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
             # A signal that is ignored, as under nohup, stays ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._pass_on)
-        # Without a handler, the end of the command would ring no bell.
+                signal.signal(number, self._hear)
+        # Ignored, without a handler or blocked, as some programs hand it down, the end
+        # of the command would ring no bell.
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
     def wait(self, process: "subprocess.Popen[bytes]") -> int:
         """Wait for *process* with signals passed on, also those that came before."""
         self._process = process
-        for number in self._early:
-            process.send_signal(number)
         if hasattr(signal, "SIGCHLD"):
             with bell() as ringing:
                 while process.poll() is None:
+                    while self._heard:
+                        process.send_signal(self._heard.pop(0))
                     ringing.recv(4_096)
         return process.wait()
 
-    def _pass_on(self, number: int, _: FrameType | None) -> None:
-        if self._process is None:
-            self._early.append(number)
-        elif number not in {signal.SIGINT, signal.SIGQUIT} or not _in_foreground():
-            self._process.send_signal(number)
+    def _hear(self, number: int, _: FrameType | None) -> None:
+        is_key = number in {signal.SIGINT, signal.SIGQUIT}
+        if self._process is None or not is_key or not _in_foreground():
+            self._heard.append(number)
 
 
 def _in_foreground() -> bool:
