@@ -113,9 +113,13 @@ class _Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Handle signals inside; after a first one, until the process ends."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._hear) for number in numbers}
+        """Handle signals inside; after a first one, until the process ends.
+
+        A signal that is ignored, as in the background of a script, stays ignored.
+        """
+        both = (signal.SIGINT, signal.SIGTERM)
+        heard = [each for each in both if signal.getsignal(each) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._hear) for number in heard}
         try:
             yield
         finally:

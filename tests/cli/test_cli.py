@@ -635,6 +635,27 @@ def test_ignored_signals_stay_ignored() -> None:
     assert done.stdout == "SIG_IGN\n"
 
 
+@needs_signals
+def test_ignored_ctrl_c(emogg_emulator: EmoggEmulator) -> None:
+    """In the background of a script, where shells ignore Ctrl-C, it ends nothing."""
+    script = "trap '' INT; exec \"$@\""
+    with Program(
+        ["/bin/sh", "-c", script, "sh", *COMMAND, "sessions", "get", "-"],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{emogg_emulator.sessions[0].id}\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+
+
 @pytest.mark.parametrize(
     "words",
     ["--background --stop", "--background -- true", "--stop -- true"],
