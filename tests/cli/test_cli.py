@@ -533,6 +533,30 @@ def test_ctrl_c_reaches_the_command_once() -> None:
     assert done.returncode == 9
 
 
+BUSY = f"""
+import signal, subprocess, sys
+from emogg_async._cli.signals import bell
+class Late(subprocess.Popen):
+    def __init__(self, *args, **options):
+        with bell() as ringing:
+            super().__init__(*args, **options)
+            while signal.SIGTERM not in ringing.recv(4_096):
+                pass
+subprocess.Popen = Late
+{MAIN}
+"""
+"""The command on a machine so busy that what it starts gets signals first."""
+
+
+@needs_terminal
+def test_ctrl_c_as_the_command_starts() -> None:
+    """Ctrl-C is not sent again either if it comes just after the start."""
+    command = (*PYTHON, "-c", BUSY, "emulator", "--", *PYTHON, "-c", LISTENER)
+    done = run_answering(command=command, answer="\x03", prompt="ready")
+    assert done.stdout.endswith("heard SIGINT SIGTERM\r\n")
+    assert done.returncode == 9
+
+
 def signal_another_thread(process: "subprocess.Popen[str]", number: int) -> None:
     """Send a signal that the system gives to another thread than the main one."""
     until = time.monotonic() + 20
