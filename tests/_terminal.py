@@ -80,7 +80,7 @@ def run_python(
 
 @contextlib.contextmanager
 def running(
-    *arguments: str, stdin: IO[str] | None = None, **changes: str | None
+    *arguments: str, stdin: IO[str] | int | None = None, **changes: str | None
 ) -> "Iterator[subprocess.Popen[str]]":
     """Have the command run with pipes; it is killed in the end if it still does."""
     with Program(

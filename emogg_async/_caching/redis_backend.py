@@ -84,8 +84,9 @@ class RedisBackend(RedisCache):
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            for each in [each for each in self._clients if each.is_closed()]:
-                del self._clients[each]
+            for each in [*self._clients]:  # loops in other threads do so, too
+                if each.is_closed():
+                    self._clients.pop(each, None)
             client = self._clients[loop] = Client(self._options)
         return client
 

@@ -24,7 +24,7 @@ __all__ = ["Abandoned", "Cut", "Flight", "Flights", "Manner"]
 T = TypeVar("T")
 
 CLOSING_SECONDS: Final = 1.0
-"""Seconds that closing waits at most for cancelled loads to end."""
+"""Seconds that anything waits at most for cancelled loads to end."""
 
 
 class Abandoned(Exception):  # noqa: N818 - a signal inside the package, no error
@@ -206,21 +206,20 @@ class Flights:
             flight.task.add_done_callback(self._dying.discard)
 
     async def drain(self) -> None:
-        """Wait until the loads that were cancelled have ended."""
-        if self._dying:
-            await asyncio.wait(set(self._dying))
-
-    async def close(self) -> None:
-        """Cancel all loads, wait until they have ended, and wake their waiters.
+        """Wait until the loads that were cancelled have ended.
 
         Loads that swallow their cancellation get `CLOSING_SECONDS`.
         """
+        if self._dying:
+            await asyncio.wait(set(self._dying), timeout=CLOSING_SECONDS)
+
+    async def close(self) -> None:
+        """Cancel all loads, wait until they have ended, and wake their waiters."""
         flights = list(self._aloft)
         for flight in flights:
             self.abandon(flight)
         try:
-            if self._dying:
-                await asyncio.wait(set(self._dying), timeout=CLOSING_SECONDS)
+            await self.drain()
         finally:
             for flight in flights:
                 flight.land()  # a load cancelled before its first step has not

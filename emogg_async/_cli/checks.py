@@ -4,7 +4,6 @@ The report may be pasted into a ticket: it holds the token's length and no part 
 neither user nor password of a proxy, and nothing from a file.
 """
 
-import asyncio
 import os
 import platform
 import socket
@@ -25,6 +24,7 @@ from emogg_async import __version__ as our_version
 from emogg_async._cli.exits import OBSTACLES, SEE_DOCTOR, Exit, exit_of, explain
 from emogg_async._cli.options import Connection
 from emogg_async._cli.running import log_to_stderr
+from emogg_async._cli.signals import run_loop
 from emogg_async._wire.protocol import DEFAULT_BASE_URL
 
 __all__ = ["LIBRARIES", "NAMES", "PROXIES", "Finding", "examine"]
@@ -153,7 +153,7 @@ def _service(
 ) -> Iterator[Finding]:
     if connection.verbose:
         log_to_stderr()
-    laps, error, rate_limit = asyncio.run(_call(connection, token))
+    laps, error, rate_limit = run_loop(lambda: _call(connection, token))
     yield from _way(connection, proxy, error)
     if stage := _stopped_at(error):
         yield from _skipped(("clock", *ACCOUNT), stage)

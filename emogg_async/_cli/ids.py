@@ -5,9 +5,7 @@ import codecs
 import json
 import os
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import IO, Final, Self
 
@@ -17,6 +15,7 @@ import click
 from emogg_async import EmoggError, InvalidArgumentError
 from emogg_async._cli.exits import CommandError
 from emogg_async._cli.options import bundle
+from emogg_async._cli.signals import in_thread
 from emogg_async._text import one_line, printable
 
 __all__ = ["IdLines", "Wanted", "read_ids", "wanted_options"]
@@ -121,19 +120,12 @@ async def read_ids(descriptor: int) -> AsyncIterator[list[str]]:
 
 async def _read(descriptor: int) -> bytes:
     """Read what is there, in a thread that is not waited for: a read may never end."""
-    result: Future[bytes] = Future()
-    result.set_running_or_notify_cancel()  # from now on it cannot be cancelled
 
-    def read() -> None:
-        # `sys.stdin` would hold its lock when Python ends.
-        try:
-            with _readable():
-                result.set_result(os.read(descriptor, CHUNK))
-        except CommandError as error:
-            result.set_exception(error)
+    def read() -> bytes:
+        with _readable():
+            return os.read(descriptor, CHUNK)  # `sys.stdin` would hold its lock
 
-    threading.Thread(target=read, name="emogg-ids", daemon=True).start()
-    return await asyncio.wrap_future(result)
+    return await asyncio.wrap_future(in_thread(read))
 
 
 @attrs.frozen(kw_only=True)

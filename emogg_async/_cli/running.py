@@ -16,7 +16,7 @@ import click
 from emogg_async import AsyncEmoggClient, DeadlineError, Stats
 from emogg_async._cli.exits import Exit
 from emogg_async._cli.options import Connection
-from emogg_async._cli.signals import waking_the_loop
+from emogg_async._cli.signals import run_loop
 from emogg_async._text import printable
 from emogg_async.events import Event, RetryScheduled
 
@@ -48,7 +48,7 @@ def run(connection: Connection, work: Work[T]) -> T:
     stop = _Stop()
     with stop.on_signals():
         try:
-            return asyncio.run(_run(connection, work, stop))
+            return run_loop(lambda: _run(connection, work, stop))
         except asyncio.CancelledError:
             if stop.number == signal.SIGINT:
                 raise KeyboardInterrupt from None
@@ -61,9 +61,8 @@ async def _run(connection: Connection, work: Work[T], stop: "_Stop") -> T:
     # A cache would grow with an export, and one run seldom asks twice.
     client = connection.client(cache=None, on_event=_listener(connection))
     try:
-        with waking_the_loop():
-            async with client:
-                return await work(client)
+        async with client:
+            return await work(client)
     finally:
         if connection.verbose:
             click.echo(stats_line(client.stats, time.monotonic() - began), err=True)
@@ -114,9 +113,13 @@ class _Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Handle signals inside; after a first one, until the process ends."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._hear) for number in numbers}
+        """Handle signals inside; after a first one, until the process ends.
+
+        A signal that is ignored, as in the background of a script, stays ignored.
+        """
+        both = (signal.SIGINT, signal.SIGTERM)
+        heard = [each for each in both if signal.getsignal(each) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._hear) for number in heard}
         try:
             yield
         finally:

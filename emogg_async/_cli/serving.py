@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -93,15 +93,14 @@ def serve_command(server: "EmoggEmulator", command: Sequence[str]) -> int:
     """
     with started(server):
         found = {"EMOGG_BASE_URL": server.url, "EMOGG_API_TOKEN": server.token}
-        relay = _Relay()
         try:
-            process = subprocess.Popen(command, env={**os.environ, **found})  # noqa: S603 - the user's own
+            process = _Relay(command, {**os.environ, **found})
         except OSError as error:
             is_there = not isinstance(error, FileNotFoundError)
             failure = _CannotRunError if is_there else _NotThereError
             what = f"cannot run {command[0]}: {error.strerror}"
             raise failure(what, "Name another command") from error
-        return code_of(relay.wait(process))
+        return code_of(process.wait_and_relay())
 
 
 def code_of(returned: int) -> int:
@@ -109,41 +108,46 @@ def code_of(returned: int) -> int:
     return returned if returned >= 0 else 128 - returned
 
 
-class _Relay:
-    """Pass signals on to a command, unless it has got them already.
+class _Relay(subprocess.Popen[bytes]):
+    """A command that signals are passed on to, unless it has got them already.
 
     A terminal sends the signal of a key to all processes in its foreground. A signal
     that comes before the command has started waits for it.
     """
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._early: list[int] = []
-        if not hasattr(os, "tcgetpgrp"):  # on Windows, the command gets Ctrl-C itself
-            return
+    pid = 0  # until there is a process
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._heard: list[int] = []
+        # On Windows, the command gets Ctrl-C itself.
+        if hasattr(os, "tcgetpgrp"):
+            self._listen()
+        super().__init__(command, env=environment)
+
+    def _listen(self) -> None:
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
             # A signal that is ignored, as under nohup, stays ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._pass_on)
-        # Without a handler, the end of the command would ring no bell.
+                signal.signal(number, self._hear)
+        # Ignored, without a handler or blocked, as some programs hand it down, the end
+        # of the command would ring no bell.
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
-    def wait(self, process: "subprocess.Popen[bytes]") -> int:
-        """Wait for *process* with signals passed on, also those that came before."""
-        self._process = process
-        for number in self._early:
-            process.send_signal(number)
+    def wait_and_relay(self) -> int:
+        """Wait for the end with signals passed on, also those that came before."""
         if hasattr(signal, "SIGCHLD"):
             with bell() as ringing:
-                while process.poll() is None:
+                while self.poll() is None:
+                    while self._heard:
+                        self.send_signal(self._heard.pop(0))
                     ringing.recv(4_096)
-        return process.wait()
+        return self.wait()
 
-    def _pass_on(self, number: int, _: FrameType | None) -> None:
-        if self._process is None:
-            self._early.append(number)
-        elif number not in {signal.SIGINT, signal.SIGQUIT} or not _in_foreground():
-            self._process.send_signal(number)
+    def _hear(self, number: int, _: FrameType | None) -> None:
+        is_key = number in {signal.SIGINT, signal.SIGQUIT}
+        if not (self.pid and is_key and _in_foreground()):
+            self._heard.append(number)
 
 
 def _in_foreground() -> bool:

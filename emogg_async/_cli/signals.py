@@ -8,10 +8,15 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
-__all__ = ["bell", "waking_the_loop"]
+__all__ = ["bell", "in_thread", "run_loop"]
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -19,6 +24,9 @@ def bell() -> Iterator[socket.socket]:
     """Yield a socket that can be read once a signal with a handler has come."""
     reading, writing = socket.socketpair()
     with reading, writing:
+        if threading.current_thread() is not threading.main_thread():
+            yield reading  # no handler runs here
+            return
         writing.setblocking(False)
         before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         try:
@@ -27,16 +35,39 @@ def bell() -> Iterator[socket.socket]:
             signal.set_wakeup_fd(before)
 
 
-@contextmanager
-def waking_the_loop() -> Iterator[None]:
-    """Let signals wake the running loop, so that their handlers run at once."""
-    if os.name == "nt":  # where each loop does so by itself
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    with bell() as ringing:
-        loop.add_reader(ringing, ringing.recv, 4_096)
+def in_thread(work: Callable[[], T]) -> Future[T]:
+    """Do *work* in a thread that the end of the process does not wait for."""
+    result: Future[T] = Future()
+    result.set_running_or_notify_cancel()  # from now on it cannot be cancelled
+
+    def run() -> None:
         try:
-            yield
-        finally:
-            loop.remove_reader(ringing)
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="emogg-wait", daemon=True).start()
+    return result
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that the end of a loop does not wait for either."""
+
+    def submit(
+        self, call: Callable[..., T], /, *args: Any, **options: Any
+    ) -> Future[T]:
+        return in_thread(lambda: call(*args, **options))
+
+
+def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Do *work* as `asyncio.run` does, in a loop that signals wake until it is closed.
+
+    It does not wait for the end of threads: to look up a name, in which nothing can
+    interrupt the system, may take half a minute.
+    """
+    with bell() as ringing, asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        loop.set_default_executor(_Threads())
+        if os.name != "nt":  # where each loop is woken by itself
+            loop.add_reader(ringing, ringing.recv, 4_096)
+        return runner.run(work())

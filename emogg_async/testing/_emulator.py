@@ -115,16 +115,28 @@ class EmoggEmulator:
 
     async def __aenter__(self) -> Self:
         """Start it, without blocking the event loop."""
+        is_left = threading.Event()
+
+        def start() -> None:
+            with self._lifecycle:
+                if not is_left.is_set():
+                    self.start()
+
         try:
-            await asyncio.to_thread(self.start)
+            await asyncio.to_thread(start)
         except asyncio.CancelledError:
-            self.stop()  # the thread may have started it by now, or will soon
+            is_left.set()  # the thread may begin later
+            self.stop()
             raise
         return self
 
     async def __aexit__(self, *error: object) -> None:
         """Stop it, without blocking the event loop."""
-        await asyncio.to_thread(self.stop)
+        try:
+            await asyncio.to_thread(self.stop)
+        except asyncio.CancelledError:
+            self.stop()  # the thread may never begin
+            raise
 
     def start(self) -> None:
         """Start to serve; do nothing if it serves already.

@@ -71,8 +71,10 @@ class Board:
                 yield new
             if self.is_over:
                 return
+            # Not `wait_for`, which may lose a cancellation on Python 3.11.
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await changed.wait()
 
 
 class Boards:
@@ -205,4 +207,5 @@ async def watch_account(client: AsyncEmoggClient, render: Render, board: Board) 
             board.show("live", render("cards", sparks=sparks, problem=problem, **facts))
             await asyncio.sleep(2.0)  # also if one session after the other ends
             with suppress(TimeoutError):
-                await asyncio.wait_for(has_ended.wait(), LOOK)
+                async with asyncio.timeout(LOOK):
+                    await has_ended.wait()

@@ -12,6 +12,7 @@ import re
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -892,6 +893,32 @@ class TestClosing:
                 strict=True,
             ):
                 assert [name] * 100 == found
+
+    def test_loops_that_begin_at_the_same_time(self, redis_server):
+        """Two threads may forget what is left of an earlier loop at the same time."""
+        cache = redis_cache(redis_server.url)
+
+        async def use():
+            try:
+                return await cache.get("k")
+            finally:
+                await cache.close()
+
+        class Earlier(asyncio.SelectorEventLoop):
+            another = None
+
+            def is_closed(self):
+                if self.another is not None:
+                    another, self.another = self.another, None
+                    another.start()
+                    another.join()
+                return super().is_closed()
+
+        with asyncio.Runner(loop_factory=Earlier) as runner:
+            loop = runner.get_loop()
+            runner.run(use())
+        loop.another = threading.Thread(target=lambda: asyncio.run(use()))
+        assert asyncio.run(use()) is None
 
     async def test_nothing_is_left_behind(self, redis_server):
         """A hundred caches, opened, used, cancelled and closed, leave no socket."""

@@ -215,25 +215,42 @@ def test_closing_that_is_cancelled_still_tells_everybody():
     simulated.run(main())
 
 
+async def stubborn(call):
+    """Load for ten seconds, whoever cancels it."""
+    while simulated.now() < 10:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+
+
+def test_a_load_that_will_not_end_holds_no_bulk():
+    """Who leaves a bulk waits only a second for loads that swallow a cancellation."""
+
+    async def main():
+        flights = Flights(Alarms(asyncio.get_running_loop()))
+        flight = flights.start("key", Call(Priority.BULK, math.inf), stubborn)
+        await asyncio.sleep(0)
+        flights.abandon(flight)
+        await flights.drain()
+        assert 1.0 <= simulated.now() <= 1.01
+        await asyncio.wait([flight.task])
+
+    simulated.run(main())
+
+
 def test_a_load_that_will_not_end_holds_no_closer():
     """Closing waits only a second for loads that swallow their cancellation."""
 
     async def main():
         flights = Flights(Alarms(asyncio.get_running_loop()))
-
-        async def load(call):
-            while simulated.now() < 10:
-                with suppress(asyncio.CancelledError):
-                    await asyncio.sleep(10)
-
-        flight = flights.start("key", Call(Priority.SINGLE, math.inf), load)
+        flight = flights.start("key", Call(Priority.SINGLE, math.inf), stubborn)
+        load = flight.task
         task = asyncio.create_task(flight.wait(math.inf))
         await asyncio.sleep(0)
         await flights.close()
         assert 1.0 <= simulated.now() <= 1.01
         with pytest.raises(Cut):
             await task
-        await flights.drain()
+        await asyncio.wait([load])
 
     simulated.run(main())
 

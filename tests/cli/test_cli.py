@@ -533,6 +533,30 @@ def test_ctrl_c_reaches_the_command_once() -> None:
     assert done.returncode == 9
 
 
+BUSY = f"""
+import signal, subprocess, sys
+from emogg_async._cli.signals import bell
+class Late(subprocess.Popen):
+    def __init__(self, *args, **options):
+        with bell() as ringing:
+            super().__init__(*args, **options)
+            while signal.SIGTERM not in ringing.recv(4_096):
+                pass
+subprocess.Popen = Late
+{MAIN}
+"""
+"""The command on a machine so busy that what it starts gets signals first."""
+
+
+@needs_terminal
+def test_ctrl_c_as_the_command_starts() -> None:
+    """Ctrl-C is not sent again either if it comes just after the start."""
+    command = (*PYTHON, "-c", BUSY, "emulator", "--", *PYTHON, "-c", LISTENER)
+    done = run_answering(command=command, answer="\x03", prompt="ready")
+    assert done.stdout.endswith("heard SIGINT SIGTERM\r\n")
+    assert done.returncode == 9
+
+
 def signal_another_thread(process: "subprocess.Popen[str]", number: int) -> None:
     """Send a signal that the system gives to another thread than the main one."""
     until = time.monotonic() + 20
@@ -548,28 +572,76 @@ def signal_another_thread(process: "subprocess.Popen[str]", number: int) -> None
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/PID/task")
 @pytest.mark.parametrize(
-    ("command", "code"),
+    ("command", "number", "code"),
     [
-        ("emulator", 0),
-        ("emulator -- sleep 50", 143),
-        ("live {session}", 143),
-        ("sessions get {session}", 143),
+        ("emulator", signal.SIGTERM, 0),
+        ("emulator -- sleep 50", signal.SIGTERM, 143),
+        ("live -", signal.SIGTERM, 143),
+        ("sessions get -", signal.SIGTERM, 143),
+        ("sessions stop --dry-run -", signal.SIGINT, 130),
     ],
 )
 def test_signals_that_other_threads_get(
     command: str,
+    number: signal.Signals,
     code: int,
     emogg_emulator: EmoggEmulator,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A signal is heard at once, whichever thread the system gives it to."""
-    url = emogg_emulator.url.replace("127.0.0.1", "localhost")  # looked up in a thread
-    monkeypatch.setenv("EMOGG_BASE_URL", url)
-    emogg_emulator.fail("GET", "*", fault="hang")
-    session = emogg_emulator.add_session(state="active").id
-    with running(*command.format(session=session).split()) as process:
-        signal_another_thread(process, signal.SIGTERM)
+    with running(*command.split(), stdin=subprocess.PIPE) as process:
+        signal_another_thread(process, number)
         assert process.wait(timeout=10) == code
+
+
+SLOW_NAMES = f"""
+import socket, sys, threading
+def look_up(*_, **__):
+    print("asked", flush=True)
+    threading.Event().wait()
+socket.getaddrinfo = look_up
+{MAIN}
+"""
+"""The command on a machine whose DNS does not answer."""
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("SIGINT", 130), ("SIGTERM", 143), ("--timeout", 7)],
+)
+def test_no_wait_for_names(name: str, code: int) -> None:
+    """A name that is being looked up holds up neither a signal nor a timeout."""
+    if os.name == "nt" and name != "--timeout":
+        pytest.skip("Windows has no such signals")
+    words = ["sessions", "list", "--base-url", "https://emogg.test"]
+    words += ["--timeout", "0.2"] if code == 7 else []
+    with Program(
+        [*PYTHON, "-c", SLOW_NAMES, *words],
+        env=environment(EMOGG_API_TOKEN="secret"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
+        if code != 7:
+            process.send_signal(signal.Signals[name])
+        assert process.wait(timeout=10) == code
+
+
+@needs_signals
+def test_blocked_end_of_the_command() -> None:
+    """The end of the command is noticed where whoever started it blocks SIGCHLD."""
+    start = (
+        "import os, signal, sys\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])\n"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    script = "raise SystemExit(7)"
+    with Program(
+        [*PYTHON, "-c", start, *COMMAND, "emulator", "--", *PYTHON, "-c", script],
+        env=environment(),
+    ) as process:
+        assert process.wait(timeout=20) == 7
 
 
 @needs_signals
@@ -585,6 +657,27 @@ def test_ignored_signals_stay_ignored() -> None:
         check=False,
     )
     assert done.stdout == "SIG_IGN\n"
+
+
+@needs_signals
+def test_ignored_ctrl_c(emogg_emulator: EmoggEmulator) -> None:
+    """In the background of a script, where shells ignore Ctrl-C, it ends nothing."""
+    script = "trap '' INT; exec \"$@\""
+    with Program(
+        ["/bin/sh", "-c", script, "sh", *COMMAND, "sessions", "get", "-"],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{emogg_emulator.sessions[0].id}\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
 
 
 @pytest.mark.parametrize(

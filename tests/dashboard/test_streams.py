@@ -224,6 +224,44 @@ async def test_sessions_that_come_and_go():
         assert "Last" == pieces["live"]
 
 
+@pytest.mark.parametrize("turns", range(5))
+@timed
+async def test_pages_that_leave_as_a_session_ends(turns, monkeypatch):
+    """Work ends at once, even if a session ends in the same turn of the loop."""
+    ends = asyncio.Event()
+    monkeypatch.setattr("boards.follow", lambda *_: ends.wait())
+    async with emulated() as service, service.client(cache=None) as client:
+        service.add_session(state="active", ends_after=900)
+        work = asyncio.create_task(watch_account(client, words, Board()))
+        await asyncio.sleep(5)
+        ends.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        work.cancel()
+        await asyncio.wait([work], timeout=100)
+        assert work.cancelled()
+
+
+@pytest.mark.parametrize("turns", range(5))
+@timed
+async def test_a_page_that_leaves_as_something_moves(turns):
+    """A page that leaves is over, even if there is a new piece in the same turn."""
+    board = Board()
+
+    async def read():
+        async for _ in board.pieces(lambda: False):
+            pass
+
+    page = asyncio.create_task(read())
+    await asyncio.sleep(0.5)
+    board.show("a", "1")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    page.cancel()
+    await asyncio.wait([page], timeout=100)
+    assert page.cancelled()
+
+
 async def test_a_page_that_reads_slowly():
     """A page that reads slowly skips pieces, keeps the newest, and delays nobody."""
     board = Board()

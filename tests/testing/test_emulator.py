@@ -13,7 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +47,24 @@ RESET = struct.pack("ii", 1, 0)  # with SO_LINGER, closing resets the connection
 def ids(answer: Answer) -> list[str]:
     """Return the ids of the sessions on a page."""
     return [item["_id"] for item in answer.json["data"]]
+
+
+class LatePool(ThreadPoolExecutor):
+    """Threads that begin, and then wait before they do anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun, self.may_go_on = threading.Event(), threading.Event()
+
+    def submit(
+        self, call: Callable[..., Any], /, *args: Any, **options: Any
+    ) -> "Future[Any]":
+        def late() -> Any:
+            self.has_begun.set()
+            self.may_go_on.wait()
+            return call(*args, **options)
+
+        return super().submit(late)
 
 
 @pytest.fixture
@@ -1077,6 +1095,36 @@ class TestLifecycle:
         with pytest.raises(asyncio.CancelledError):
             await entry
         assert len(emulator_threads()) == before
+
+    async def test_entry_cancelled_before_the_start(self) -> None:
+        """Cancelled before its thread has started it, it is not started later."""
+        pool = LatePool()
+        asyncio.get_running_loop().set_default_executor(pool)
+        emulator = EmoggEmulator()
+        entry = asyncio.ensure_future(emulator.__aenter__())
+        await asyncio.sleep(0)
+        assert pool.has_begun.wait(10)
+        entry.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entry
+        pool.may_go_on.set()
+        pool.shutdown()
+        assert "not running" in repr(emulator)
+
+    async def test_exit_cancelled_while_all_threads_are_busy(self) -> None:
+        """Cancelled before a thread is free to stop it, it is stopped all the same."""
+        pool, go_on = ThreadPoolExecutor(1), threading.Event()
+        asyncio.get_running_loop().set_default_executor(pool)
+        pool.submit(go_on.wait)
+        emulator = EmoggEmulator()
+        emulator.start()
+        leaving = asyncio.ensure_future(emulator.__aexit__())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        go_on.set()
+        assert "not running" in repr(emulator)
 
     async def test_client(self) -> None:
         """Its client has its address and token, unless told otherwise."""

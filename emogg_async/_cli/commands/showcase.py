@@ -16,6 +16,7 @@ from rich.table import Table
 from emogg_async import AsyncEmoggClient, Failed, Fetched, Session, Stats
 from emogg_async._cli.exits import Exit, explain
 from emogg_async._cli.output.tables import make_console, session_table
+from emogg_async._cli.signals import run_loop
 from emogg_async._text import counted
 from emogg_async.testing import EmoggEmulator
 
@@ -93,7 +94,7 @@ class Report:
 def present() -> Exit:
     """Fetch made-up sessions, and show the report."""
     console = make_console()
-    report = asyncio.run(_run(console))
+    report = run_loop(lambda: _run(console))
     for failure in report.failures:
         click.echo(explain(failure.error), err=True)
     if report.failures:

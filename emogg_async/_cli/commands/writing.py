@@ -30,6 +30,7 @@ from emogg_async._cli.ids import Wanted
 from emogg_async._cli.options import Connection, Output
 from emogg_async._cli.output.formats import Writer, put
 from emogg_async._cli.running import run
+from emogg_async._cli.signals import run_loop
 from emogg_async._text import counted, json_line
 from emogg_async._wire.protocol import format_datetime
 
@@ -283,4 +284,4 @@ def rehearse(work: Callable[[Rehearsal], Awaitable[int]]) -> int:
         async with Rehearsal() as rehearsal:
             return await work(rehearsal)
 
-    return asyncio.run(run())
+    return run_loop(run)
