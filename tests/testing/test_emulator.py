@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -1036,6 +1037,21 @@ class TestLifecycle:
             before = time.monotonic()
             emulator.stop()
             assert time.monotonic() - before < 10
+
+    def test_stops_while_clients_come(self) -> None:
+        """Connections that it is only about to accept end with it."""
+        with ExitStack() as clients:
+            for _ in range(20):
+                with EmoggEmulator() as emulator:
+                    host = urlsplit(emulator.url)
+                    place = host.hostname or "", host.port or 0
+                    came = [
+                        clients.enter_context(socket.create_connection(place, 10))
+                        for _ in range(20)
+                    ]
+                for each in came:
+                    with suppress(ConnectionError):
+                        assert each.recv(1) == b""
 
     def test_idle_connections_are_closed(self, emulator: EmoggEmulator) -> None:
         """A kept connection ends with the emulator."""
