@@ -69,7 +69,7 @@ class WebProcess:
 
     def wait_for_port(self) -> int:
         """Wait until it listens, and return its port."""
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 50
         while time.monotonic() < give_up and self.process.poll() is None:
             for each in self._sockets():
                 if each.status == psutil.CONN_LISTEN:

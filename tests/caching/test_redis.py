@@ -284,10 +284,11 @@ NAMES = re.compile(rb"\*\d+\r\n\$\d+\r\n(\w+)\r\n")
 
 
 @asynccontextmanager
-async def relayed(server, *, context=None, delay=0.0, refuses=lambda _: False):
-    """Stand before *server* with TLS or a delay; yield the port and who connected.
+async def relayed(server, *, context=None, gate=None, refuses=lambda _: False):
+    """Stand before *server*, maybe with TLS; yield the port and who connected.
 
-    It hangs up on those who send a command that it *refuses*.
+    Nothing is passed on before *gate* is set, if that is given. It hangs up on those
+    who send a command that it *refuses*.
     """
     connected = []
     tasks = set()
@@ -307,7 +308,8 @@ async def relayed(server, *, context=None, delay=0.0, refuses=lambda _: False):
     async def relay(reader, writer):
         tasks.add(asyncio.current_task())
         connected.append(writer)
-        await asyncio.sleep(delay)
+        if gate is not None:
+            await gate.wait()
         theirs, ours = await asyncio.open_connection("127.0.0.1", server.port)
         await asyncio.gather(pump(reader, ours), pump(theirs, writer))
 
@@ -607,15 +609,17 @@ class TestOutages:
 
     async def test_slow_connecting_does_not_begin_anew(self, redis_server):
         """A connection that takes longer than anyone waits is there for the next."""
+        gate = asyncio.Event()
         async with (
-            relayed(redis_server, delay=0.15) as (port, connected),
+            relayed(redis_server, gate=gate) as (port, connected),
             redis_cache(f"redis://127.0.0.1:{port}", max_connections=2) as cache,
         ):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await cache.get("k")
-            async with asyncio.timeout(0.1):
-                assert await cache.get("k") is None
+            await until(lambda: connected)
+            gate.set()
+            assert await cache.get("k") is None
         assert 1 == len(connected)
 
     @both_ways
