@@ -28,6 +28,7 @@ from redis_server import redis_serving
 from waiting import until
 
 from emogg_async import CachePolicy, ConfigurationError, redis_cache
+from emogg_async._caching import redis_client
 
 GUARD = importlib.import_module(
     next(
@@ -708,10 +709,17 @@ def values(redis_server):
     return values
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Let who waits for an answer wait longer than any machine is busy."""
+    monkeypatch.setattr(redis_client, "EXCHANGE", 60.0)
+
+
 class TestCancellation:
     """A caller who leaves takes nothing along and leaves nothing behind."""
 
     @both_ways
+    @pytest.mark.usefixtures("patient")
     @pytest.mark.parametrize("warm", [False, True])
     @pytest.mark.parametrize("connections", [1, 2])
     async def test_at_any_turn_of_the_loop(
@@ -732,7 +740,7 @@ class TestCancellation:
                     await asyncio.sleep(0)
                 for task in leaving:
                     task.cancel()
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(20):
                     for key in ("k4", "k5", "k6"):
                         assert values[key] == await get(cache, key)
                 for task, key in zip(leaving, ("k1", "k2", "k3"), strict=True):
@@ -829,6 +837,7 @@ class TestClosing:
         with redis_server.asked() as asked:
             await until(lambda: 1 == len(asked.client_list()), within=5.0)
 
+    @pytest.mark.usefixtures("patient")
     async def test_during_operations(self, own_redis):
         """All who wait for an answer get an error, and none hangs."""
         cache = redis_cache(own_redis.url, max_connections=2)
@@ -840,7 +849,7 @@ class TestClosing:
             for _ in range(5)
         ]
         await asyncio.sleep(0.05)
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(20):
             await cache.close()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         assert {ConfigurationError} == {*map(type, results)}
