@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO, AnyStr
 
+import psutil
 import pytest
 
 PYTHON = (sys.executable, "-W", "error")
@@ -52,6 +53,13 @@ class Program(subprocess.Popen[AnyStr]):
     `Popen` would wait for its end, which may never come.
     """
 
+    def kill(self) -> None:
+        """Kill it, and all that it has started."""
+        with contextlib.suppress(psutil.Error):  # it is gone
+            for each in psutil.Process(self.pid).children(recursive=True):
+                each.kill()
+        super().kill()
+
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """Wait for its end."""
         if kind is not None:
@@ -80,14 +88,17 @@ def run_python(
 
 @contextlib.contextmanager
 def running(
-    *arguments: str, stdin: IO[str] | int | None = None, **changes: str | None
+    *arguments: str,
+    stdin: IO[str] | int | None = None,
+    stdout: IO[str] | int = subprocess.PIPE,
+    **changes: str | None,
 ) -> "Iterator[subprocess.Popen[str]]":
     """Have the command run with pipes; it is killed in the end if it still does."""
     with Program(
         [*COMMAND, *arguments],
         env=environment(**changes),
         stdin=stdin,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         encoding="utf-8",
     ) as process:
@@ -151,7 +162,7 @@ class Watched:
         self.process = process
         self.shown = ""
         self._terminal = terminal
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:

@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from ports import free_port
 
 
 class MemcachedServer:
     """A server that can be killed and stopped in its tracks."""
 
-    def __init__(self, binary: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        command = [binary, "-l", "127.0.0.1", "-p", str(self.port), "-U", "0"]
+    def __init__(self, binary: str, port: int) -> None:
+        self.port = port
+        command = [binary, "-l", "127.0.0.1", "-p", str(port), "-U", "0"]
         command += ["-I", "512k"]  # the most that it takes as one value
         if os.getuid() == 0:
             command += ["-u", "root"]
@@ -62,9 +61,10 @@ def memcached_serving() -> Iterator[MemcachedServer]:
     binary = shutil.which("memcached")
     if binary is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no memcached")
-    server = MemcachedServer(binary)
-    try:
-        server.wait()
-        yield server
-    finally:
-        server.kill()
+    with free_port() as port:
+        server = MemcachedServer(binary, port)
+        try:
+            server.wait()
+            yield server
+        finally:
+            server.kill()

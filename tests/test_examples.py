@@ -169,7 +169,7 @@ def _at_work(
         process.stdin.write(MISSING)
         process.stdin.close()
         process.stdin = None
-        eventually(lambda: emulator.in_flight)
+        assert eventually(lambda: emulator.in_flight)
         yield process
 
 

@@ -243,9 +243,11 @@ class Load:
                 ]
             )
             task = asyncio.ensure_future(call(ids))
-            await self.nap(0.02)
-            task.cancel()
-            await asyncio.wait([task])
+            try:
+                await self.nap(0.02)
+            finally:  # no call outlives the one who made it
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
             self.cancelled += task.cancelled()
             if not task.cancelled() and not task.exception():
                 with suppress(AttributeError):  # only a feed is to be left

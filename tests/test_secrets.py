@@ -277,7 +277,7 @@ async def test_nor_does_a_type_show_the_key_of_a_stream(everything_logged):
 
 async def test_what_is_known_of_limits_is_otherwise_as_the_service_says(knowing):
     """A policy without the token is shown as it is."""
-    async with opened(knowing) as client:
+    async with knowing.client(token=TOKEN) as client:
         await client.list_sessions().first()
         assert "1000000;w=60" == client.rate_limit.policy
 

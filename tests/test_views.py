@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 import simulated
+from waiting import until
 
 from emogg_async import (
     AsyncEmoggClient,
@@ -124,15 +125,18 @@ class TestCache:
         await client.with_options(cache=None).update_session(session_id, name="New")
         assert "New" == (await client.get_session(session_id)).name
 
-    async def test_its_fresh_reads_outdate_loads_under_way(self, emulator, client, ids):
+    @simulated.timed
+    async def test_its_fresh_reads_outdate_loads_under_way(self):
         """A fresh read of one view is never answered by an older load of another."""
-        emulator.fail(lag=0.2, times=1)
-        older = asyncio.create_task(client.get_session(ids[0]))
-        await sent(client)
-        await client.with_options(cache=None).get_session(ids[0], fresh=True)
-        await older
-        await client.get_session(ids[0])
-        assert 0 == client.stats.cache_hits
+        async with simulated.emulated() as emulator, emulator.client() as client:
+            id_ = emulator.add_session().id
+            emulator.fail(lag=0.2, times=1)
+            older = asyncio.create_task(client.get_session(id_))
+            await until(lambda: emulator.in_flight == 1)
+            await client.with_options(cache=None).get_session(id_, fresh=True)
+            await older
+            await client.get_session(id_)
+            assert 0 == client.stats.cache_hits
 
     @pytest.mark.parametrize("cache", [None, CachePolicy()], ids=["none", "memory"])
     def test_a_fresh_read_outdates_what_began_during_it(self, cache):

@@ -1,11 +1,11 @@
 """Writes: done once, or said to be in doubt; over real sockets."""
 
 import asyncio
-import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiocache import SimpleMemoryCache
+from ports import free_port
 from waiting import until
 
 from emogg_async import (
@@ -278,21 +278,30 @@ class TestOnce:
         assert status == caught.value.status
         assert 1 == sent(emulator, "POST")
 
-    async def test_a_deadline_leaves_it_in_doubt(self, emulator, client, active, what):
+    async def test_a_deadline_leaves_it_in_doubt(
+        self, emulator, client, active, clocks, what
+    ):
         """A write that was out when its time ended may have worked."""
         emulator.fail("POST", fault="hang")
-        with client.deadline(0.1), pytest.raises(OutcomeUnknownError):
-            await ONCE[what](client, active)
+        with client.deadline(5.0):
+            call = asyncio.create_task(ONCE[what](client, active))
+        await until(lambda: emulator.in_flight == 1)
+        await clocks.forward(5.0)
+        with pytest.raises(OutcomeUnknownError):
+            await call
         assert 1 == sent(emulator, "POST")
 
     async def test_an_attempt_that_takes_too_long_leaves_it_in_doubt(
-        self, emulator, active, what
+        self, emulator, active, clocks, what
     ):
         """An answer that does not come in time is not asked for again."""
         emulator.fail("POST", fault="hang")
-        async with emulator.client(attempt_timeout=0.1, retry=QUICK) as client:
+        async with emulator.client(attempt_timeout=5.0, retry=QUICK) as client:
+            call = asyncio.create_task(ONCE[what](client, active))
+            await until(lambda: emulator.in_flight == 1)
+            await clocks.forward(5.0)
             with pytest.raises(OutcomeUnknownError) as caught:
-                await ONCE[what](client, active)
+                await call
         assert isinstance(caught.value.__cause__, DeadlineError)
         assert 1 == sent(emulator, "POST")
 
@@ -357,10 +366,12 @@ class TestCreate:
     async def test_since_is_when_the_call_began(self, emulator, client):
         """However late the answer is lost, `since` is from before the send."""
         emulator.fail("POST", fault="close", delay=0.3)
-        began = datetime.now(UTC)
+        call = asyncio.create_task(client.create_session("Pitch", URI))
+        await until(lambda: emulator.in_flight == 1)
+        arrived = datetime.now(UTC)
         with pytest.raises(OutcomeUnknownError) as caught:
-            await client.create_session("Pitch", URI)
-        assert caught.value.since - began < timedelta(seconds=0.2)
+            await call
+        assert caught.value.since < arrived
 
     @pytest.mark.timing
     async def test_a_refused_connection_at_the_first_try(self, unused_port):
@@ -403,9 +414,8 @@ class TestCreate:
 @pytest.fixture
 def unused_port():
     """Give a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with free_port() as port:
+        yield port
 
 
 class TestFindCreated:
@@ -517,12 +527,16 @@ class TestDelete:
         "failure", [*LOST[:2], *LOST[3:6], {"fault": "hang"}], ids=str
     )
     async def test_a_repeat_that_finds_nothing_has_worked(
-        self, emulator, finished, failure
+        self, emulator, finished, clocks, failure
     ):
         """A DELETE that worked and was lost is success, once."""
-        emulator.fail("DELETE", **failure, after=True, times=1)
-        async with emulator.client(retry=QUICK, attempt_timeout=0.2) as client:
-            assert await client.delete_session(finished) is None
+        lost = emulator.fail("DELETE", **failure, after=True, times=1)
+        async with emulator.client(retry=QUICK, attempt_timeout=5.0) as client:
+            call = asyncio.create_task(client.delete_session(finished))
+            await until(lambda: lost.hits)
+            if failure == {"fault": "hang"}:
+                await clocks.forward(5.0)
+            assert await call is None
         assert 2 == sent(emulator, "DELETE")
         assert finished not in [each.id for each in emulator.sessions]
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -68,6 +67,16 @@ class WebProcess:
             bool(each.raddr) and each.raddr.port == port for each in self._sockets()
         )
 
+    def wait_for_port(self) -> int:
+        """Wait until it listens, and return its port."""
+        give_up = time.monotonic() + 50
+        while time.monotonic() < give_up and self.process.poll() is None:
+            for each in self._sockets():
+                if each.status == psutil.CONN_LISTEN:
+                    return int(each.laddr.port)
+            time.sleep(0.02)
+        raise RuntimeError(f"it does not serve: {self.complaints()}")
+
     def _sockets(self) -> list[Any]:
         return psutil.Process(self.process.pid).net_connections("tcp")
 
@@ -87,9 +96,6 @@ def running(
     name: str, directory: Path, *, url: str, token: str
 ) -> Iterator[WebProcess]:
     """Run an example app against the service at *url*, from its start to its end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     notes, stderr = directory / "probe.json", directory / "stderr.txt"
     with stderr.open("w") as file:
         process = subprocess.Popen(
@@ -98,28 +104,17 @@ def running(
                 *(str(notes), str(EXAMPLES / name)),
             ],
             env=os.environ
-            | {"PORT": str(port), "EMOGG_API_TOKEN": token, "EMOGG_BASE_URL": url},
+            | {"PORT": "0", "EMOGG_API_TOKEN": token, "EMOGG_BASE_URL": url},
             stdout=subprocess.DEVNULL,
             stderr=file,
         )
     try:
-        app = WebProcess(f"http://127.0.0.1:{port}", process, notes, stderr)
-        if not _is_served(port, process):
-            raise RuntimeError(f"it does not serve: {app.complaints()}")
+        app = WebProcess("", process, notes, stderr)
+        app.url = f"http://127.0.0.1:{app.wait_for_port()}"
         yield app
     finally:
         process.kill()
         process.wait()
-
-
-def _is_served(port: int, process: "subprocess.Popen[bytes]") -> bool:
-    give_up = time.monotonic() + 20
-    while time.monotonic() < give_up and process.poll() is None:
-        with socket.socket() as trial:
-            if trial.connect_ex(("127.0.0.1", port)) == 0:
-                return True
-        time.sleep(0.02)
-    return False
 
 
 class Visited(NamedTuple):

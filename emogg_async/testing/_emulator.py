@@ -154,8 +154,7 @@ class EmoggEmulator:
             try:
                 self._server = ServerThread(app, port)
             except OSError as error:
-                # asyncio's text repeats the address, and some releases the number.
-                reason = str(error.strerror).rpartition(": ")[2].rpartition("] ")[2]
+                reason = str(error.strerror).lower()
                 message = f"cannot listen on {HOST}, port {port}: {reason}"
                 raise ConfigurationError(message) from error
             self._port = self._server.port

@@ -1,10 +1,12 @@
 """A server of a web application, in a thread with its own event loop."""
 
 import asyncio
+import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -107,15 +109,39 @@ async def serving(application: web.Application, port: int) -> AsyncIterator[int]
         handler_cancellation=True,  # so that hanging requests end with their client
         shutdown_timeout=_GRACE,
     )
-    await runner.setup()
+    with _bound(port) as listener:
+        await runner.setup()
+        try:
+            site = web.SockSite(runner, listener, backlog=1024)
+            await site.start()
+            yield listener.getsockname()[1]
+            await _stop_accepting(listener)
+            await site.stop()
+            await _drop_connections(runner)
+        finally:
+            await runner.cleanup()
+
+
+def _bound(port: int) -> socket.socket:
+    listener = socket.socket()
     try:
-        site = web.TCPSite(runner, HOST, port, backlog=1024)
-        await site.start()
-        yield runner.addresses[0][1]
-        await site.stop()
-        await _drop_connections(runner)
-    finally:
-        await runner.cleanup()
+        if os.name == "posix":  # or a port would stay taken for a while after a stop
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def _stop_accepting(listener: socket.socket) -> None:
+    """Let connections that were accepted just now be registered, and no others come.
+
+    Once its server is closed, asyncio forgets them without closing them.
+    """
+    with suppress(NotImplementedError):  # a loop of Windows, which registers at once
+        asyncio.get_running_loop().remove_reader(listener)
+    await _turns(_CATCHING_UP)
 
 
 async def _turns(number: int) -> None:
@@ -125,7 +151,6 @@ async def _turns(number: int) -> None:
 
 async def _drop_connections(runner: web.AppRunner) -> None:
     """Drop every connection with its request, so that the shutdown waits for none."""
-    await asyncio.sleep(0)  # lets new connections be registered
     server = cast("web.Server", runner.server)
     for connection in server.connections:
         if connection.transport is not None:

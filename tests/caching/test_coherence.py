@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
@@ -77,11 +78,29 @@ def finished(emulator):
 
 
 @pytest.fixture(params=["memory", "shared"])
-async def client(request, emulator):
+async def client(request, emulator, monkeypatch):
     """Give a client with either kind of cache, and none that paces."""
+    monkeypatch.setattr(guard, "BACKEND_TIMEOUT", 10.0)  # on a machine that is busy
     cache = CACHES[request.param]()
     async with emulator.client(cache=cache, retry=QUICK, pace=False) as opened:
         yield opened
+
+
+both = pytest.mark.parametrize("kind", ["memory", "shared"])
+
+
+@asynccontextmanager
+async def renaming(kind, **changes):
+    """Give an emulator and a client in simulated time, and a finished session."""
+    backend = Slow() if kind == "shared" else None
+    cache = CachePolicy(**{"live_ttl": 60.0, "backend": backend} | changes)
+    options = {"cache": cache, "retry": QUICK, "pace": False}
+    async with (
+        simulated.emulated(sessions=1) as emulator,
+        emulator.client(**options) as client,
+    ):
+        old = emulator.add_session(name="Old", state="finished", duration=600.0)
+        yield emulator, client, old.id
 
 
 class TestInterleavings:
@@ -214,126 +233,146 @@ class TestDropping:
         assert "New" == (await client.get_session(finished)).name
         await joined
 
+    @both
+    @simulated.timed
     async def test_a_get_during_a_write_that_is_cut_off_is_not_joined_after_it(
-        self, emulator, client, finished
+        self, kind
     ):
         """Not even in the same turn of the loop in which the rename is given up."""
-        emulator.fail("PATCH", fault="hang", after=True, delay=0.15)
-        emulator.fail("GET", lag=0.6, times=1)
+        async with renaming(kind) as (emulator, client, finished):
+            emulator.fail("PATCH", fault="hang", after=True, delay=0.15)
+            emulator.fail("GET", lag=0.6, times=1)
 
-        async def get_later():
-            await until(lambda: emulator.in_flight == 1)
-            return await client.get_session(finished)
+            async def get_later():
+                await until(lambda: emulator.in_flight == 1)
+                return await client.get_session(finished)
 
-        slow = asyncio.create_task(get_later())
-        with client.deadline(0.3), pytest.raises(OutcomeUnknownError):
-            await client.update_session(finished, name="New")
-        assert "New" == (await client.get_session(finished)).name
-        assert "Old" == (await slow).name
-        assert "New" == (await client.get_session(finished)).name
+            slow = asyncio.create_task(get_later())
+            with client.deadline(0.3), pytest.raises(OutcomeUnknownError):
+                await client.update_session(finished, name="New")
+            assert "New" == (await client.get_session(finished)).name
+            assert "Old" == (await slow).name
+            assert "New" == (await client.get_session(finished)).name
 
+    @both
     @pytest.mark.parametrize("via", ["get", "pages"])
+    @simulated.timed
     async def test_a_get_that_ended_during_a_write_that_is_cut_off_is_not_kept(
-        self, emulator, client, finished, via
+        self, kind, via
     ):
         """What was read before the rename took effect answers nothing afterwards."""
-        emulator.fail("PATCH", fault="hang", after=True, delay=0.15)
+        async with renaming(kind) as (emulator, client, finished):
+            emulator.fail("PATCH", fault="hang", after=True, delay=0.15)
 
-        async def get_later():
-            await until(lambda: emulator.in_flight == 1)
-            return await client.get_sessions([finished], via=via)
+            async def get_later():
+                await until(lambda: emulator.in_flight == 1)
+                return await client.get_sessions([finished], via=via)
 
-        quick = asyncio.create_task(get_later())
-        with client.deadline(0.3), pytest.raises(OutcomeUnknownError):
-            await client.update_session(finished, name="New")
-        assert "New" == (await client.get_session(finished)).name
-        assert "Old" == (await quick)[finished].name
+            quick = asyncio.create_task(get_later())
+            with client.deadline(0.3), pytest.raises(OutcomeUnknownError):
+                await client.update_session(finished, name="New")
+            assert "New" == (await client.get_session(finished)).name
+            assert "Old" == (await quick)[finished].name
 
-    async def test_what_was_kept_before_a_write_that_is_cut_off_is_gone(
-        self, emulator, client, finished
-    ):
+    @both
+    @simulated.timed
+    async def test_what_was_kept_before_a_write_that_is_cut_off_is_gone(self, kind):
         """In the very turn in which the rename is given up, nothing old is there."""
-        await client.get_session(finished)
-        emulator.fail("PATCH", fault="hang", after=True)
-        with client.deadline(0.3), pytest.raises(OutcomeUnknownError):
-            await client.update_session(finished, name="New")
-        assert "New" == (await client.get_session(finished)).name
+        async with renaming(kind) as (emulator, client, finished):
+            await client.get_session(finished)
+            emulator.fail("PATCH", fault="hang", after=True)
+            with client.deadline(0.3), pytest.raises(OutcomeUnknownError):
+                await client.update_session(finished, name="New")
+            assert "New" == (await client.get_session(finished)).name
 
-    async def test_a_write_that_ends_during_one_that_is_cut_off(
-        self, emulator, client, finished
-    ):
+    @both
+    @simulated.timed
+    async def test_a_write_that_ends_during_one_that_is_cut_off(self, kind):
         """As long as one of two renames is under way, nothing is kept."""
-        emulator.fail("PATCH", fault="hang", after=True, delay=0.12, times=1)
+        async with renaming(kind) as (emulator, client, finished):
+            emulator.fail("PATCH", fault="hang", after=True, delay=0.12, times=1)
 
-        async def rename_and_get():
+            async def rename_and_get():
+                await until(lambda: emulator.in_flight == 1)
+                await client.update_session(finished, name="First")
+                return await client.get_session(finished)
+
+            quick = asyncio.create_task(rename_and_get())
+            with client.deadline(0.4), pytest.raises(OutcomeUnknownError):
+                await client.update_session(finished, name="Last")
+            assert "Last" == (await client.get_session(finished)).name
+            assert "First" == (await quick).name
+
+    @both
+    @simulated.timed
+    async def test_nothing_is_kept_during_a_write(self, kind):
+        """What is loaded while a rename is under way is for its caller alone."""
+        async with renaming(kind) as (emulator, client, finished):
+            emulator.fail("PATCH", delay=0.1)
+            call = asyncio.create_task(client.update_session(finished, name="New"))
+            await until(lambda: emulator.in_flight == 1)
+            assert "Old" == (await client.get_session(finished)).name
+            assert (
+                "Old"
+                == (await client.get_sessions([finished], via="pages"))[finished].name
+            )
+            await call
+            assert "New" == (await client.get_session(finished)).name
+
+    @both
+    @simulated.timed
+    async def test_a_get_before_the_end_is_not_joined_after_it(self, kind):
+        """What was read before the rename, and answered after it, is for its caller."""
+        async with renaming(kind) as (emulator, client, finished):
+            emulator.fail("GET", lag=0.15, times=1)
+            slow = asyncio.create_task(client.get_session(finished))
+            await until(lambda: emulator.in_flight == 1)
+            await client.update_session(finished, name="New")
+            assert "New" == (await client.get_session(finished)).name
+            assert "Old" == (await slow).name
+            assert "New" == (await client.get_session(finished)).name
+
+    @both
+    @simulated.timed
+    async def test_a_page_before_a_404_keeps_nothing(self, kind):
+        """A page that still has a session does not bring it back after a get's 404."""
+        async with renaming(kind) as (emulator, client, finished):
+            emulator.fail("GET", "/v1/sessions", lag=0.15, times=1)
+            bulk = asyncio.create_task(client.get_sessions([finished], via="pages"))
+            await until(lambda: emulator.in_flight == 1)
+            emulator.fail("GET", f"*/{finished}", status=404)
+            with pytest.raises(NotFoundError):
+                await client.get_session(finished)
+            assert finished in await bulk
+            with pytest.raises(NotFoundError):
+                await client.get_session(finished)
+
+    @both
+    @pytest.mark.parametrize("via", ["pages", "get"])
+    @simulated.timed
+    async def test_a_bulk_before_the_end_keeps_nothing(self, kind, via):
+        """What a bulk brings that began before the rename is not kept after it."""
+        async with renaming(kind) as (emulator, client, finished):
+            emulator.fail("GET", lag=0.15, times=1)
+            bulk = asyncio.create_task(client.get_sessions([finished], via=via))
+            await until(lambda: emulator.in_flight == 1)
+            await client.update_session(finished, name="New")
+            await bulk
+            assert "New" == (await client.get_session(finished)).name
+
+    @both
+    @simulated.timed
+    async def test_two_writes_at_once(self, kind):
+        """The end of one rename does not end the other's hold on what is kept."""
+        async with renaming(kind) as (emulator, client, finished):
+            emulator.fail("PATCH", delay=0.1, times=1)
+            slow = asyncio.create_task(client.update_session(finished, name="Last"))
             await until(lambda: emulator.in_flight == 1)
             await client.update_session(finished, name="First")
-            return await client.get_session(finished)
-
-        quick = asyncio.create_task(rename_and_get())
-        with client.deadline(0.4), pytest.raises(OutcomeUnknownError):
-            await client.update_session(finished, name="Last")
-        assert "Last" == (await client.get_session(finished)).name
-        assert "First" == (await quick).name
-
-    async def test_nothing_is_kept_during_a_write(self, emulator, client, finished):
-        """What is loaded while a rename is under way is for its caller alone."""
-        emulator.fail("PATCH", delay=0.1)
-        call = asyncio.create_task(client.update_session(finished, name="New"))
-        await until(lambda: emulator.in_flight == 1)
-        assert "Old" == (await client.get_session(finished)).name
-        assert (
-            "Old" == (await client.get_sessions([finished], via="pages"))[finished].name
-        )
-        await call
-        assert "New" == (await client.get_session(finished)).name
-
-    async def test_a_get_before_the_end_is_not_joined_after_it(
-        self, emulator, client, finished
-    ):
-        """What was read before the rename, and answered after it, is for its caller."""
-        emulator.fail("GET", lag=0.15, times=1)
-        slow = asyncio.create_task(client.get_session(finished))
-        await until(lambda: emulator.in_flight == 1)
-        await client.update_session(finished, name="New")
-        assert "New" == (await client.get_session(finished)).name
-        assert "Old" == (await slow).name
-        assert "New" == (await client.get_session(finished)).name
-
-    async def test_a_page_before_a_404_keeps_nothing(self, emulator, client, finished):
-        """A page that still has a session does not bring it back after a get's 404."""
-        emulator.fail("GET", "/v1/sessions", lag=0.15, times=1)
-        bulk = asyncio.create_task(client.get_sessions([finished], via="pages"))
-        await until(lambda: emulator.in_flight == 1)
-        emulator.fail("GET", f"*/{finished}", status=404)
-        with pytest.raises(NotFoundError):
             await client.get_session(finished)
-        assert finished in await bulk
-        with pytest.raises(NotFoundError):
-            await client.get_session(finished)
-
-    @pytest.mark.parametrize("via", ["pages", "get"])
-    async def test_a_bulk_before_the_end_keeps_nothing(
-        self, emulator, client, finished, via
-    ):
-        """What a bulk brings that began before the rename is not kept after it."""
-        emulator.fail("GET", lag=0.15, times=1)
-        bulk = asyncio.create_task(client.get_sessions([finished], via=via))
-        await until(lambda: emulator.in_flight == 1)
-        await client.update_session(finished, name="New")
-        await bulk
-        assert "New" == (await client.get_session(finished)).name
-
-    async def test_two_writes_at_once(self, emulator, client, finished):
-        """The end of one rename does not end the other's hold on what is kept."""
-        emulator.fail("PATCH", delay=0.1, times=1)
-        slow = asyncio.create_task(client.update_session(finished, name="Last"))
-        await until(lambda: emulator.in_flight == 1)
-        await client.update_session(finished, name="First")
-        await client.get_session(finished)
-        await slow
-        assert "Last" == (await client.get_session(finished)).name
-        assert not client._open().sessions._writes.under_way
+            await slow
+            assert "Last" == (await client.get_session(finished)).name
+            assert not client._open().sessions._writes.under_way
 
 
 class TestFailingBackend:
@@ -421,16 +460,19 @@ class TestFailingBackend:
             assert "New" == (await client.get_sessions([finished]))[finished].name
 
     @pytest.mark.parametrize("via", ["get", "pages"])
-    async def test_what_another_client_stores_late_is_never_used(
-        self, emulator, finished, via
-    ):
+    @simulated.timed
+    async def test_what_another_client_stores_late_is_never_used(self, via):
         """What another client asked for before the rename, the renaming one passes by.
 
         The other client cannot know of it.
         """
         policy = CachePolicy(backend=SimpleMemoryCache(timeout=None))
-        client, other = (emulator.client(cache=policy) for _ in range(2))
-        async with client, other:
+        async with (
+            simulated.emulated() as emulator,
+            emulator.client(cache=policy) as client,
+            emulator.client(cache=policy) as other,
+        ):
+            finished = emulator.add_session(name="Old").id
             await other.list_sessions().first()  # or its get would be the pacer's probe
             emulator.fail("GET", lag=0.15, times=1)
             slow = asyncio.create_task(other.get_sessions([finished], via=via))
@@ -660,6 +702,10 @@ class TestOwedRemovals:
         assert "Newer" == (await two.get_session(finished)).name
 
 
+forgetting = partial(renaming, live_ttl=0, stale_if_error=60.0)
+"""The same with a client that keeps what is finished, and nothing else."""
+
+
 class TestNotStored:
     """What the policy does not store replaces what is stored."""
 
@@ -690,52 +736,57 @@ class TestNotStored:
         with pytest.raises(ServerError):
             await client.get_session(finished)
 
-    async def test_an_older_page_does_not_come_back(self, emulator, client, finished):
+    @both
+    @simulated.timed
+    async def test_an_older_page_does_not_come_back(self, kind):
         """A page that was asked for before a fresh get, and came after, is not kept."""
-        other = next(each.id for each in emulator.sessions if each.id != finished)
-        await client.get_session(other)  # from then on the rate limit is known
-        emulator.fail("GET", "/v1/sessions", lag=0.15, times=1)
-        bulk = asyncio.create_task(client.get_sessions([finished], via="pages"))
-        await until(lambda: emulator.in_flight == 1)
-        emulator.update_session(finished, state="processing")
-        seen = await client.get_session(finished, fresh=True)
-        await bulk
-        assert seen == await client.get_session(finished)
+        async with forgetting(kind) as (emulator, client, finished):
+            other = next(each.id for each in emulator.sessions if each.id != finished)
+            await client.get_session(other)  # from then on the rate limit is known
+            emulator.fail("GET", "/v1/sessions", lag=0.15, times=1)
+            bulk = asyncio.create_task(client.get_sessions([finished], via="pages"))
+            await until(lambda: emulator.in_flight == 1)
+            emulator.update_session(finished, state="processing")
+            seen = await client.get_session(finished, fresh=True)
+            await bulk
+            assert seen == await client.get_session(finished)
 
-    async def test_an_older_get_of_a_bulk_does_not_come_back(
-        self, emulator, client, finished
-    ):
+    @both
+    @simulated.timed
+    async def test_an_older_get_of_a_bulk_does_not_come_back(self, kind):
         """A bulk's get that overlaps a fresh get, and ends after it, is not kept."""
-        other = next(each.id for each in emulator.sessions if each.id != finished)
-        await client.get_session(other)  # from then on the rate limit is known
-        emulator.fail("GET", f"*/{finished}", delay=0.2, times=1)
-        fresh = asyncio.create_task(client.get_session(finished, fresh=True))
-        await until(lambda: emulator.in_flight == 1)
-        emulator.fail("GET", f"*/{finished}", lag=0.5, times=1)
-        bulk = asyncio.create_task(client.get_sessions([finished], via="get"))
-        await until(lambda: emulator.in_flight == 2)
-        emulator.update_session(finished, state="processing")
-        seen = await fresh
-        await bulk
-        assert "processing" == seen.state
-        assert seen == await client.get_session(finished)
+        async with forgetting(kind) as (emulator, client, finished):
+            other = next(each.id for each in emulator.sessions if each.id != finished)
+            await client.get_session(other)  # from then on the rate limit is known
+            emulator.fail("GET", f"*/{finished}", delay=0.2, times=1)
+            fresh = asyncio.create_task(client.get_session(finished, fresh=True))
+            await until(lambda: emulator.in_flight == 1)
+            emulator.fail("GET", f"*/{finished}", lag=0.5, times=1)
+            bulk = asyncio.create_task(client.get_sessions([finished], via="get"))
+            await until(lambda: emulator.in_flight == 2)
+            emulator.update_session(finished, state="processing")
+            seen = await fresh
+            await bulk
+            assert "processing" == seen.state
+            assert seen == await client.get_session(finished)
 
+    @both
     @pytest.mark.parametrize("via", ["pages", "get"])
-    async def test_what_a_write_keeps_from_being_stored(
-        self, emulator, client, finished, via
-    ):
+    @simulated.timed
+    async def test_what_a_write_keeps_from_being_stored(self, kind, via):
         """A fresh bulk whose answers may not be stored leaves no older ones behind."""
-        other = next(each.id for each in emulator.sessions if each.id != finished)
-        written = finished if via == "get" else other
-        await client.get_session(finished)
-        emulator.update_session(finished, state="processing")
-        emulator.fail("PATCH", delay=0.3)
-        rename = asyncio.create_task(client.update_session(written, name="New"))
-        await until(lambda: emulator.in_flight == 1)
-        batch = await client.get_sessions([finished], fresh=True, via=via)
-        assert "processing" == batch[finished].state
-        assert "processing" == (await client.get_session(finished)).state
-        await rename
+        async with forgetting(kind) as (emulator, client, finished):
+            other = next(each.id for each in emulator.sessions if each.id != finished)
+            written = finished if via == "get" else other
+            await client.get_session(finished)
+            emulator.update_session(finished, state="processing")
+            emulator.fail("PATCH", delay=0.3)
+            rename = asyncio.create_task(client.update_session(written, name="New"))
+            await until(lambda: emulator.in_flight == 1)
+            batch = await client.get_sessions([finished], fresh=True, via=via)
+            assert "processing" == batch[finished].state
+            assert "processing" == (await client.get_session(finished)).state
+            await rename
 
     async def test_a_backend_that_fails_is_passed_by(self, emulator, finished):
         """What could not be removed is not used."""
@@ -875,20 +926,23 @@ class TestDerived:
         await get(client, finished)
         assert before == client.stats.requests
 
+    @both
+    @simulated.timed
     async def test_a_load_before_a_write_is_neither_kept_nor_joined(
-        self, emulator, client, finished, model, get
+        self, kind, model, get
     ):
         """What was asked for before a delete answers no call after it."""
-        await client.get_session(finished)
-        emulator.fail("GET", "*/*/*/*/*", lag=0.15, times=1)
-        slow = asyncio.create_task(get(client, finished))
-        await until(lambda: emulator.in_flight == 1)
-        await client.delete_session(finished)
-        with pytest.raises(NotFoundError):
-            await get(client, finished)
-        await slow
-        with pytest.raises(NotFoundError):
-            await get(client, finished)
+        async with renaming(kind) as (emulator, client, finished):
+            await client.get_session(finished)
+            emulator.fail("GET", "*/*/*/*/*", lag=0.15, times=1)
+            slow = asyncio.create_task(get(client, finished))
+            await until(lambda: emulator.in_flight == 1)
+            await client.delete_session(finished)
+            with pytest.raises(NotFoundError):
+                await get(client, finished)
+            await slow
+            with pytest.raises(NotFoundError):
+                await get(client, finished)
 
     async def test_an_answer_about_another_session_is_refused(
         self, emulator, client, finished, model, get
@@ -1065,7 +1119,7 @@ class TestSharedBackend:
             await one.get_session(finished)
             emulator.fail("GET", "*/emotions", lag=0.15, times=1)
             slow = asyncio.create_task(one.get_emotions(finished))
-            await asyncio.sleep(0.03)
+            await until(lambda: emulator.in_flight == 1)
             emulator.fail("POST", status=200, body={}, times=1)
             await two.request("POST", f"/v1/sessions/{finished}/analysis")
             await slow

@@ -214,19 +214,21 @@ class TestFreshness:
         kinds = [each.path.rpartition("/")[2] for each in emulator.requests]
         assert ["emotions", live, "emotions"] == kinds
 
-    async def test_a_fresh_get_is_newer_than_what_is_being_learnt(
-        self, emulator, client, clocks, finished
-    ):
+    @pytest.mark.parametrize("kind", BACKENDS)
+    @simulated.timed
+    async def test_a_fresh_get_is_newer_than_what_is_being_learnt(self, clocks, kind):
         """A state that was asked for before a fresh get is not kept after it."""
-        await client.get_emotions(finished)
-        await clocks.forward(LIVE + 1)
-        emulator.fail("GET", f"*/{finished}", lag=0.3, times=1)
-        slow = asyncio.create_task(client.get_emotions(finished))
-        await until(lambda: emulator.in_flight == 1)
-        emulator.update_session(finished, name="New")
-        assert "New" == (await client.get_session(finished, fresh=True)).name
-        await slow
-        assert "New" == (await client.get_session(finished)).name
+        async with simulated.emulated() as emulator, opened(emulator, kind) as client:
+            finished = emulator.add_session(name="Old", duration=600.0).id
+            await client.get_emotions(finished)
+            clocks.ahead += LIVE + 1
+            emulator.fail("GET", f"*/{finished}", lag=0.3, times=1)
+            slow = asyncio.create_task(client.get_emotions(finished))
+            await until(lambda: emulator.in_flight == 1)
+            emulator.update_session(finished, name="New")
+            assert "New" == (await client.get_session(finished, fresh=True)).name
+            await slow
+            assert "New" == (await client.get_session(finished)).name
 
 
 WRITES = {
@@ -291,18 +293,20 @@ class TestCoherence:
             await GETS[what](client, finished)
             assert before < client.stats.requests
 
-    async def test_what_began_before_a_write_is_not_kept(
-        self, emulator, client, finished, what
-    ):
+    @pytest.mark.parametrize("kind", BACKENDS)
+    @simulated.timed
+    async def test_what_began_before_a_write_is_not_kept(self, kind, what):
         """Emotions that were asked for before a rename answer no call after it."""
-        emulator.fail("GET", f"*/{finished}/*", lag=0.15, times=1)
-        slow = asyncio.create_task(GETS[what](client, finished))
-        await until(lambda: emulator.in_flight == 1)
-        await client.update_session(finished, name="New")
-        await slow
-        before = client.stats.requests
-        await GETS[what](client, finished)
-        assert before + 1 == client.stats.requests
+        async with simulated.emulated() as emulator, opened(emulator, kind) as client:
+            finished = emulator.add_session(duration=600.0).id
+            emulator.fail("GET", f"*/{finished}/*", lag=0.15, times=1)
+            slow = asyncio.create_task(GETS[what](client, finished))
+            await until(lambda: emulator.in_flight == 1)
+            await client.update_session(finished, name="New")
+            await slow
+            before = client.stats.requests
+            await GETS[what](client, finished)
+            assert before + 1 == client.stats.requests
 
 
 class TestOutages:

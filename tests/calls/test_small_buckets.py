@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+import simulated
 from rawserver import always, http, serving
 
 from emogg_async import AsyncEmoggClient, EmoggError, RateLimitedError
@@ -115,9 +116,10 @@ async def test_a_pause_of_hours_is_looked_into(emulator, monkeypatch):
         assert own == (await client.get_session(own)).id
 
 
+@simulated.timed
 async def test_what_is_repeated_in_a_bulk_is_not_lost():
     """An item whose time is running goes before those that have not been sent."""
-    with EmoggEmulator(sessions=50, rate_limit=(10, 0.5)) as emulator:
+    async with simulated.emulated(sessions=50, rate_limit=(10, 0.5)) as emulator:
         emulator.fail("GET", "/v1/sessions/?*", status=503, times=5)
         ids = [each.id for each in emulator.sessions]
         async with emulator.client(cache=None, timeout=1.5) as client:

@@ -775,13 +775,20 @@ def test_ids_in_pipes_need_no_locale(emogg_emulator: EmoggEmulator) -> None:
 def test_closed_pipe(emogg_emulator: EmoggEmulator, form: str) -> None:
     """A reader that has had enough ends the command without a word."""
     first, second = ids_of(emogg_emulator, 2)
-    emogg_emulator.fail("GET", f"*/{second}", delay=0.5)
-    with running("sessions", "get", first, second, "-o", form) as process:
+    reading, writing = os.pipe()
+    with (
+        open(reading) as ids,
+        open(writing, "w") as more,
+        running("sessions", "get", "-", "-o", form, stdin=ids) as process,
+    ):
         assert process.stdout is not None
         assert process.stderr is not None
+        print(first, file=more, flush=True)
         if form == "jsonl":
             process.stdout.readline()
         process.stdout.close()
+        print(second, file=more)
+        more.close()
         assert process.wait(timeout=20) == 141
         assert process.stderr.read() == ""
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import select
 import shlex
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from _terminal import (
     run_watched,
     running,
 )
+from plainhttp import eventually
 
 from emogg_async import to_dict
 from emogg_async.testing import EmoggEmulator
@@ -216,10 +218,14 @@ def test_export_can_be_stopped_twice(
 @needs_signals
 def test_export_can_be_killed(account: EmoggEmulator) -> None:
     """Who insists, ends it even while it cannot write."""
-    with running("sessions", "export") as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.2)  # until the pipe is full
+    reading, writing = os.pipe()
+    with (
+        open(reading) as output,
+        open(writing, "w") as pipe,
+        running("sessions", "export", stdout=pipe) as process,
+    ):
+        output.readline()
+        assert eventually(lambda: not select.select([], [pipe], [], 0)[1])  # it is full
         process.send_signal(signal.SIGINT)
         time.sleep(1.2)
         assert process.poll() is None
