@@ -45,6 +45,9 @@ requestAnimationFrame(() => setTimeout(() => new PerformanceObserver(
 ).observe({ type: "layout-shift", buffered: true })));
 setTimeout(() => done([]), 1000);
 """
+SEEN = "660a8caa0000000000000003"
+"""The id of a session in which somebody is always in view, so that it moves."""
+
 HURRY = """
 const set = window.setInterval;
 window.setInterval = (act, pause) => set(act, pause / 20);
@@ -96,7 +99,10 @@ def axe(tmp_path_factory):
 @pytest.fixture
 def live(service):
     """Give a session that goes on, and has gone on for two minutes."""
-    session = service.add_session(name="Pitch", state="active", ends_after=3600)
+    now = service.now()
+    session = service.add_session(
+        id=SEEN, name="Pitch", state="active", timestamp=now, ends_after=3600
+    )
     service.advance(120)
     return session
 
