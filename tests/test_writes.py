@@ -466,10 +466,13 @@ class TestFindCreated:
     async def test_skew_errs_to_the_early_side(self, emulator, client):
         """The difference of the clocks is never taken to be more than it is."""
         emulator.latency = 0.05
+        began = datetime.now(UTC)
         await client.list_sessions().first()
-        true = emulator.now() - datetime.now(UTC)
+        before, theirs, after = datetime.now(UTC), emulator.now(), datetime.now(UTC)
         skew = client._open().pipeline.skew()
-        assert timedelta(seconds=-1.3) < skew - true <= timedelta(milliseconds=5)
+        assert skew <= theirs - before + timedelta(milliseconds=5)
+        # The service tells the time in whole seconds, at some moment of the call.
+        assert theirs - after - (before - began) - timedelta(seconds=1) < skew
 
     async def test_nothing_was_heard(self, client):
         """Before the first answer nothing is known of the service's clock."""

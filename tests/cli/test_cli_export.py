@@ -235,19 +235,16 @@ def test_export_can_be_killed(account: EmoggEmulator) -> None:
 
 def test_export_stops_at_an_error(account: EmoggEmulator, tmp_path: Path) -> None:
     """An outage that lasts leaves whole lines; what goes on makes one CSV of both."""
-    account.latency = 0.1
+    account.fail("GET", "/v1/sessions", status=501)
+    account.fail("GET", "/v1/sessions", delay=0.1, times=3)  # the first pages
     options = ("-o", "csv", "--state", "finished", "--fields", "id,name")
     path = tmp_path / "sessions.csv"
-    with path.open("w") as file, running("sessions", "export", *options) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        lines = [process.stdout.readline() for _ in range(150)]
-        account.fail("GET", "/v1/sessions", status=501)
-        lines += process.stdout.readlines()
-        assert process.wait(timeout=10) == 8
-        what, next_step, *advice = process.stderr.read().splitlines()
-        account.reset()
-        file.writelines(lines)
+    done = run("sessions", "export", *options)
+    path.write_text(done.stdout)
+    account.reset()
+    assert done.returncode == 8
+    lines = done.stdout.splitlines()
+    what, next_step, *advice = done.stderr.splitlines()
     assert what.startswith("Error: 501")
     assert "GET /v1/sessions, 1 attempt" in what
     assert next_step == "Try again later."
