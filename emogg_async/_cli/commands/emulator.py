@@ -8,6 +8,7 @@ import click
 
 from emogg_async import testing
 from emogg_async._cli.exits import CommandError
+from emogg_async._cli.numbers import Number, WholeNumber
 
 __all__ = ["emulator"]
 
@@ -38,14 +39,14 @@ def _rate_limit(
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65_535),
+    type=WholeNumber(0, 65_535),
     metavar="N",
     default=0,
     help="Port on 127.0.0.1. Default: any free port.",
 )
 @click.option(
     "--sessions",
-    type=click.IntRange(0, 1_000_000),
+    type=WholeNumber(0, 1_000_000),
     metavar="N",
     default=25,
     show_default=True,
@@ -69,7 +70,7 @@ def _rate_limit(
 )
 @click.option(
     "--latency",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="SECONDS",
     default=0.0,
     show_default=True,
