@@ -77,7 +77,7 @@ def _rate_limit(
     help="Time until each answer.",
 )
 @click.option(
-    "--background", is_flag=True, help="Serve on after this command has ended."
+    "--background", is_flag=True, help="Keep serving after this command has ended."
 )
 @click.option(
     "--stop",
@@ -97,9 +97,9 @@ def emulator(
 
     It prints the variables EMOGG_BASE_URL and EMOGG_API_TOKEN for the shell.
 
-    With --background it serves on in a session of its own, out of reach of Ctrl-C,
-    until --stop. With COMMAND, which gets both variables, it serves as long as COMMAND
-    runs, and ends with its exit code.
+    With --background it keeps serving, out of reach of Ctrl-C, until --stop. With
+    COMMAND, which gets both variables, it serves as long as COMMAND runs, and ends with
+    its exit code.
     """
     from emogg_async._cli.background import (  # noqa: PLC0415 - opens sockets
         serve_in_background,
