@@ -9,8 +9,8 @@
 
 Names are imported when they are first used, so that importing this package costs next
 to nothing. The names below and the modules `emogg_async.models`, `emogg_async.errors`,
-`emogg_async.events`, `emogg_async.integrations.otel` and `emogg_async.testing` are
-public; everything else may change at any time.
+`emogg_async.events`, `emogg_async.testing` and `emogg_async.integrations`, with its own
+modules, are public; everything else may change at any time.
 """
 
 import logging

@@ -705,7 +705,7 @@ class EmotionCounts(Model):
 
 @attrs.frozen(kw_only=True)
 class EmotionIntensities(Model):
-    """An event of a live feed: how strong each emotion is just now.
+    """An event of a live feed: how strong each emotion is right now.
 
     Source: https://docs.emogg.com, "Session emotions intensities".
 

@@ -1,4 +1,4 @@
-"""Show how strong each emotion of a session is just now, as bars that move.
+"""Show how strong each emotion of a session is right now, as bars that move.
 
     python -m pip install '.[cli]'
     python examples/live_meter.py SESSION-ID

@@ -1,4 +1,4 @@
-"""Send what a session shows just now to many browsers, with FastAPI and uvicorn.
+"""Send what a session shows right now to many browsers, with FastAPI and uvicorn.
 
     python -m pip install . 'fastapi>=0.135' uvicorn
     PORT=8000 python examples/live_sse.py

@@ -21,6 +21,7 @@ module           what it holds
 `  progress`     the line that an export shows
 `app`            the root command
 `options`        options that several commands have
+`numbers`        numbers as options
 `ids`            ids as arguments, in files, and on standard input
 `running`        how a command runs and is stopped; what `-v` logs
 `signals`        waits that end when a signal has come

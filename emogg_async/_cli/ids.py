@@ -148,9 +148,7 @@ class Wanted:
         """
         given, file = self.session_ids, self.from_file
         if bool(given) + bool(file) != 1 or (self.reads_stdin and given[1:]):
-            raise click.UsageError(
-                "Give either ids, or - for standard input, or a file."
-            )
+            raise click.UsageError("Give ids, - for standard input, or --from-file.")
         if self.reads_stdin and sys.stdin is None:
             raise click.UsageError("Standard input is closed.")
 

@@ -22,6 +22,7 @@ import click
 
 import emogg_async
 from emogg_async import ConfigurationError
+from emogg_async._cli.numbers import Number, WholeNumber
 
 if TYPE_CHECKING:
     from emogg_async._cli.output.formats import Writer
@@ -169,7 +170,7 @@ connection_options = bundle(
         click.option(
             "--timeout",
             metavar="SECONDS",
-            type=click.FloatRange(0, min_open=True),
+            type=Number(0, min_open=True),
             default=60.0,
             show_default=True,
             help="Time limit of each call, with its retries.",
@@ -177,7 +178,7 @@ connection_options = bundle(
         click.option(
             "--concurrency",
             metavar="N",
-            type=click.IntRange(1),
+            type=WholeNumber(1),
             default=32,
             show_default=True,
             help="Requests in flight at once.",
@@ -339,7 +340,7 @@ part_options = bundle(
         click.option(
             "--granularity",
             metavar="SECONDS",
-            type=click.IntRange(5, 3_600),
+            type=WholeNumber(5, 3_600),
             default=60,
             show_default=True,
             help="Length of an interval, from 5 to 3600.",
@@ -347,14 +348,14 @@ part_options = bundle(
         click.option(
             "--start",
             metavar="SECONDS",
-            type=click.FloatRange(0),
+            type=Number(0),
             default=0.0,
             help="Start of the part, from the session's start.",
         ),
         click.option(
             "--end",
             metavar="SECONDS",
-            type=click.FloatRange(0, min_open=True),
+            type=Number(0, min_open=True),
             help="End of the part, from the session's start. Default: its end.",
         ),
     ),

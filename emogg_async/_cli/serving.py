@@ -65,7 +65,7 @@ def introduce(server: "EmoggEmulator", end: str) -> None:
     )
     if found:
         click.echo(
-            "Where a shell has run these two lines, try:\n"
+            "Once EMOGG_BASE_URL and EMOGG_API_TOKEN are set, try:\n"
             f"  emogg sessions get {found[0].id}",
             err=True,
         )

@@ -36,7 +36,7 @@ def require(holds: bool, argument: str, rule: str) -> None:
         InvalidArgumentError: The rule does not hold.
     """
     if not holds:
-        raise InvalidArgumentError(f"{argument}: {rule}")
+        raise InvalidArgumentError(f"{argument}: expected {rule}")
 
 
 def is_count(value: object, least: int = 0) -> bool:

@@ -167,7 +167,7 @@ def _check_answer(rule: FaultRule) -> None:
     require(
         rule.body is None or (status is not None and (fault or "cut") in _BODY_FAULTS),
         "body",
-        "needs a status, and no fault other than 'cut' or 'cut_chunked'",
+        "None without a status, or with a fault but 'cut' and 'cut_chunked'",
     )
     comes_before = status is not None or fault in {"reset", "close", "hang"}
     require(

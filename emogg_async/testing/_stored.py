@@ -9,7 +9,7 @@ import attrs
 
 from emogg_async._wire.converter import structure, to_dict
 from emogg_async._wire.protocol import format_datetime
-from emogg_async.errors import ResponseShapeError
+from emogg_async.errors import InvalidArgumentError, ResponseShapeError
 from emogg_async.models import Session, Source
 from emogg_async.testing._bucket import TokenBucket
 from emogg_async.testing._checks import SECONDS, is_aware, is_name, is_seconds, require
@@ -235,7 +235,7 @@ def wire_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     wire = {name: value for name, value in fields.items() if value is not None}
     fixed = ", ".join(sorted(wire.keys() & _FIXED))
-    require(not fixed, fixed, "cannot be set: a session keeps it")
+    require(not fixed, fixed, "nothing, as a session keeps it")
     require(is_name(wire.get("name", "-")), "name", "a string of 1 to 256 characters")
     require(is_seconds(wire.get("duration", 0)), "duration", SECONDS)
     if "timestamp" in wire:
@@ -260,8 +260,7 @@ def _checked(wire: dict[str, Any]) -> Session:
     try:
         return structure(wire, Session)
     except ResponseShapeError as error:
-        require(False, error.problems[0].partition(":")[0], error.problems[0])
-        raise
+        raise InvalidArgumentError(error.problems[0]) from None
 
 
 def _without_worker(meta: Any) -> Any:

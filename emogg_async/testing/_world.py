@@ -118,7 +118,7 @@ class World:
         """Add a user with *token*; None makes one up."""
         with self._lock:
             token = token or f"emogg-emulator-token-{len(self._users) + 1}"
-            require(token not in self._users, "token", "must not be in use already")
+            require(token not in self._users, "token", "one that is not in use")
             joined = EPOCH.replace(year=EPOCH.year - 1)
             bucket = self._rate_limit and TokenBucket(*self._rate_limit, self._rounding)
             user = User(token, self._new_id(joined), self._new_id(joined), bucket)
@@ -369,13 +369,13 @@ class World:
             return self._new_id(begun)
         require(is_hex_id(session_id), "id", "24 hex digits")
         chosen = session_id.lower()
-        require(chosen not in self._sessions, "id", "must not be in use already")
+        require(chosen not in self._sessions, "id", "one that is not in use")
         return chosen
 
     def _new_id(self, begun: datetime) -> str:
         """Make an ObjectId as MongoDB does: second, machine, counter."""
         second = int(begun.timestamp() // 1)
-        rule = "a date from 1970 to 2105, or pass an id of its own"
+        rule = "a date from 1970 to 2105, unless id is given"
         require(second in _OBJECT_ID_SECONDS, "timestamp", rule)
         self._counter += 1
         return f"{second:08x}{self._machine}{self._counter % 2**24:06x}"
@@ -398,9 +398,9 @@ def _check_data(form: object, data: object) -> None:
 def _check_life(ends_after: float, fields: Mapping[str, Any]) -> None:
     require(is_seconds(ends_after), "ends_after", SECONDS)
     is_active = fields.get("state") == ACTIVE
-    require(is_active, "ends_after", 'needs state="active"')
+    require(is_active, "ends_after", 'None unless the state is "active"')
     follows = fields.get("duration") is None
-    require(follows, "duration", "must be None, as it follows the clock to ends_after")
+    require(follows, "duration", "None, as it follows the clock to ends_after")
 
 
 def _meta(begun: datetime) -> dict[str, Any]:

@@ -33,7 +33,7 @@ LIVES: Final = {"Stand-up: design": 45, "Interview: Ada": 240, "Pitch": 7200}
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Show an account in the browser.")
     add = parser.add_argument
     text = "show N made-up sessions (default 60), and three live ones"
     add("--emulator", nargs="?", type=int, const=60, metavar="N", help=text)

@@ -1,4 +1,4 @@
-"""Boards: what open pages show just now, worked out once for all pages of a kind.
+"""Boards: what open pages show right now, worked out once for all pages of a kind.
 
 A board has a place for each part of a page that moves, and keeps the newest piece of
 HTML for it. A page that reads slowly skips pieces, and delays nobody. The work of a

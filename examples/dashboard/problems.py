@@ -58,6 +58,6 @@ def problem_of(error: errors.EmoggError, client: AsyncEmoggClient) -> Problem:
 
 
 def is_limited(client: AsyncEmoggClient, calls: int = 1) -> bool:
-    """Tell whether so many calls wait for the rate limit just now."""
+    """Tell whether so many calls wait for the rate limit right now."""
     limit = client.rate_limit
     return limit is not None and limit.remaining < calls

@@ -63,7 +63,9 @@ def test_version() -> None:
         (["frobnicate"], "emogg --help"),
         (["sesions"], "Did you mean 'sessions'?"),
         (["--frobnicate"], "emogg --help"),
-        (["sessions", "get"], "emogg sessions get --help"),
+        (["sessions", "get"], "ids, - for standard input, or --from-file"),
+        (["sessions", "list", "--limit", "few"], "'few' is not a valid whole number"),
+        (["sessions", "list", "--timeout", "1m"], "'1m' is not a valid number"),
         (["completion"], "bash, zsh, fish"),
     ],
 )

@@ -28,6 +28,13 @@ async def test_it_shows_made_up_sessions():
             assert 15 == (await page.text()).count("data-row=")
 
 
+async def test_it_serves_without_docstrings():
+    """It serves under PYTHONOPTIMIZE=2, which leaves no docstring."""
+    with serving("--emulator", "1", PYTHONOPTIMIZE="2") as running:
+        async with aiohttp.ClientSession() as visitor, visitor.get(running.url) as page:
+            assert 200 == page.status
+
+
 @pytest.mark.parametrize("host", ["::1", "0:0:0:0:0:0:0:1"])
 async def test_it_serves_at_an_ipv6_address(host):
     """At an IPv6 address it prints one for browsers, and heeds only its own name."""

@@ -891,13 +891,19 @@ class TestLife:
     def test_a_life_needs_an_active_session(self) -> None:
         """An end is refused for other states, with a duration, or out of range."""
         emulator = EmoggEmulator()
-        with pytest.raises(InvalidArgumentError, match=r"^ends_after: needs state="):
+        with pytest.raises(
+            InvalidArgumentError, match=r"^ends_after: expected None unless"
+        ):
             emulator.add_session(ends_after=5)
-        with pytest.raises(InvalidArgumentError, match=r"^duration: must be None"):
+        with pytest.raises(InvalidArgumentError, match=r"^duration: expected None, as"):
             emulator.add_session(state="active", ends_after=5, duration=5)
-        with pytest.raises(InvalidArgumentError, match=r"^ends_after: seconds"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"^ends_after: expected seconds"
+        ):
             emulator.add_session(state="active", ends_after=-1)
-        with pytest.raises(InvalidArgumentError, match=r"^processing: seconds"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"^processing: expected seconds"
+        ):
             EmoggEmulator(processing=-1)
         assert emulator.sessions == ()
 

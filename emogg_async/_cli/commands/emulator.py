@@ -8,6 +8,7 @@ import click
 
 from emogg_async import testing
 from emogg_async._cli.exits import CommandError
+from emogg_async._cli.numbers import Number, WholeNumber
 
 __all__ = ["emulator"]
 
@@ -38,14 +39,14 @@ def _rate_limit(
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65_535),
+    type=WholeNumber(0, 65_535),
     metavar="N",
     default=0,
     help="Port on 127.0.0.1. Default: any free port.",
 )
 @click.option(
     "--sessions",
-    type=click.IntRange(0, 1_000_000),
+    type=WholeNumber(0, 1_000_000),
     metavar="N",
     default=25,
     show_default=True,
@@ -69,14 +70,14 @@ def _rate_limit(
 )
 @click.option(
     "--latency",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="SECONDS",
     default=0.0,
     show_default=True,
     help="Time until each answer.",
 )
 @click.option(
-    "--background", is_flag=True, help="Serve on after this command has ended."
+    "--background", is_flag=True, help="Keep serving after this command has ended."
 )
 @click.option(
     "--stop",
@@ -96,9 +97,9 @@ def emulator(
 
     It prints the variables EMOGG_BASE_URL and EMOGG_API_TOKEN for the shell.
 
-    With --background it serves on in a session of its own, out of reach of Ctrl-C,
-    until --stop. With COMMAND, which gets both variables, it serves as long as COMMAND
-    runs, and ends with its exit code.
+    With --background it keeps serving, out of reach of Ctrl-C, until --stop. With
+    COMMAND, which gets both variables, it serves as long as COMMAND runs, and ends with
+    its exit code.
     """
     from emogg_async._cli.background import (  # noqa: PLC0415 - opens sockets
         serve_in_background,

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from emogg_async._cli.numbers import Number
 from emogg_async._cli.options import (
     EXIT_CODES,
     connection_options,
@@ -35,7 +36,7 @@ def events() -> None:
 @click.option(
     "--time",
     metavar="SECONDS",
-    type=click.FloatRange(0),
+    type=Number(0),
     required=True,
     help="Time of the event, from the session's start.",
 )

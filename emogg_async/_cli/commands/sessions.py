@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emogg_async._cli.ids import Wanted, wanted_options
+from emogg_async._cli.numbers import Number, WholeNumber
 from emogg_async._cli.options import (
     EXIT_CODES,
     Connection,
@@ -86,7 +87,7 @@ def get(
 @click.option(
     "--limit",
     metavar="N",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     default=30,
     show_default=True,
     help="Number of sessions at most.",
@@ -107,7 +108,7 @@ def list_(filters: Filters, limit: int, output: Output, connection: Connection) 
 @sessions.command(epilog=_ENDINGS)
 @filter_options
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(1), help="Number of sessions at most."
+    "--limit", metavar="N", type=WholeNumber(1), help="Number of sessions at most."
 )
 @output_options("jsonl", "csv", default="jsonl")
 @connection_options
@@ -143,7 +144,7 @@ def export(
 @click.option(
     "--poll",
     metavar="SECONDS",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     default=5.0,
     show_default=True,
     help="Time between two requests for a session.",
@@ -151,7 +152,7 @@ def export(
 @click.option(
     "--within",
     metavar="SECONDS",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="Time limit of all of it. Default: none.",
 )
 @_any_form
