@@ -207,6 +207,19 @@ def test_charts_that_failed_are_drawn_later(service, dashboard, browser):
     assert "&" in charts(browser)[-1]
 
 
+def test_charts_that_failed_out_of_view_are_left(service, dashboard, browser):
+    """A chart that failed while its row left the view is not tried again there."""
+    service.fail("GET", "*/timeline", status=503)
+    browser.run_first(HURRY)
+    browser.resize(1280, 600)
+    browser.open("/?state=finished")
+    browser.until(lambda: asked(service))
+    browser.run(f"document.querySelectorAll('{ROWS}')[30].scrollIntoView()")
+    again = browser.until(lambda: [e for e in charts(browser) if "&" not in e])
+    first = [each.id for each in service.sessions if each.is_finished][:3]
+    assert not any(each in again[0] for each in first)
+
+
 def test_the_keyboard_alone_opens_a_session(service, browser):
     """Tab reaches the rows, shows where it is, and Enter opens a session."""
     session = next(each for each in service.sessions if each.is_finished)
