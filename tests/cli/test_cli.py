@@ -557,6 +557,30 @@ def test_ctrl_c_as_the_command_starts() -> None:
     assert done.returncode == 9
 
 
+EARLY = f"""
+import signal, subprocess, sys
+from emogg_async._cli.signals import bell
+class Early(subprocess.Popen):
+    def __init__(self, *args, **options):
+        with bell() as ringing:
+            print("ready", flush=True)
+            while signal.SIGINT not in ringing.recv(4_096):
+                pass
+        super().__init__(*args, **options)
+subprocess.Popen = Early
+{MAIN}
+"""
+"""The command on a machine so busy that signals come before what it starts."""
+
+
+@needs_terminal
+def test_ctrl_c_before_the_command_starts() -> None:
+    """Ctrl-C that comes before the command has a process ends it all the same."""
+    command = (*PYTHON, "-c", EARLY, "emulator", "--", "sleep", "50")
+    done = run_answering(command=command, answer="\x03", prompt="ready")
+    assert done.returncode == 130
+
+
 def signal_another_thread(process: "subprocess.Popen[str]", number: int) -> None:
     """Send a signal that the system gives to another thread than the main one."""
     until = time.monotonic() + 20
