@@ -29,6 +29,7 @@ from _terminal import (
     run_python,
     running,
 )
+from plainhttp import eventually
 
 import emogg_async
 from emogg_async._cli.commands import showcase
@@ -37,6 +38,10 @@ from emogg_async.testing import EmoggEmulator
 MAIN = "from emogg_async._cli import main; sys.exit(main())"
 
 STOPPED = 1 if os.name == "nt" else 0
+
+needs_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux has /proc/PID/task"
+)
 
 needs_signals = pytest.mark.skipif(
     os.name == "nt", reason="Windows has no such signals"
@@ -326,6 +331,25 @@ def test_background_until_stop(temporary: Path) -> None:
 
 
 @needs_signals
+def test_background_that_ends_slowly(temporary: Path) -> None:
+    """`--stop` waits until the process of the emulator is gone."""
+    code = (
+        "import atexit, os, pathlib, sys, time\n"
+        f"last = pathlib.Path({str(temporary)!r}, 'last')\n"
+        "def end_slowly():\n"
+        "    time.sleep(1)\n"
+        "    last.touch()\n"
+        "os.register_at_fork(after_in_child=lambda: atexit.register(end_slowly))\n"
+        "sys.argv = ['emogg', 'emulator', '--background']\n"
+        f"{MAIN}"
+    )
+    begun = run_python("-c", code)
+    found = exports_of(begun.stdout)
+    assert run("emulator", "--stop", **found).returncode == 0
+    assert (temporary / "last").exists()
+
+
+@needs_signals
 def test_background_outlives_its_shell(temporary: Path) -> None:
     """Nothing that is sent to all of a shell's processes reaches the emulator."""
     script = 'eval "$("$@")"; echo "$EMOGG_BASE_URL"; exec sleep 60'
@@ -581,12 +605,12 @@ def test_ctrl_c_before_the_command_starts() -> None:
     assert done.returncode == 130
 
 
-def signal_another_thread(process: "subprocess.Popen[str]", number: int) -> None:
+def signal_another_thread(process: int, number: int) -> None:
     """Send a signal that the system gives to another thread than the main one."""
     until = time.monotonic() + 20
     while True:
-        threads = {int(name) for name in os.listdir(f"/proc/{process.pid}/task")}
-        if others := threads - {process.pid}:
+        threads = {int(name) for name in os.listdir(f"/proc/{process}/task")}
+        if others := threads - {process}:
             break
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -594,7 +618,7 @@ def signal_another_thread(process: "subprocess.Popen[str]", number: int) -> None
     os.kill(others.pop(), number)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/PID/task")
+@needs_linux
 @pytest.mark.parametrize(
     ("command", "number", "code"),
     [
@@ -613,8 +637,17 @@ def test_signals_that_other_threads_get(
 ) -> None:
     """A signal is heard at once, whichever thread the system gives it to."""
     with running(*command.split(), stdin=subprocess.PIPE) as process:
-        signal_another_thread(process, number)
+        signal_another_thread(process.pid, number)
         assert process.wait(timeout=10) == code
+
+
+@needs_linux
+def test_signals_that_other_threads_in_the_background_get(temporary: Path) -> None:
+    """An emulator in the background hears them at once, too."""
+    begun = run("emulator", "--background")
+    process = int(begun.stderr.partition("or: kill ")[2].split()[0])
+    signal_another_thread(process, signal.SIGTERM)
+    assert eventually(lambda: not [*temporary.iterdir()])
 
 
 SLOW_NAMES = f"""
