@@ -15,7 +15,6 @@ import click
 from emogg_async import EmoggError, InvalidArgumentError
 from emogg_async._cli.exits import CommandError
 from emogg_async._cli.options import bundle
-from emogg_async._cli.signals import in_thread
 from emogg_async._text import one_line, printable
 
 __all__ = ["IdLines", "Wanted", "read_ids", "wanted_options"]
@@ -119,13 +118,9 @@ async def read_ids(descriptor: int) -> AsyncIterator[list[str]]:
 
 
 async def _read(descriptor: int) -> bytes:
-    """Read what is there, in a thread that is not waited for: a read may never end."""
-
-    def read() -> bytes:
-        with _readable():
-            return os.read(descriptor, CHUNK)  # `sys.stdin` would hold its lock
-
-    return await asyncio.wrap_future(in_thread(read))
+    """Read what is there, in a thread that `run_loop` does not wait for."""
+    with _readable():  # `sys.stdin` would hold its lock
+        return await asyncio.to_thread(os.read, descriptor, CHUNK)
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-__all__ = ["bell", "in_thread", "run_loop"]
+__all__ = ["bell", "run_loop"]
 
 T = TypeVar("T")
 
@@ -35,35 +35,30 @@ def bell() -> Iterator[socket.socket]:
             signal.set_wakeup_fd(before)
 
 
-def in_thread(work: Callable[[], T]) -> Future[T]:
-    """Do *work* in a thread that the end of the process does not wait for."""
-    result: Future[T] = Future()
-    result.set_running_or_notify_cancel()  # from now on it cannot be cancelled
-
-    def run() -> None:
-        try:
-            result.set_result(work())
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=run, name="emogg-wait", daemon=True).start()
-    return result
-
-
 class _Threads(ThreadPoolExecutor):
-    """Threads that the end of a loop does not wait for either."""
+    """Threads that the end of neither a loop nor the process waits for."""
 
     def submit(
         self, call: Callable[..., T], /, *args: Any, **options: Any
     ) -> Future[T]:
-        return in_thread(lambda: call(*args, **options))
+        result: Future[T] = Future()
+        result.set_running_or_notify_cancel()  # from now on it cannot be cancelled
+
+        def run() -> None:
+            try:
+                result.set_result(call(*args, **options))
+            except BaseException as error:
+                result.set_exception(error)
+
+        threading.Thread(target=run, name="emogg-wait", daemon=True).start()
+        return result
 
 
 def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Do *work* as `asyncio.run` does, in a loop that signals wake until it is closed.
 
-    It does not wait for the end of threads: to look up a name, in which nothing can
-    interrupt the system, may take half a minute.
+    It does not wait for the end of threads: nothing can interrupt the look-up of a
+    name, which may take half a minute, or a read, which may never end.
     """
     with bell() as ringing, asyncio.Runner() as runner:
         loop = runner.get_loop()

@@ -134,9 +134,8 @@ class EmoggEmulator:
         """Stop it, without blocking the event loop."""
         try:
             await asyncio.to_thread(self.stop)
-        except asyncio.CancelledError:
+        finally:
             self.stop()  # the thread may never begin
-            raise
 
     def start(self) -> None:
         """Start to serve; do nothing if it serves already.

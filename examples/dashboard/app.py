@@ -62,7 +62,8 @@ def serve(host: str, port: int, *, has_browser: bool) -> None:
         address, port = listener.getsockname()[:2]
         name = f"[{address}]" if ":" in host else address
         if not ip_address(address).is_unspecified:  # no other name may lead here
-            names = [name, host, "localhost"]
+            # Starlette before 1.7 compares what comes before the first colon.
+            names = [name, name.partition(":")[0], host, "localhost"]
             app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
         # Streams end by themselves; nothing else may hold up the end for long.
         config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=3)

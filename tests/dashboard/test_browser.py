@@ -200,7 +200,7 @@ def test_charts_are_asked_for_in_view(service, dashboard, browser):
 
 
 def test_charts_that_failed_are_drawn_later(service, dashboard, browser):
-    """Of the charts that could not be read, one is tried again, and then all."""
+    """Of the charts that could not be read, one is tried again, and then all once."""
     outage = service.fail("GET", "*/timeline", status=503)
     browser.run_first(HURRY)
     browser.open("/?state=finished")
@@ -211,6 +211,23 @@ def test_charts_that_failed_are_drawn_later(service, dashboard, browser):
     outage.remove()
     browser.until(lambda: len(words) <= len(browser.each(SPARKS)))
     assert "&" in charts(browser)[-1]
+    ids = [each.id for each in service.sessions if each.is_finished]
+    browser.run(f"document.querySelectorAll('{ROWS}')[30].scrollIntoView()")
+    browser.until(lambda: ids[30] in charts(browser)[-1])
+    assert not any(each in charts(browser)[-1] for each in ids[: len(words)])
+
+
+def test_charts_that_failed_out_of_view_are_left(service, dashboard, browser):
+    """A chart that failed while its row left the view is not tried again there."""
+    service.fail("GET", "*/timeline", status=503)
+    browser.run_first(HURRY)
+    browser.resize(1280, 600)
+    browser.open("/?state=finished")
+    browser.until(lambda: asked(service))
+    browser.run(f"document.querySelectorAll('{ROWS}')[30].scrollIntoView()")
+    again = browser.until(lambda: [e for e in charts(browser) if "&" not in e])
+    first = [each.id for each in service.sessions if each.is_finished][:3]
+    assert not any(each in again[0] for each in first)
 
 
 def test_the_keyboard_alone_opens_a_session(service, browser):

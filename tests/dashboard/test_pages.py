@@ -409,6 +409,17 @@ async def test_charts_that_wait_at_the_end():
             assert len(await charts) < len(rows)
 
 
+async def test_charts_that_are_tried_again(visitor, service):
+    """A page tries a chart again that may come yet, and no other."""
+    passing, lasting = (each.id for each in service.sessions[:2])
+    service.fail("GET", f"*/{passing}/*/timeline", status=503)
+    service.fail("GET", f"*/{lasting}/*/timeline", status=403)
+    for session, is_passing in ((passing, True), (lasting, False)):
+        seen = await visitor.get(f"/charts?row={session}.60")
+        assert "problem" in seen.text
+        assert is_passing == ("data-passing" in seen.text)
+
+
 async def test_a_visitor_who_leaves(visitor, service):
     """Leaving cancels what was asked for the visitor alone."""
     await visitor.get()  # the pacer's first sends go one by one

@@ -100,11 +100,11 @@ async function draw() {
       for (const [id, html] of Object.entries(line.charts ?? {})) {
         const row = asked.get(id);
         row.innerHTML = html;
-        rows.delete(id);
         asked.delete(id);
+        const isInView = rows.delete(id);
         const isPassing = row.querySelector("[data-passing]");
-        if (isPassing) failed.set(id, row);
-        else view.unobserve(row);
+        if (!isPassing) view.unobserve(row);
+        else if (isInView) failed.set(id, row);
         isWell &&= !isPassing;
       }
     }
