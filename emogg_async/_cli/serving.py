@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -140,7 +140,8 @@ class _Relay(subprocess.Popen[bytes]):
             with bell() as ringing:
                 while self.poll() is None:
                     while self._heard:
-                        self.send_signal(self._heard.pop(0))
+                        with suppress(PermissionError):  # it may be another user's
+                            self.send_signal(self._heard.pop(0))
                     ringing.recv(4_096)
         return self.wait()
 

@@ -693,6 +693,36 @@ def test_no_wait_for_names(command: str, name: str, code: int) -> None:
         assert process.wait(timeout=10) == code
 
 
+FOREIGN = f"""
+import os, sys
+def kill(*_):
+    raise PermissionError
+os.kill = kill
+{MAIN}
+"""
+"""The command for whom another one belongs to another user, as by sudo."""
+
+
+@needs_signals
+def test_a_command_that_may_not_be_signalled() -> None:
+    """A signal that may not be passed on ends nothing before the command's end."""
+    script = "print('ready', flush=True); input(); raise SystemExit(7)"
+    with Program(
+        [*PYTHON, "-c", FOREIGN, "emulator", "--", *PYTHON, "-c", script],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.wait(timeout=20) == 7
+
+
 @needs_signals
 def test_blocked_end_of_the_command() -> None:
     """The end of the command is noticed where whoever started it blocks SIGCHLD."""
