@@ -111,7 +111,7 @@ def tests_lowest(session: nox.Session) -> None:
 @nox.session
 def contract(session: nox.Session) -> None:
     """Ask the emulator what the contract states, or a service by `-- --service`."""
-    session.install(".", "pytest>=8.3")
+    session.install(".", "pytest>=9")
     config = "tests/contract/pytest.ini"
     session.run("pytest", "-c", config, "tests/contract", *session.posargs, env=ENV)
 
@@ -138,7 +138,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the API reference and the guides in `build/docs`, and check them."""
-    session.install(".[cli,redis,otel]", "pdoc>=15", "pytest>=8.3", "starlette>=0.41")
+    session.install(".[cli,redis,otel]", "pdoc>=15", "pytest>=9", "starlette>=0.41")
     session.run("python", "tests/reference.py", "build/docs", env=ENV)
 
 
